@@ -1,0 +1,66 @@
+//! The zipnet protocol: wire types, keys, pads and the round algebra.
+//!
+//! Contract of this crate: it is **pure**. No clock, no socket, no runtime and
+//! no randomness of its own; whoever calls brings entropy as bytes. Nothing
+//! that arrives from outside can make it panic or allocate without bound.
+//!
+//! What comes off the wire is a plain struct ([`ServerBundle`],
+//! [`SignedHeader`], [`Aggregate`], [`BroadcastRecord`], …) and is **not
+//! trusted**. Each has one checked form that only its `verify` or `check`
+//! builds ([`AdmittedServer`], [`Round`], [`CheckedAggregate`],
+//! [`FinalizedRound`], …), and the functions that touch secrets take only the
+//! checked form.
+//!
+//! | step | untrusted | checked |
+//! | --- | --- | --- |
+//! | registration | [`ClientBundle`], [`ServerBundle`] | [`RegisteredClient`], [`AdmittedServer`] |
+//! | opening | [`SignedHeader`] | [`Round`] |
+//! | folding | [`SealedEnvelope`], [`Aggregate`] | [`Fold`], [`CheckedAggregate`] |
+//! | unblinding | [`SignedPartial`] | [`Tally`] |
+//! | reading | [`BroadcastRecord`] | [`FinalizedRound`] |
+//!
+//! The paper is ZIPNet, eprint 2024/1227: sealing is its algorithm 1, folding
+//! algorithm 2, partials and finalization algorithm 3. Every derivation is
+//! spelled out in `docs/protocol.md` and pinned by the golden vectors in
+//! `server/protocol/vectors/`.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+mod bundle;
+mod canonical;
+mod envelope;
+mod fold;
+mod ids;
+mod instance;
+mod keys;
+mod pad;
+mod params;
+mod partial;
+mod participants;
+mod record;
+mod registry;
+mod round;
+mod slot;
+
+pub use bundle::{
+    AdmittedServer, BundleError, ClientBundle, RegisteredClient, ServerBundle, Withdrawal,
+};
+pub use canonical::{Canonical, domain_digest};
+pub use envelope::{SealError, SealedEnvelope, Sealer};
+pub use fold::{Aggregate, AggregateError, CheckedAggregate, Fold, FoldError};
+pub use ids::{
+    ClientId, Digest, Epoch, InstanceId, Nonce, ParseIdError, PeerKey, RoundContext, ServerId,
+};
+pub use instance::{CommitteeSecret, Instance, InstanceName, InstanceNameError};
+pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret};
+pub use pad::{PadSecret, PadTable, RoundPads};
+pub use params::{ParamsError, RoundParams, TAG_BYTES};
+pub use partial::{PartialError, SignedPartial, Tally};
+pub use participants::{Participants, ParticipantsError};
+pub use record::{BroadcastRecord, FinalizedRound, RecordError};
+pub use registry::{ClientRegistry, MAX_CLIENTS};
+pub use round::{HeaderError, MAX_ROSTER, RosterEntry, Round, RoundHeader, SignedHeader};
+pub use slot::{Message, MessageError, SlotContent, SlotKey};

@@ -1,0 +1,172 @@
+//! Broadcast records: paper algorithm 3, finalization, and the reader's side.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bundle::ServerBundle,
+    canonical::{Canonical, domain_digest},
+    fold::{Aggregate, AggregateError},
+    ids::{Digest, RoundContext},
+    instance::Instance,
+    pad::xor,
+    partial::{PartialError, SignedPartial},
+    round::{HeaderError, Round, SignedHeader},
+    slot::{self, SlotContent},
+};
+
+/// A record that a reader refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The header.
+    #[error("The record's header is refused")]
+    Header(#[source] HeaderError),
+    /// The aggregate.
+    #[error("The record's aggregate is refused")]
+    Aggregate(#[source] AggregateError),
+    /// Not one partial for each server of the roster, in its order (I6).
+    #[error(
+        "The record has {found} partials; one of each of the {expected} servers in its roster would be right"
+    )]
+    Partials {
+        /// Partials that came.
+        found: usize,
+        /// Servers in the roster.
+        expected: usize,
+    },
+    /// One of the partials.
+    #[error("A partial of the record is refused")]
+    Partial(#[source] PartialError),
+}
+
+/// A finalized round, as it travels: header, aggregate and the signed partial
+/// of every roster server (I6). Whoever reads it computes the broadcast from
+/// these and trusts no writer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroadcastRecord {
+    /// The header, signed by its opener.
+    pub header: SignedHeader,
+    /// The aggregate.
+    pub aggregate: Aggregate,
+    /// The partials, ascending by server.
+    pub partials: Vec<SignedPartial>,
+}
+
+impl BroadcastRecord {
+    /// Checks the whole record against the bundles of its roster.
+    ///
+    /// # Errors
+    /// [`RecordError`], naming the first check that failed.
+    pub fn verify(
+        &self,
+        instance: &Instance,
+        bundles: &[ServerBundle],
+    ) -> Result<FinalizedRound, RecordError> {
+        let round = self
+            .header
+            .verify(instance, bundles)
+            .map_err(RecordError::Header)?;
+        self.verify_in(round)
+    }
+
+    /// As [`BroadcastRecord::verify`], for a round that was verified before.
+    ///
+    /// # Errors
+    /// [`RecordError`], naming the first check that failed.
+    pub fn verify_in(&self, round: Round) -> Result<FinalizedRound, RecordError> {
+        let aggregate = self
+            .aggregate
+            .check(&self.header.header().context(), round.header())
+            .map_err(RecordError::Aggregate)?;
+        let roster = round.roster();
+        let in_order = self
+            .partials
+            .iter()
+            .zip(roster)
+            .all(|(partial, server)| partial.server == *server.id());
+        if self.partials.len() != roster.len() || !in_order {
+            return Err(RecordError::Partials {
+                found: self.partials.len(),
+                expected: roster.len(),
+            });
+        }
+        let mut broadcast = self.aggregate.vector.to_vec();
+        let mut canonical = Canonical::new()
+            .fixed(round.context().as_bytes())
+            .fixed(aggregate.digest().as_bytes())
+            .count(self.partials.len());
+        for partial in &self.partials {
+            partial
+                .verify(&round, aggregate.digest())
+                .map_err(RecordError::Partial)?;
+            xor(&mut broadcast, &partial.vector);
+            canonical = canonical
+                .fixed(partial.server.as_bytes())
+                .fixed(partial.vector_digest().as_bytes());
+        }
+        let canonical =
+            canonical.fixed(domain_digest("zipnet/broadcast/v1", &broadcast).as_bytes());
+        Ok(FinalizedRound {
+            participants: self.aggregate.participants.count(),
+            digest: canonical.digest("zipnet/record/v1"),
+            round,
+            broadcast,
+        })
+    }
+}
+
+/// A record whose every signature and length was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalizedRound {
+    round: Round,
+    broadcast: Vec<u8>,
+    participants: usize,
+    digest: Digest,
+}
+
+impl FinalizedRound {
+    /// The round.
+    #[must_use]
+    pub const fn round(&self) -> &Round {
+        &self.round
+    }
+
+    /// The round's context.
+    #[must_use]
+    pub const fn context(&self) -> &RoundContext {
+        self.round.context()
+    }
+
+    /// The XOR of the participants' slots.
+    #[must_use]
+    pub fn broadcast(&self) -> &[u8] {
+        &self.broadcast
+    }
+
+    /// How many clients took part.
+    #[must_use]
+    pub const fn participants(&self) -> usize {
+        self.participants
+    }
+
+    /// The digest that the next header names as `previous`.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// What each slot holds.
+    pub fn slots(&self) -> impl Iterator<Item = (u32, SlotContent)> + '_ {
+        let bytes = self.round.header().params.slot_bytes();
+        (0_u32..)
+            .zip(self.broadcast.chunks_exact(bytes))
+            .map(|(slot, content)| (slot, slot::read(self.context(), slot, content)))
+    }
+
+    /// The messages with a valid tag, by slot.
+    pub fn messages(&self) -> impl Iterator<Item = (u32, Vec<u8>)> + '_ {
+        self.slots().filter_map(|(slot, content)| match content {
+            SlotContent::Message(message) => Some((slot, message)),
+            SlotContent::Empty | SlotContent::Garbled => None,
+        })
+    }
+}

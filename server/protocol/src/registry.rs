@@ -1,0 +1,123 @@
+//! The ordered set of registered clients that a round header names.
+
+use std::sync::OnceLock;
+
+use crate::{
+    bundle::RegisteredClient,
+    canonical::Canonical,
+    ids::{ClientId, Digest},
+};
+
+/// Most clients that a registry holds.
+pub const MAX_CLIENTS: usize = 1 << 16;
+
+/// Registered clients, ordered by id. Positions in this order are what
+/// [`Participants`](crate::Participants) bits mean.
+#[derive(Debug, Clone, Default)]
+pub struct ClientRegistry {
+    clients: Vec<RegisteredClient>,
+    digest: OnceLock<Digest>,
+}
+
+impl ClientRegistry {
+    /// Builds a registry out of clients in any order; the last of several with
+    /// the same id stays, and what exceeds [`MAX_CLIENTS`] is dropped.
+    #[must_use]
+    pub fn from_clients(mut clients: Vec<RegisteredClient>) -> Self {
+        clients.reverse();
+        clients.sort_by_key(|client| client.id);
+        clients.dedup_by_key(|client| client.id);
+        clients.truncate(MAX_CLIENTS);
+        Self {
+            clients,
+            digest: OnceLock::new(),
+        }
+    }
+
+    /// Number of clients.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The clients in order.
+    pub fn iter(&self) -> impl Iterator<Item = &RegisteredClient> {
+        self.clients.iter()
+    }
+
+    /// The client at a position.
+    #[must_use]
+    pub fn at(&self, position: usize) -> Option<&RegisteredClient> {
+        self.clients.get(position)
+    }
+
+    /// The position of a client.
+    #[must_use]
+    pub fn position(&self, id: &ClientId) -> Option<usize> {
+        self.clients
+            .binary_search_by(|client| client.id.cmp(id))
+            .ok()
+    }
+
+    /// The client with an id.
+    #[must_use]
+    pub fn get(&self, id: &ClientId) -> Option<&RegisteredClient> {
+        self.position(id).and_then(|position| self.at(position))
+    }
+
+    /// Adds or replaces a client. `false` if the registry is full.
+    pub fn insert(&mut self, client: RegisteredClient) -> bool {
+        match self
+            .clients
+            .binary_search_by(|other| other.id.cmp(&client.id))
+        {
+            Ok(position) => {
+                if let Some(slot) = self.clients.get_mut(position) {
+                    *slot = client;
+                }
+            }
+            Err(_) if self.clients.len() >= MAX_CLIENTS => return false,
+            Err(position) => self.clients.insert(position, client),
+        }
+        self.digest = OnceLock::new();
+        true
+    }
+
+    /// Removes the clients for which `gone` says so.
+    pub fn remove_where(&mut self, mut gone: impl FnMut(&ClientId) -> bool) {
+        let before = self.clients.len();
+        self.clients.retain(|client| !gone(&client.id));
+        if self.clients.len() != before {
+            self.digest = OnceLock::new();
+        }
+    }
+
+    /// The digest over the ordered clients with their keys.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            self.clients
+                .iter()
+                .fold(Canonical::new().count(self.clients.len()), |to, client| {
+                    to.fixed(client.id.as_bytes())
+                        .fixed(client.dh.as_bytes())
+                        .fixed(client.peer.as_bytes())
+                })
+                .digest("zipnet/client-registry/v1")
+        })
+    }
+}
+
+impl PartialEq for ClientRegistry {
+    fn eq(&self, other: &Self) -> bool {
+        self.clients == other.clients
+    }
+}
+
+impl Eq for ClientRegistry {}
