@@ -1,1 +1,29 @@
-//! Skeleton.
+//! The roles of a zipnet deployment over mosaik.
+//!
+//! This crate is everything that touches the network, the clock and the
+//! operating system. The rules of a round live in
+//! [`zipnet_protocol`]; this crate moves checked values between processes and
+//! decides *when*, never *what*.
+//!
+//! - [`roles::server`]: a committee server; [`roles::aggregator`];
+//!   [`roles::client`]: [`Publisher`](roles::client::Publisher) and
+//!   [`Reader`](roles::client::Reader), to embed.
+//! - [`committee`]: the replicated state machine of the servers.
+//! - [`guard`]: what a server holds itself to, whatever the log says.
+//! - [`settings`], [`network`], [`wire`], [`peers`], [`metrics`]: the ground
+//!   they stand on.
+//!
+//! Every await on the network has a time-out. Secrets live in
+//! [`zeroize::Zeroizing`] or types that zeroize themselves, and none has a
+//! `Debug` that shows it.
+
+pub mod committee;
+pub mod entropy;
+pub mod guard;
+pub mod metrics;
+pub mod network;
+pub mod peers;
+pub mod report;
+pub mod roles;
+pub mod settings;
+pub mod wire;

@@ -50,8 +50,8 @@ impl ClientBundle {
     /// Builds and signs the bundle of a client process.
     #[must_use]
     pub fn sign(instance: &Instance, dh: &DhPublic, transport: &SigningSecret) -> Self {
-        let client_id = client_id(instance, dh);
         let peer = transport.peer_key();
+        let client_id = client_id(instance, dh, &peer);
         let body = client_body(instance, &client_id, dh, &peer);
         Self {
             client_id,
@@ -72,7 +72,7 @@ impl ClientBundle {
     /// # Errors
     /// [`BundleError`], naming the first check that failed.
     pub fn verify(&self, instance: &Instance) -> Result<RegisteredClient, BundleError> {
-        if self.client_id != client_id(instance, &self.dh) {
+        if self.client_id != client_id(instance, &self.dh, &self.peer) {
             return Err(BundleError::Id);
         }
         let body = client_body(instance, &self.client_id, &self.dh, &self.peer);
@@ -81,17 +81,18 @@ impl ClientBundle {
             .map_err(BundleError::Transport)?;
         self.dh.check_contributory().map_err(BundleError::Dh)?;
         Ok(RegisteredClient {
-            id: self.client_id,
-            dh: self.dh,
-            peer: self.peer,
+            bundle: self.clone(),
         })
     }
 }
 
-fn client_id(instance: &Instance, dh: &DhPublic) -> ClientId {
+/// Names the transport key too: a bundle proves possession of no X25519 key,
+/// so nobody else may be able to register under the id of a key that they saw.
+fn client_id(instance: &Instance, dh: &DhPublic, peer: &PeerKey) -> ClientId {
     let id = Canonical::new()
         .fixed(instance.id().as_bytes())
         .fixed(dh.as_bytes())
+        .fixed(peer.as_bytes())
         .digest("zipnet/client-id/v1");
     ClientId::new(*id.as_bytes())
 }
@@ -105,30 +106,34 @@ fn client_body(instance: &Instance, id: &ClientId, dh: &DhPublic, peer: &PeerKey
 }
 
 /// A client whose bundle was verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredClient {
-    pub(crate) id: ClientId,
-    pub(crate) dh: DhPublic,
-    pub(crate) peer: PeerKey,
+    bundle: ClientBundle,
 }
 
 impl RegisteredClient {
     /// The client's id.
     #[must_use]
     pub const fn id(&self) -> &ClientId {
-        &self.id
+        &self.bundle.client_id
     }
 
     /// The client's X25519 key, contributory.
     #[must_use]
     pub const fn dh(&self) -> &DhPublic {
-        &self.dh
+        &self.bundle.dh
     }
 
     /// The transport key that may submit this client's envelopes.
     #[must_use]
     pub const fn peer(&self) -> &PeerKey {
-        &self.peer
+        &self.bundle.peer
+    }
+
+    /// The bundle, to hand on.
+    #[must_use]
+    pub const fn bundle(&self) -> &ClientBundle {
+        &self.bundle
     }
 }
 
@@ -165,10 +170,10 @@ impl Withdrawal {
         instance: &Instance,
         client: &RegisteredClient,
     ) -> Result<(), BundleError> {
-        if self.client_id != client.id {
+        if self.client_id != *client.id() {
             return Err(BundleError::Id);
         }
-        SigningPublic::from(client.peer)
+        SigningPublic::from(*client.peer())
             .verify(
                 CLIENT_WITHDRAW,
                 &withdrawal_body(instance, &self.client_id),

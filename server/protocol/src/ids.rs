@@ -66,8 +66,8 @@ id! {
     ServerId
 }
 id! {
-    /// A client's name: a digest of the instance and its X25519 key, so it is
-    /// fresh in every process (I1).
+    /// A client's name: a digest of the instance, its X25519 key and its
+    /// transport key, so it is fresh in every process (I1).
     ClientId
 }
 id! {

@@ -112,16 +112,21 @@ impl PadTable {
         known: Option<&Self>,
     ) -> Result<Self, KeyError> {
         let clients: Vec<_> = registry.iter().collect();
-        let entries = clients
-            .par_iter()
-            .map(|client| {
-                let shared = match known.and_then(|table| table.get(client.id())) {
+        // Filled in place: a table that grew would leave secrets behind.
+        let mut entries: Vec<_> = clients
+            .iter()
+            .map(|client| (*client.id(), PadSecret::new([0; 32])))
+            .collect();
+        entries
+            .par_iter_mut()
+            .zip(clients)
+            .try_for_each(|((id, shared), client)| {
+                *shared = match known.and_then(|table| table.get(id)) {
                     Some(shared) => shared.clone(),
                     None => secret.agree(client.dh())?,
                 };
-                Ok((*client.id(), shared))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+                Ok(())
+            })?;
         Ok(Self { entries })
     }
 
@@ -156,30 +161,29 @@ impl PadTable {
         bytes: usize,
     ) -> Vec<u8> {
         let pads = RoundPads::new(context);
-        let chosen: Vec<_> = participants
-            .positions()
-            .filter_map(|position| self.entries.get(position))
-            .collect();
-        let share = chosen
-            .len()
-            .div_ceil(rayon::current_num_threads().max(1))
-            .max(1);
-        chosen
-            .par_chunks(share)
-            .map(|chunk| {
+        let threads = rayon::current_num_threads().max(1);
+        let share = participants.count().div_ceil(threads);
+        (0..threads)
+            .into_par_iter()
+            .map(|thread| {
                 let mut accumulator = vec![0; bytes];
-                for (client, secret) in chunk {
+                let chosen = participants
+                    .positions()
+                    .skip(thread.saturating_mul(share))
+                    .take(share)
+                    .filter_map(|position| self.entries.get(position));
+                for (client, secret) in chosen {
                     pads.xor_into(&mut accumulator, secret, client, server);
                 }
                 accumulator
             })
-            .reduce(
-                || vec![0; bytes],
-                |mut a, b| {
-                    xor(&mut a, &b);
-                    a
-                },
-            )
+            .reduce_with(|mut a, mut b| {
+                xor(&mut a, &b);
+                // The pads of some participants only: a smaller crowd to hide in.
+                b.zeroize();
+                a
+            })
+            .unwrap_or_else(|| vec![0; bytes])
     }
 }
 

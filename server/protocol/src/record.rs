@@ -20,6 +20,9 @@ pub enum RecordError {
     /// The header.
     #[error("The record's header is refused")]
     Header(#[source] HeaderError),
+    /// Read in a round that is not its own.
+    #[error("The record is not of the round that it is read in")]
+    Round,
     /// The aggregate.
     #[error("The record's aggregate is refused")]
     Aggregate(#[source] AggregateError),
@@ -73,9 +76,12 @@ impl BroadcastRecord {
     /// # Errors
     /// [`RecordError`], naming the first check that failed.
     pub fn verify_in(&self, round: Round) -> Result<FinalizedRound, RecordError> {
+        if self.header != *round.signed() {
+            return Err(RecordError::Round);
+        }
         let aggregate = self
             .aggregate
-            .check(&self.header.header().context(), round.header())
+            .check(round.context(), round.header())
             .map_err(RecordError::Aggregate)?;
         let roster = round.roster();
         let in_order = self

@@ -2,10 +2,13 @@
 
 use std::sync::OnceLock;
 
+use rayon::prelude::*;
+
 use crate::{
-    bundle::RegisteredClient,
+    bundle::{BundleError, ClientBundle, RegisteredClient},
     canonical::Canonical,
     ids::{ClientId, Digest},
+    instance::Instance,
 };
 
 /// Most clients that a registry holds.
@@ -25,13 +28,26 @@ impl ClientRegistry {
     #[must_use]
     pub fn from_clients(mut clients: Vec<RegisteredClient>) -> Self {
         clients.reverse();
-        clients.sort_by_key(|client| client.id);
-        clients.dedup_by_key(|client| client.id);
+        clients.sort_by_key(|client| *client.id());
+        clients.dedup_by_key(|client| *client.id());
         clients.truncate(MAX_CLIENTS);
         Self {
             clients,
             digest: OnceLock::new(),
         }
+    }
+
+    /// Verifies bundles that came from outside, over all cores, and builds the
+    /// registry of them.
+    ///
+    /// # Errors
+    /// [`BundleError`] of one that does not verify.
+    pub fn verify(instance: &Instance, bundles: &[ClientBundle]) -> Result<Self, BundleError> {
+        bundles
+            .par_iter()
+            .map(|bundle| bundle.verify(instance))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Self::from_clients)
     }
 
     /// Number of clients.
@@ -61,7 +77,7 @@ impl ClientRegistry {
     #[must_use]
     pub fn position(&self, id: &ClientId) -> Option<usize> {
         self.clients
-            .binary_search_by(|client| client.id.cmp(id))
+            .binary_search_by(|client| client.id().cmp(id))
             .ok()
     }
 
@@ -75,7 +91,7 @@ impl ClientRegistry {
     pub fn insert(&mut self, client: RegisteredClient) -> bool {
         match self
             .clients
-            .binary_search_by(|other| other.id.cmp(&client.id))
+            .binary_search_by(|other| other.id().cmp(client.id()))
         {
             Ok(position) => {
                 if let Some(slot) = self.clients.get_mut(position) {
@@ -92,7 +108,7 @@ impl ClientRegistry {
     /// Removes the clients for which `gone` says so.
     pub fn remove_where(&mut self, mut gone: impl FnMut(&ClientId) -> bool) {
         let before = self.clients.len();
-        self.clients.retain(|client| !gone(&client.id));
+        self.clients.retain(|client| !gone(client.id()));
         if self.clients.len() != before {
             self.digest = OnceLock::new();
         }
@@ -105,9 +121,9 @@ impl ClientRegistry {
             self.clients
                 .iter()
                 .fold(Canonical::new().count(self.clients.len()), |to, client| {
-                    to.fixed(client.id.as_bytes())
-                        .fixed(client.dh.as_bytes())
-                        .fixed(client.peer.as_bytes())
+                    to.fixed(client.id().as_bytes())
+                        .fixed(client.dh().as_bytes())
+                        .fixed(client.peer().as_bytes())
                 })
                 .digest("zipnet/client-registry/v1")
         })

@@ -164,6 +164,12 @@ impl SignedHeader {
         &self.header
     }
 
+    /// Who says to have opened the round, unverified.
+    #[must_use]
+    pub const fn opener(&self) -> &ServerId {
+        &self.opener
+    }
+
     /// Checks all that can be checked without knowing the committee's state:
     /// the instance, the roster with its bundles, and the opener's signature.
     /// That the number and the predecessor are right, only a committee member

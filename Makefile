@@ -1,0 +1,62 @@
+# Every verb of this repository; `make help` lists them.
+# Settings pass through the environment: MESSAGE="hello" make run
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check bench release fmt fuzz setup clean
+
+# Tools that scripts/setup.sh installed win over those of the machine.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+# Always the whole workspace: one package alone gets other features of its
+# dependencies, and they would be built a second time.
+BUILD := cargo build --workspace --bins --locked
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: ## build, then run a whole committee on this machine until Ctrl-C (MESSAGE="hello" sends that)
+	@scripts/setup.sh build
+	@$(BUILD)
+	@exec $(BIN)/zipnet-local
+
+test: ## all tests, those over real processes included
+	@scripts/setup.sh build test
+	@$(BUILD)
+	@cargo nextest run --workspace --locked
+
+check: ## formatting, lints, dependencies, spelling, shell scripts
+	@scripts/setup.sh build check
+	cargo fmt --all --check
+	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs
+	typos
+	shellcheck .ci/run $$(find . -name target -prune -o -name '*.sh' -print)
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/deny.sh
+
+bench: ## throughput and latency: the protocol alone, then end to end
+	@scripts/setup.sh build
+	@cargo bench -p zipnet-protocol --locked
+	@$(BUILD)
+	@exec $(BIN)/zipnet-bench
+
+release: ## the server, aggregator and client binaries as they ship (panic=abort)
+	@scripts/setup.sh build
+	@cargo build --release -p zipnet-server --locked
+
+fmt: ## format the code
+	@cargo fmt --all
+	@rustfmt --edition 2024 fuzz/fuzz_targets/*.rs
+
+fuzz: ## fuzz for FUZZ_SECONDS (60); ZIPNET_FUZZ_TARGET=name fuzzes one target only
+	@scripts/fuzz.sh
+
+setup: ## install what the other verbs need (each of them does so too)
+	@scripts/setup.sh build test check
+
+clean: ## delete what was built; the tools in target/tools stay
+	@cargo clean --profile dev
+	@cargo clean --profile release
+	@rm -rf fuzz/target

@@ -1,0 +1,127 @@
+//! What servers say to the committee, signed (I12).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zipnet_protocol::{
+    Aggregate, BroadcastRecord, Canonical, ClientBundle, Digest, Epoch, Instance, KeyError,
+    ServerBundle, ServerId, Signature, SignedHeader, SignedPartial, SigningPublic, SigningSecret,
+    Withdrawal,
+};
+
+const COMMAND: &str = "zipnet/command/v1";
+
+/// Most client bundles or withdrawals in one command.
+pub const MAX_BATCH: usize = 256;
+
+/// An order to the committee.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// A server lists itself, or its new keys after a restart.
+    RegisterServer(ServerBundle),
+    /// A server mirrors clients that registered with it.
+    RegisterClients(Vec<ClientBundle>),
+    /// A server mirrors clients that left.
+    WithdrawClients(Vec<Withdrawal>),
+    /// The leader opens a round.
+    OpenRound(SignedHeader),
+    /// A server relays what an aggregator sent it.
+    SubmitAggregate(Aggregate),
+    /// A server unblinds.
+    SubmitPartial(SignedPartial),
+    /// The leader strikes a server whose lease ran out, as registered with
+    /// this bundle.
+    Lapse {
+        /// Who.
+        server: ServerId,
+        /// Digest of the bundle that lapsed; a newer one is not touched.
+        bundle: Digest,
+    },
+    /// A server strikes itself.
+    Leave,
+    /// A server reminds the committee of what it forgot.
+    Resume(Resume),
+}
+
+/// What a server that lived through a partition or a loss of the committee's
+/// state tells the others. Believed only as far as signatures carry it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The newest record that the server knows, with its roster's bundles.
+    pub record: Option<Published>,
+    /// The epoch that `floor` counts in.
+    pub epoch: Epoch,
+    /// The highest round number that the server has signed a partial for.
+    pub floor: u64,
+}
+
+/// A record with what is needed to check it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The record.
+    pub record: BroadcastRecord,
+    /// The bundles of its roster.
+    pub bundles: Vec<ServerBundle>,
+}
+
+/// An order with its sender's signature, as it travels and as the replicated
+/// log holds it. Not trusted before [`Command::verify`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    sender: ServerId,
+    order: Bytes,
+    signature: Signature,
+}
+
+impl Command {
+    /// Encodes and signs an order.
+    ///
+    /// # Errors
+    /// The encoder's error, which no order of ours provokes.
+    pub fn sign(
+        instance: &Instance,
+        sender: ServerId,
+        order: &Order,
+        signing: &SigningSecret,
+    ) -> Result<Self, postcard::Error> {
+        let order: Bytes = postcard::to_stdvec(order)?.into();
+        let signature = signing.sign(COMMAND, &body(instance, &sender, &order));
+        Ok(Self {
+            sender,
+            order,
+            signature,
+        })
+    }
+
+    /// Who says to have sent it.
+    #[must_use]
+    pub const fn sender(&self) -> &ServerId {
+        &self.sender
+    }
+
+    /// The order, unverified.
+    ///
+    /// # Errors
+    /// The decoder's error.
+    pub fn decode(&self) -> Result<Order, postcard::Error> {
+        postcard::from_bytes(&self.order)
+    }
+
+    /// Checks the signature under the key that the sender is registered with.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify(&self, instance: &Instance, key: &SigningPublic) -> Result<(), KeyError> {
+        key.verify(
+            COMMAND,
+            &body(instance, &self.sender, &self.order),
+            &self.signature,
+        )
+    }
+}
+
+fn body(instance: &Instance, sender: &ServerId, order: &[u8]) -> Canonical {
+    Canonical::new()
+        .fixed(instance.id().as_bytes())
+        .fixed(sender.as_bytes())
+        .bytes(order)
+}

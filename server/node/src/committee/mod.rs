@@ -1,0 +1,246 @@
+//! The committee: a replicated state machine over a mosaik group.
+//!
+//! The group gives ordering and nothing else (its quorum is whoever happens to
+//! be bonded). Safety comes from signatures, from the rule that a roster is
+//! more than half of the committee (I7), and from each server's
+//! [`guard`](crate::guard) (I2).
+//!
+//! [`state`] is the pure part; [`Committee`] hands commands to it and tells the
+//! process what came of them; [`sync`] brings newcomers up to date by
+//! snapshots, so that the log can be pruned.
+
+mod broadcasts;
+pub mod command;
+mod rounds;
+pub mod snapshot;
+pub mod state;
+pub mod sync;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use mosaik::{
+    UniqueId,
+    groups::{ApplyContext, StateMachine},
+};
+use tokio::sync::watch;
+use zipnet_protocol::{Canonical, RoundContext};
+
+pub use broadcasts::Broadcasts;
+use command::Command;
+use state::{Applied, CommitteeState, Refusal};
+use sync::SnapshotSync;
+
+use crate::{metrics, settings::CommitteeRules};
+
+/// The replicated state at one position of the log.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The state.
+    pub state: CommitteeState,
+    /// Index of the last command that it includes.
+    pub index: u64,
+}
+
+/// What the committee's machine and the process around it have in common.
+/// Outlives the group, which may be left and joined again.
+#[derive(Debug)]
+pub struct Shared {
+    view: watch::Sender<Arc<View>>,
+    broadcasts: Broadcasts,
+    log_entries: AtomicU64,
+}
+
+impl Shared {
+    /// The state of a process that has seen nothing yet; it will keep
+    /// `retain` finalized rounds.
+    #[must_use]
+    pub fn new(rules: Arc<CommitteeRules>, retain: usize) -> Arc<Self> {
+        let view = View {
+            state: CommitteeState::new(rules),
+            index: 0,
+        };
+        Arc::new(Self {
+            view: watch::Sender::new(Arc::new(view)),
+            broadcasts: Broadcasts::new(retain),
+            log_entries: AtomicU64::new(0),
+        })
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// The state as it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// The finalized rounds that are kept.
+    #[must_use]
+    pub const fn broadcasts(&self) -> &Broadcasts {
+        &self.broadcasts
+    }
+
+    /// How many entries the replicated log holds in memory.
+    #[must_use]
+    pub fn log_entries(&self) -> u64 {
+        self.log_entries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_log_entries(&self, entries: u64) {
+        self.log_entries.store(entries, Ordering::Relaxed);
+    }
+}
+
+/// The state machine that mosaik replicates.
+#[derive(Debug)]
+pub struct Committee {
+    state: CommitteeState,
+    shared: Arc<Shared>,
+    /// When the open round was applied here; for a metric, not for a decision.
+    opened_at: Option<(RoundContext, Instant)>,
+}
+
+impl Committee {
+    /// A machine in the state of a cold start.
+    #[must_use]
+    pub fn new(rules: Arc<CommitteeRules>, shared: Arc<Shared>) -> Self {
+        Self {
+            state: CommitteeState::new(rules),
+            shared,
+            opened_at: None,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> &CommitteeState {
+        &self.state
+    }
+
+    /// Replaces the state by one from a snapshot.
+    pub(crate) fn install(&mut self, state: CommitteeState, index: u64) {
+        if let Some(head) = state.head() {
+            self.shared.broadcasts.push(head.clone());
+        }
+        self.state = state;
+        self.publish(index);
+    }
+
+    fn publish(&self, index: u64) {
+        self.shared.view.send_replace(Arc::new(View {
+            state: self.state.clone(),
+            index,
+        }));
+    }
+
+    fn observe(&mut self, applied: &Applied, index: u64) {
+        match applied {
+            Applied::Opened { round, forced } => {
+                if *forced {
+                    metrics::rounds_force_advanced();
+                }
+                self.opened_at = Some((*round.context(), Instant::now()));
+                tracing::info!("committee: opening round at index I_{index}");
+            }
+            Applied::Finalized(done) => {
+                if let Some((context, at)) = self.opened_at.take()
+                    && context == *done.checked.context()
+                {
+                    metrics::round_latency(at.elapsed());
+                }
+                metrics::rounds_finalized();
+                self.shared.broadcasts.push(done.clone());
+                let header = done.checked.round().header();
+                tracing::info!(
+                    round = %format_args!("r{}", header.number),
+                    participants = done.checked.participants(),
+                    record = done.checked.digest().short(),
+                    "committee: round finalized"
+                );
+            }
+            Applied::Resumed(record) => {
+                if let Some(record) = record {
+                    self.shared.broadcasts.push(record.clone());
+                }
+                tracing::warn!(
+                    opened = self.state.opened(),
+                    "committee: took back a newer history that the log had lost"
+                );
+            }
+            Applied::Registered | Applied::Aggregated | Applied::Unblinded => {}
+        }
+    }
+
+    fn refuse(command: &Command, refusal: &Refusal, index: u64) {
+        metrics::command_refused(refusal.reason());
+        // Duplicates are the price of sending again after a time-out.
+        if matches!(refusal, Refusal::NotWaiting | Refusal::NotAhead)
+            || refusal.reason() == "repeated"
+        {
+            tracing::debug!(index, %refusal, "committee: command refused");
+        } else {
+            tracing::warn!(
+                index,
+                sender = command.sender().short(),
+                because = crate::report::chain(refusal),
+                "committee: command refused"
+            );
+        }
+    }
+}
+
+impl StateMachine for Committee {
+    type Command = Command;
+    type Query = ();
+    type QueryResult = u64;
+    type StateSync = SnapshotSync;
+
+    fn signature(&self) -> UniqueId {
+        let rules = self.state.rules();
+        let digest = Canonical::new()
+            .fixed(rules.instance.id().as_bytes())
+            .u32(rules.params.slots())
+            .count(rules.params.slot_bytes())
+            .u32(rules.min_participants)
+            .u32(rules.committee_size.unwrap_or(0))
+            .u32(rules.min_servers.unwrap_or(0))
+            .digest("zipnet/committee-machine/v1");
+        UniqueId::from_bytes(*digest.as_bytes())
+    }
+
+    fn apply(&mut self, command: Command, context: &dyn ApplyContext) {
+        self.apply_batch([command], context);
+    }
+
+    fn apply_batch(
+        &mut self,
+        commands: impl IntoIterator<Item = Command>,
+        context: &dyn ApplyContext,
+    ) {
+        let mut index = context.committed().index().0;
+        for command in commands {
+            index = index.saturating_add(1);
+            match self.state.apply(&command) {
+                Ok(applied) => self.observe(&applied, index),
+                Err(refusal) => Self::refuse(&command, &refusal, index),
+            }
+        }
+        self.publish(index);
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.state.opened()
+    }
+
+    fn state_sync(&self) -> SnapshotSync {
+        SnapshotSync::new(self.shared.clone())
+    }
+}

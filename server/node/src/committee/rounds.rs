@@ -1,0 +1,192 @@
+//! How rounds open, fill and finalize in the replicated state.
+
+use std::sync::Arc;
+
+use zipnet_protocol::{Aggregate, Digest, ServerId, SignedHeader, SignedPartial, Tally};
+
+use super::{
+    command::{Published, Resume},
+    state::{Applied, CLIENT_LEASE_ROUNDS, CommitteeState, Final, InFlight, Refusal},
+};
+
+/// Farthest that a server's floor may push the round numbers at once.
+const MAX_FLOOR_JUMP: u64 = 1 << 20;
+
+impl CommitteeState {
+    /// The digest that the next header must name as its predecessor.
+    #[must_use]
+    pub fn previous(&self) -> Digest {
+        self.head
+            .as_ref()
+            .map_or(Digest::ZERO, |head| *head.checked.digest())
+    }
+
+    pub(super) fn open_round(
+        &mut self,
+        sender: ServerId,
+        signed: &SignedHeader,
+    ) -> Result<Applied, Refusal> {
+        let header = signed.header();
+        let rules = &self.rules;
+        let clients = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let fits = [
+            (
+                "epoch",
+                self.epoch.is_none_or(|epoch| epoch == header.epoch),
+            ),
+            ("number", self.opened.checked_add(1) == Some(header.number)),
+            ("predecessor", header.previous == self.previous()),
+            ("parameters", header.params == rules.params),
+            (
+                "minimum of participants",
+                header.min_participants == rules.min_participants,
+            ),
+            (
+                "committee size",
+                header.committee_size == self.committee_size(),
+            ),
+            ("roster", header.roster.len() >= self.roster_minimum()),
+            (
+                "number of clients",
+                header.clients == clients && clients >= rules.min_participants.max(1),
+            ),
+            ("client registry", header.registry == self.clients.digest()),
+        ];
+        if let Some((what, _)) = fits.iter().find(|(_, fits)| !fits) {
+            return Err(Refusal::Unfit(what));
+        }
+        let round = signed
+            .verify_with(&rules.instance, self.servers.values().cloned())
+            .map_err(Refusal::Header)?;
+        if signed.opener() != &sender {
+            return Err(Refusal::Unfit("opener"));
+        }
+        let round = Arc::new(round);
+        self.epoch = Some(header.epoch);
+        self.opened = header.number;
+        let forced = self
+            .current
+            .replace(InFlight {
+                round: round.clone(),
+                registry: self.clients.clone(),
+                tally: None,
+            })
+            .is_some();
+        self.expire_clients();
+        Ok(Applied::Opened { round, forced })
+    }
+
+    /// Drops clients that sat out their lease. The round that just opened
+    /// still lists them.
+    fn expire_clients(&mut self) {
+        let oldest = self.opened.saturating_sub(CLIENT_LEASE_ROUNDS);
+        let activity = self.activity.clone();
+        self.drop_clients(|client| activity.get(client).is_none_or(|active| *active < oldest));
+    }
+
+    pub(super) fn submit_aggregate(&mut self, aggregate: &Aggregate) -> Result<Applied, Refusal> {
+        let current = self.current.as_mut().ok_or(Refusal::NotWaiting)?;
+        if current.tally.is_some() {
+            return Err(Refusal::NotWaiting);
+        }
+        let checked = aggregate
+            .check(current.round.context(), current.round.header())
+            .map_err(Refusal::Aggregate)?;
+        current.tally = Some(Arc::new(Tally::new(&checked)));
+        Ok(Applied::Aggregated)
+    }
+
+    pub(super) fn submit_partial(&mut self, partial: SignedPartial) -> Result<Applied, Refusal> {
+        let current = self.current.as_mut().ok_or(Refusal::NotWaiting)?;
+        let tally = current.tally.as_mut().ok_or(Refusal::NotWaiting)?;
+        let record = Arc::make_mut(tally)
+            .add(&current.round, partial)
+            .map_err(Refusal::Partial)?;
+        let Some(record) = record else {
+            return Ok(Applied::Unblinded);
+        };
+        let checked = record
+            .verify_in((*current.round).clone())
+            .map_err(Refusal::Record)?;
+        let number = current.round.header().number;
+        let active: Vec<_> = record
+            .aggregate
+            .participants
+            .positions()
+            .filter_map(|position| current.registry.at(position))
+            .map(|client| *client.id())
+            .collect();
+        let published = Published {
+            record,
+            bundles: current.round.bundles(),
+        };
+        let done = Arc::new(Final { published, checked });
+        let activity = Arc::make_mut(&mut self.activity);
+        for client in active {
+            if let Some(last) = activity.get_mut(&client) {
+                *last = number;
+            }
+        }
+        self.head = Some(done.clone());
+        self.current = None;
+        Ok(Applied::Finalized(done))
+    }
+
+    /// Takes back what the committee forgot: a record that every server of its
+    /// roster signed, and a floor under the round numbers.
+    pub(super) fn resume(&mut self, resume: Resume) -> Result<Applied, Refusal> {
+        let record = match resume.record {
+            Some(published) => self.resumable(published)?,
+            None => None,
+        };
+        let same_epoch = match &record {
+            Some(record) => self.epoch == Some(record.epoch()),
+            None => true,
+        };
+        let epoch = record.as_ref().map(|record| record.epoch()).or(self.epoch);
+        let opened = if same_epoch { self.opened } else { 0 };
+        let number = record.as_ref().map_or(0, |record| record.rank().0);
+        let base = opened.max(number);
+        let floor = match epoch {
+            Some(epoch)
+                if epoch == resume.epoch && resume.floor.saturating_sub(base) <= MAX_FLOOR_JUMP =>
+            {
+                resume.floor
+            }
+            _ => 0,
+        };
+        let raised = base.max(floor);
+        if record.is_none() && raised == self.opened {
+            return Err(Refusal::NotAhead);
+        }
+        self.epoch = epoch;
+        self.opened = raised;
+        self.current = None;
+        if let Some(record) = &record {
+            self.head = Some(record.clone());
+        }
+        Ok(Applied::Resumed(record))
+    }
+
+    /// The record, if it is valid and ahead of the head. One of another epoch
+    /// counts only while a server that signed it still lives: after a cold
+    /// start of all servers, nobody can bring an old history back.
+    fn resumable(&self, published: Published) -> Result<Option<Arc<Final>>, Refusal> {
+        let checked = published
+            .record
+            .verify(&self.rules.instance, &published.bundles)
+            .map_err(Refusal::Record)?;
+        let record = Final { published, checked };
+        let alive = record.checked.round().roster().iter().any(|server| {
+            self.servers
+                .get(server.id())
+                .is_some_and(|registered| registered.digest() == server.digest())
+        });
+        let ahead = self
+            .head
+            .as_ref()
+            .is_none_or(|head| record.rank() > head.rank());
+        let admissible = self.epoch == Some(record.epoch()) || alive;
+        Ok((ahead && admissible).then(|| Arc::new(record)))
+    }
+}

@@ -1,0 +1,216 @@
+//! The replicated state as a newcomer receives it. The sender is a member, but
+//! that does not make it honest: every part is verified again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use zipnet_protocol::{
+    Aggregate, AggregateError, BundleError, ClientBundle, ClientRegistry, Epoch, HeaderError,
+    MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, ServerBundle, ServerId, SignedHeader,
+    SignedPartial, Tally,
+};
+
+use super::{
+    command::Published,
+    state::{CommitteeState, Final, InFlight},
+};
+use crate::settings::CommitteeRules;
+
+/// A snapshot that a newcomer refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Not a snapshot.
+    #[error("The snapshot does not decode")]
+    Decode(#[source] postcard::Error),
+    /// More servers or clients than a committee has.
+    #[error(
+        "The snapshot lists {servers} servers and {clients} clients, more than a committee has"
+    )]
+    Size {
+        /// Servers in it.
+        servers: usize,
+        /// Clients in it.
+        clients: usize,
+    },
+    /// A bundle.
+    #[error("The snapshot holds a bundle that does not verify")]
+    Bundle(#[source] BundleError),
+    /// The head.
+    #[error("The snapshot's newest record does not verify")]
+    Record(#[source] RecordError),
+    /// The open round.
+    #[error("The snapshot's open round does not verify")]
+    Header(#[source] HeaderError),
+    /// Its registry.
+    #[error("The snapshot's open round names another client registry than the one beside it")]
+    Registry,
+    /// Its aggregate.
+    #[error("The snapshot's aggregate does not verify")]
+    Aggregate(#[source] AggregateError),
+    /// One of its partials.
+    #[error("A partial of the snapshot does not verify")]
+    Partial(#[source] PartialError),
+}
+
+/// The whole state on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    epoch: Option<Epoch>,
+    opened: u64,
+    head: Option<Published>,
+    servers: Vec<ServerBundle>,
+    lapsed: Vec<ServerId>,
+    clients: Vec<(ClientBundle, u64)>,
+    current: Option<OpenSnapshot>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct OpenSnapshot {
+    header: SignedHeader,
+    bundles: Vec<ServerBundle>,
+    /// Absent if it is the registry that stands in the snapshot anyway.
+    registry: Option<Vec<ClientBundle>>,
+    tally: Option<(Aggregate, Vec<SignedPartial>)>,
+}
+
+impl CommitteeState {
+    /// Takes a snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let active = |client: &ClientBundle| {
+            let id = client.client_id();
+            self.activity.get(&id).copied().unwrap_or(self.opened)
+        };
+        Snapshot {
+            epoch: self.epoch,
+            opened: self.opened,
+            head: self.head.as_ref().map(|head| head.published.clone()),
+            servers: self
+                .servers
+                .values()
+                .map(|server| server.bundle().clone())
+                .collect(),
+            lapsed: self.lapsed.iter().copied().collect(),
+            clients: self
+                .clients
+                .iter()
+                .map(|client| (client.bundle().clone(), active(client.bundle())))
+                .collect(),
+            current: self.current.as_ref().map(|current| OpenSnapshot {
+                header: current.round.signed().clone(),
+                bundles: current.round.bundles(),
+                registry: (current.registry != self.clients).then(|| {
+                    current
+                        .registry
+                        .iter()
+                        .map(|client| client.bundle().clone())
+                        .collect()
+                }),
+                tally: current.tally.as_ref().map(|tally| {
+                    (
+                        tally.aggregate().clone(),
+                        tally.partials().cloned().collect(),
+                    )
+                }),
+            }),
+        }
+    }
+
+    /// Builds the state that a snapshot describes, verifying all of it.
+    ///
+    /// # Errors
+    /// [`SnapshotError`], naming the first part that does not verify.
+    pub fn restore(rules: Arc<CommitteeRules>, bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let snapshot: Snapshot = postcard::from_bytes(bytes).map_err(SnapshotError::Decode)?;
+        let servers = snapshot.servers.len().saturating_add(snapshot.lapsed.len());
+        if servers > MAX_ROSTER || snapshot.clients.len() > MAX_CLIENTS {
+            return Err(SnapshotError::Size {
+                servers,
+                clients: snapshot.clients.len(),
+            });
+        }
+        let instance = &rules.instance;
+        let servers = snapshot
+            .servers
+            .iter()
+            .map(|bundle| bundle.verify(instance).map(|server| (*server.id(), server)))
+            .collect::<Result<BTreeMap<_, _>, _>>()
+            .map_err(SnapshotError::Bundle)?;
+        let head = snapshot
+            .head
+            .map(|published| {
+                let checked = published.record.verify(instance, &published.bundles)?;
+                Ok(Arc::new(Final { published, checked }))
+            })
+            .transpose()
+            .map_err(SnapshotError::Record)?;
+        let (bundles, activity): (Vec<_>, BTreeMap<_, _>) = snapshot
+            .clients
+            .into_iter()
+            .map(|(bundle, active)| {
+                let id = bundle.client_id();
+                (bundle, (id, active))
+            })
+            .unzip();
+        let clients =
+            Arc::new(ClientRegistry::verify(instance, &bundles).map_err(SnapshotError::Bundle)?);
+        let current = snapshot
+            .current
+            .map(|open| open.restore(&rules, &clients))
+            .transpose()?;
+        Ok(Self {
+            epoch: snapshot.epoch,
+            opened: snapshot.opened,
+            head,
+            servers: Arc::new(servers),
+            lapsed: Arc::new(snapshot.lapsed.into_iter().collect()),
+            clients,
+            activity: Arc::new(activity),
+            current,
+            rules,
+        })
+    }
+}
+
+impl OpenSnapshot {
+    fn restore(
+        self,
+        rules: &CommitteeRules,
+        clients: &Arc<ClientRegistry>,
+    ) -> Result<InFlight, SnapshotError> {
+        let round = self
+            .header
+            .verify(&rules.instance, &self.bundles)
+            .map_err(SnapshotError::Header)?;
+        let registry = match self.registry {
+            None => clients.clone(),
+            Some(bundles) if bundles.len() > MAX_CLIENTS => return Err(SnapshotError::Registry),
+            Some(bundles) => Arc::new(
+                ClientRegistry::verify(&rules.instance, &bundles).map_err(SnapshotError::Bundle)?,
+            ),
+        };
+        if registry.digest() != round.header().registry
+            || registry.len() != round.header().clients as usize
+        {
+            return Err(SnapshotError::Registry);
+        }
+        let tally = self
+            .tally
+            .map(|(aggregate, partials)| {
+                let checked = aggregate
+                    .check(round.context(), round.header())
+                    .map_err(SnapshotError::Aggregate)?;
+                let mut tally = Tally::new(&checked);
+                for partial in partials {
+                    tally.add(&round, partial).map_err(SnapshotError::Partial)?;
+                }
+                Ok(Arc::new(tally))
+            })
+            .transpose()?;
+        Ok(InFlight {
+            round: Arc::new(round),
+            registry,
+            tally,
+        })
+    }
+}

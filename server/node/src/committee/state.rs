@@ -1,0 +1,412 @@
+//! The committee's replicated state and what may change it.
+//!
+//! [`CommitteeState::apply`] is deterministic and total (I8): no clock, no
+//! randomness, no panic, bounded work on any bytes. It checks what every
+//! server can check from the log alone; what a server must hold back by itself
+//! is the [`guard`](crate::guard)'s business. The state is soft: all of it can
+//! be rebuilt from what its owners signed.
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+pub use zipnet_protocol::Tally;
+use zipnet_protocol::{
+    AdmittedServer, AggregateError, BundleError, ClientId, ClientRegistry, Digest, Epoch,
+    FinalizedRound, HeaderError, KeyError, MAX_ROSTER, PartialError, RecordError, RegisteredClient,
+    Round, ServerId,
+};
+
+use super::command::{Command, Order, Published};
+use crate::settings::CommitteeRules;
+
+/// A registered client that takes part in none of this many rounds is dropped.
+pub const CLIENT_LEASE_ROUNDS: u64 = 16;
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not an order.
+    #[error("The command of server {0} does not decode")]
+    Undecodable(ServerId),
+    /// I12.
+    #[error("The command of server {sender} is not signed with its registered key")]
+    Unsigned {
+        /// Who it names.
+        sender: ServerId,
+        /// What is wrong.
+        #[source]
+        source: KeyError,
+    },
+    /// The sender is not registered.
+    #[error("Server {0} is not registered")]
+    Unregistered(ServerId),
+    /// A bundle in the command.
+    #[error("A bundle is refused")]
+    Bundle(#[source] BundleError),
+    /// A server's bundle is older than the registered one.
+    #[error("Server {server} is registered with boot {registered}; boot {found} is not newer")]
+    Stale {
+        /// Who.
+        server: ServerId,
+        /// The boot that is registered.
+        registered: u64,
+        /// The boot of the bundle.
+        found: u64,
+    },
+    /// The committee has as many servers as it is meant to have.
+    #[error("The committee is complete with {0} servers")]
+    CommitteeFull(usize),
+    /// Too many bundles at once, or no room for more clients.
+    #[error("The client registry or the batch of {0} is full")]
+    ClientsFull(usize),
+    /// A header that does not verify.
+    #[error("The header is refused")]
+    Header(#[source] HeaderError),
+    /// A header that does not fit the committee's state.
+    #[error("The header's {0} does not fit the committee's state")]
+    Unfit(&'static str),
+    /// No round is open, or its aggregate is in.
+    #[error("No open round waits for this")]
+    NotWaiting,
+    /// An aggregate.
+    #[error("The aggregate is refused")]
+    Aggregate(#[source] AggregateError),
+    /// A partial.
+    #[error("The partial is refused")]
+    Partial(#[source] PartialError),
+    /// A record.
+    #[error("The record is refused")]
+    Record(#[source] RecordError),
+    /// A record that is not newer than the head.
+    #[error("The record or floor is not ahead of the committee's state")]
+    NotAhead,
+}
+
+impl Refusal {
+    /// A word for metrics.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Undecodable(_) => "undecodable",
+            Self::Unsigned { .. } => "unsigned",
+            Self::Unregistered(_) => "unregistered",
+            Self::Bundle(_) => "bundle",
+            Self::Stale { .. } => "stale",
+            Self::CommitteeFull(_) => "committee-full",
+            Self::ClientsFull(_) => "clients-full",
+            Self::Header(_) => "header",
+            Self::Unfit(_) => "unfit",
+            Self::NotWaiting => "not-waiting",
+            Self::Aggregate(_) => "aggregate",
+            Self::Partial(PartialError::Repeated { .. }) => "repeated",
+            Self::Partial(_) => "partial",
+            Self::Record(_) => "record",
+            Self::NotAhead => "not-ahead",
+        }
+    }
+}
+
+/// What a command changed.
+#[derive(Debug, Clone)]
+pub enum Applied {
+    /// The registries.
+    Registered,
+    /// A round opened; an unfinished one was given up if `forced`.
+    Opened {
+        /// The round.
+        round: Arc<Round>,
+        /// Whether another was in flight.
+        forced: bool,
+    },
+    /// The open round has its aggregate.
+    Aggregated,
+    /// The open round has one more partial.
+    Unblinded,
+    /// A round is finalized.
+    Finalized(Arc<Final>),
+    /// The committee remembered something.
+    Resumed(Option<Arc<Final>>),
+}
+
+/// A finalized round, in both forms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Final {
+    /// As it travels.
+    pub published: Published,
+    /// As it was checked.
+    pub checked: FinalizedRound,
+}
+
+impl Final {
+    /// Where it stands: histories are compared by round number, then digest.
+    #[must_use]
+    pub fn rank(&self) -> (u64, Digest) {
+        (self.checked.round().header().number, *self.checked.digest())
+    }
+
+    /// Its epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.checked.round().header().epoch
+    }
+}
+
+/// The open round.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    /// The round.
+    pub round: Arc<Round>,
+    /// The registry that its header names.
+    pub registry: Arc<ClientRegistry>,
+    /// The aggregate with the partials so far.
+    pub tally: Option<Arc<Tally>>,
+}
+
+/// The replicated state. Cheap to clone: everything large is shared.
+#[derive(Debug, Clone)]
+pub struct CommitteeState {
+    pub(super) rules: Arc<CommitteeRules>,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) opened: u64,
+    pub(super) head: Option<Arc<Final>>,
+    pub(super) servers: Arc<BTreeMap<ServerId, AdmittedServer>>,
+    pub(super) lapsed: Arc<BTreeSet<ServerId>>,
+    pub(super) clients: Arc<ClientRegistry>,
+    pub(super) activity: Arc<BTreeMap<ClientId, u64>>,
+    pub(super) current: Option<InFlight>,
+}
+
+impl CommitteeState {
+    /// The state of a cold start.
+    #[must_use]
+    pub fn new(rules: Arc<CommitteeRules>) -> Self {
+        Self {
+            rules,
+            epoch: None,
+            opened: 0,
+            head: None,
+            servers: Arc::default(),
+            lapsed: Arc::default(),
+            clients: Arc::default(),
+            activity: Arc::default(),
+            current: None,
+        }
+    }
+
+    /// What the committee agreed on beforehand.
+    #[must_use]
+    pub fn rules(&self) -> &CommitteeRules {
+        &self.rules
+    }
+
+    /// The epoch, once a round was opened.
+    #[must_use]
+    pub const fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// The highest round number of the epoch so far.
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// The newest finalized round.
+    #[must_use]
+    pub const fn head(&self) -> Option<&Arc<Final>> {
+        self.head.as_ref()
+    }
+
+    /// The registered servers.
+    #[must_use]
+    pub fn servers(&self) -> &BTreeMap<ServerId, AdmittedServer> {
+        &self.servers
+    }
+
+    /// The registered clients.
+    #[must_use]
+    pub const fn clients(&self) -> &Arc<ClientRegistry> {
+        &self.clients
+    }
+
+    /// The open round.
+    #[must_use]
+    pub const fn current(&self) -> Option<&InFlight> {
+        self.current.as_ref()
+    }
+
+    /// Whether a client has been idle for half of its lease.
+    #[must_use]
+    pub fn is_idle(&self, client: &ClientId) -> bool {
+        let active = self.activity.get(client).copied().unwrap_or(0);
+        self.opened.saturating_sub(active) > CLIENT_LEASE_ROUNDS / 2
+    }
+
+    /// How many servers the committee has: the configured number, or else
+    /// everyone who registered and did not leave by their own word.
+    #[must_use]
+    pub fn committee_size(&self) -> u32 {
+        self.rules.committee_size.unwrap_or_else(|| {
+            let known = self.servers.len().saturating_add(self.lapsed.len());
+            u32::try_from(known).unwrap_or(u32::MAX)
+        })
+    }
+
+    /// Fewest servers of a roster: more than half of the committee, and all of
+    /// it unless the rules say otherwise (I7).
+    #[must_use]
+    pub fn roster_minimum(&self) -> usize {
+        let size = self.committee_size() as usize;
+        let majority = (size / 2).saturating_add(1);
+        let wanted = self
+            .rules
+            .min_servers
+            .map_or(size, |servers| servers as usize);
+        wanted.max(majority)
+    }
+
+    /// Applies one command.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the state is then as it was.
+    pub fn apply(&mut self, command: &Command) -> Result<Applied, Refusal> {
+        let sender = *command.sender();
+        let order = command.decode().map_err(|_| Refusal::Undecodable(sender))?;
+        // A registration brings the key that it is signed with along.
+        if let Order::RegisterServer(bundle) = &order {
+            let server = bundle
+                .verify(&self.rules.instance)
+                .map_err(Refusal::Bundle)?;
+            self.authenticate(command, &server)?;
+            return self.register_server(server);
+        }
+        let server = self
+            .servers
+            .get(&sender)
+            .ok_or(Refusal::Unregistered(sender))?;
+        self.authenticate(command, server)?;
+        match order {
+            Order::RegisterServer(_) => Err(Refusal::NotWaiting),
+            Order::RegisterClients(bundles) => self.register_clients(&bundles),
+            Order::WithdrawClients(withdrawals) => self.withdraw_clients(&withdrawals),
+            Order::Lapse { server, bundle } => self.lapse(server, bundle),
+            Order::Leave => Ok(self.leave(sender)),
+            Order::OpenRound(header) => self.open_round(sender, &header),
+            Order::SubmitAggregate(aggregate) => self.submit_aggregate(&aggregate),
+            Order::SubmitPartial(partial) => self.submit_partial(partial),
+            Order::Resume(resume) => self.resume(resume),
+        }
+    }
+
+    fn authenticate(&self, command: &Command, server: &AdmittedServer) -> Result<(), Refusal> {
+        let sender = *command.sender();
+        if sender != *server.id() {
+            return Err(Refusal::Unregistered(sender));
+        }
+        command
+            .verify(&self.rules.instance, server.signing())
+            .map_err(|source| Refusal::Unsigned { sender, source })
+    }
+
+    fn register_server(&mut self, server: AdmittedServer) -> Result<Applied, Refusal> {
+        let id = *server.id();
+        if let Some(registered) = self.servers.get(&id) {
+            if server.boot() <= registered.boot() {
+                return Err(Refusal::Stale {
+                    server: id,
+                    registered: registered.boot(),
+                    found: server.boot(),
+                });
+            }
+        } else {
+            let room = self
+                .rules
+                .committee_size
+                .map_or(MAX_ROSTER, |size| size as usize);
+            let known = match self.rules.committee_size {
+                Some(_) => self.servers.len(),
+                None if self.lapsed.contains(&id) => self.servers.len(),
+                None => self.servers.len().saturating_add(self.lapsed.len()),
+            };
+            if known >= room.min(MAX_ROSTER) {
+                return Err(Refusal::CommitteeFull(known));
+            }
+        }
+        Arc::make_mut(&mut self.lapsed).remove(&id);
+        Arc::make_mut(&mut self.servers).insert(id, server);
+        Ok(Applied::Registered)
+    }
+
+    fn lapse(&mut self, server: ServerId, bundle: Digest) -> Result<Applied, Refusal> {
+        match self.servers.get(&server) {
+            Some(registered) if *registered.digest() == bundle => {
+                Arc::make_mut(&mut self.servers).remove(&server);
+                // An unset committee size still counts it: only the server's
+                // own word makes the committee smaller.
+                if self.rules.committee_size.is_none() {
+                    Arc::make_mut(&mut self.lapsed).insert(server);
+                }
+                Ok(Applied::Registered)
+            }
+            _ => Err(Refusal::Unregistered(server)),
+        }
+    }
+
+    fn leave(&mut self, server: ServerId) -> Applied {
+        Arc::make_mut(&mut self.servers).remove(&server);
+        Applied::Registered
+    }
+
+    fn register_clients(
+        &mut self,
+        bundles: &[zipnet_protocol::ClientBundle],
+    ) -> Result<Applied, Refusal> {
+        if bundles.len() > super::command::MAX_BATCH {
+            return Err(Refusal::ClientsFull(bundles.len()));
+        }
+        let verified: Vec<RegisteredClient> = bundles
+            .iter()
+            .map(|bundle| bundle.verify(&self.rules.instance))
+            .collect::<Result<_, _>>()
+            .map_err(Refusal::Bundle)?;
+        for client in verified {
+            let id = *client.id();
+            let known = self.clients.get(&id).is_some_and(|known| *known == client);
+            if !known && !Arc::make_mut(&mut self.clients).insert(client) {
+                return Err(Refusal::ClientsFull(self.clients.len()));
+            }
+            Arc::make_mut(&mut self.activity).insert(id, self.opened);
+        }
+        Ok(Applied::Registered)
+    }
+
+    fn withdraw_clients(
+        &mut self,
+        withdrawals: &[zipnet_protocol::Withdrawal],
+    ) -> Result<Applied, Refusal> {
+        if withdrawals.len() > super::command::MAX_BATCH {
+            return Err(Refusal::ClientsFull(withdrawals.len()));
+        }
+        let gone: BTreeSet<ClientId> = withdrawals
+            .iter()
+            .filter(|withdrawal| {
+                self.clients
+                    .get(withdrawal.client_id())
+                    .is_some_and(|client| withdrawal.verify(&self.rules.instance, client).is_ok())
+            })
+            .map(|withdrawal| *withdrawal.client_id())
+            .collect();
+        if gone.is_empty() {
+            return Err(Refusal::NotWaiting);
+        }
+        self.drop_clients(|client| gone.contains(client));
+        Ok(Applied::Registered)
+    }
+
+    /// Removes clients from the registry; the open round keeps its own.
+    pub(super) fn drop_clients(&mut self, gone: impl Fn(&ClientId) -> bool) {
+        if self.clients.iter().any(|client| gone(client.id())) {
+            Arc::make_mut(&mut self.clients).remove_where(&gone);
+            Arc::make_mut(&mut self.activity).retain(|client, _| !gone(client));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Metrics, under the names that operators of the reference system know.
+//!
+//! The exporter puts the label `instance` on every series: a process serves
+//! one instance. `mosaik_groups_*` are set here, since mosaik 0.4.2 does not
+//! set those three itself.
+
+use core::{net::SocketAddr, time::Duration};
+
+use ::metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
+use zipnet_protocol::InstanceName;
+
+/// The exporter could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("Could not serve metrics on {address}; a free TCP address of this machine would be right")]
+pub struct MetricsError {
+    address: SocketAddr,
+    #[source]
+    source: BuildError,
+}
+
+/// Serves the process's metrics. Must run inside of a tokio runtime.
+///
+/// # Errors
+/// [`MetricsError`] if the address cannot be bound.
+pub fn serve(address: SocketAddr, instance: &InstanceName) -> Result<(), MetricsError> {
+    const LATENCY: [f64; 14] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ];
+    PrometheusBuilder::new()
+        .with_http_listener(address)
+        .add_global_label("instance", instance.as_str())
+        .set_buckets(&LATENCY)
+        .and_then(PrometheusBuilder::install)
+        .map_err(|source| MetricsError { address, source })?;
+    describe();
+    Ok(())
+}
+
+fn describe() {
+    describe_gauge!(
+        "mosaik_groups_leader_is_local",
+        "1 on the committee's leader, 0 elsewhere"
+    );
+    describe_gauge!(
+        "mosaik_groups_bonds",
+        "1 for each committee member that is bonded, 0 for one that is not"
+    );
+    describe_gauge!(
+        "mosaik_groups_committed_index",
+        "Index of the last applied command"
+    );
+    describe_gauge!(
+        "zipnet_log_entries",
+        "Entries that the replicated log holds in memory"
+    );
+    describe_counter!("zipnet_rounds_finalized_total", "Rounds finalized");
+    describe_counter!(
+        "zipnet_rounds_force_advanced_total",
+        "Rounds given up unfinished"
+    );
+    describe_counter!(
+        "zipnet_partials_submitted_total",
+        "Partials of this server that were committed"
+    );
+    describe_counter!(
+        "zipnet_partials_refused_total",
+        "Partials that this server did not give, by reason"
+    );
+    describe_counter!(
+        "zipnet_commands_refused_total",
+        "Committed commands that changed nothing, by reason"
+    );
+    describe_counter!(
+        "zipnet_envelopes_total",
+        "Envelopes that reached this aggregator, by outcome"
+    );
+    describe_counter!(
+        "zipnet_aggregates_total",
+        "Aggregates that this aggregator delivered, by outcome"
+    );
+    describe_gauge!("zipnet_client_registry_size", "Registered clients");
+    describe_gauge!("zipnet_server_registry_size", "Registered servers");
+    describe_gauge!(
+        "zipnet_roster_missing",
+        "1 for each committee server that is missing"
+    );
+    describe_histogram!(
+        "zipnet_partial_seconds",
+        Unit::Seconds,
+        "Time to compute a partial"
+    );
+    describe_histogram!(
+        "zipnet_round_seconds",
+        Unit::Seconds,
+        "From open to finalized"
+    );
+    describe_counter!(
+        "zipnet_payload_bytes_total",
+        "Payload bytes of this node's calls, by link"
+    );
+}
+
+pub(crate) fn rounds_force_advanced() {
+    counter!("zipnet_rounds_force_advanced_total").increment(1);
+}
+
+pub(crate) fn rounds_finalized() {
+    counter!("zipnet_rounds_finalized_total").increment(1);
+}
+
+pub(crate) fn round_latency(latency: Duration) {
+    histogram!("zipnet_round_seconds").record(latency.as_secs_f64());
+}
+
+pub(crate) fn command_refused(reason: &'static str) {
+    counter!("zipnet_commands_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn partial_computed(time: Duration) {
+    histogram!("zipnet_partial_seconds").record(time.as_secs_f64());
+}
+
+pub(crate) fn partial_submitted() {
+    counter!("zipnet_partials_submitted_total").increment(1);
+}
+
+pub(crate) fn partial_refused(reason: &'static str) {
+    counter!("zipnet_partials_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn envelope(outcome: &'static str) {
+    counter!("zipnet_envelopes_total", "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn aggregate(outcome: &'static str) {
+    counter!("zipnet_aggregates_total", "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn payload(link: &'static str, bytes: usize) {
+    counter!("zipnet_payload_bytes_total", "link" => link).increment(bytes as u64);
+}
+
+/// What a server's gauges show.
+pub(crate) struct ServerGauges {
+    pub leader: bool,
+    pub committed: u64,
+    pub log_entries: u64,
+    pub clients: usize,
+    pub servers: usize,
+    /// Name of every other known member, and whether it is bonded.
+    pub bonds: Vec<(String, bool)>,
+    /// Name of every known server, and whether it is missing.
+    pub missing: Vec<(String, bool)>,
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; what is lost is beyond 2^53"
+)]
+pub(crate) fn server(gauges: &ServerGauges) {
+    gauge!("mosaik_groups_leader_is_local").set(f64::from(u8::from(gauges.leader)));
+    gauge!("mosaik_groups_committed_index").set(gauges.committed as f64);
+    gauge!("zipnet_log_entries").set(gauges.log_entries as f64);
+    gauge!("zipnet_client_registry_size").set(gauges.clients as f64);
+    gauge!("zipnet_server_registry_size").set(gauges.servers as f64);
+    for (peer, bonded) in &gauges.bonds {
+        gauge!("mosaik_groups_bonds", "peer" => peer.clone()).set(f64::from(u8::from(*bonded)));
+    }
+    for (server, missing) in &gauges.missing {
+        gauge!("zipnet_roster_missing", "server" => server.clone())
+            .set(f64::from(u8::from(*missing)));
+    }
+    // Counters that a dashboard should show as 0 rather than as absent.
+    counter!("zipnet_rounds_finalized_total").increment(0);
+    counter!("zipnet_rounds_force_advanced_total").increment(0);
+    counter!("zipnet_partials_submitted_total").increment(0);
+}

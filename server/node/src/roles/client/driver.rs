@@ -1,0 +1,231 @@
+//! Seals one envelope for each round and follows each message until it lands.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use mosaik::Network;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+use zipnet_protocol::{
+    FinalizedRound, Instance, Message, Round, RoundContext, SealError, SealedEnvelope, Sealer,
+};
+
+use super::{
+    publisher::{PublishError, Receipt},
+    registration::Registrar,
+};
+use crate::{
+    peers::Peers,
+    roles::follow::{Event, Follower},
+    wire::{Call as _, EnvelopeCall, Refused},
+};
+
+/// How long one attempt to hand an envelope over may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an envelope is offered to an aggregator that does not collect for
+/// its round (yet).
+const OFFER: Duration = Duration::from_secs(10);
+/// How soon it is offered again.
+const AGAIN: Duration = Duration::from_millis(40);
+
+/// A message on its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub message: Message,
+    pub done: oneshot::Sender<Result<Receipt, PublishError>>,
+}
+
+struct Sealed {
+    context: RoundContext,
+    slot: u32,
+}
+
+/// The message that is being published; one at a time.
+struct Current {
+    outgoing: Outgoing,
+    sealed: Option<Sealed>,
+    attempts: u32,
+}
+
+pub(super) struct Driver {
+    sealer: Sealer,
+    registrar: Arc<Registrar>,
+    aggregators: Arc<Peers<SealedEnvelope, ()>>,
+    outbox: mpsc::Receiver<Outgoing>,
+    finalized: broadcast::Sender<Arc<FinalizedRound>>,
+    current: Option<Current>,
+    offers: JoinSet<()>,
+}
+
+impl Driver {
+    pub fn new(
+        network: &Arc<Network>,
+        instance: &Instance,
+        sealer: Sealer,
+        registrar: Arc<Registrar>,
+        outbox: mpsc::Receiver<Outgoing>,
+        finalized: broadcast::Sender<Arc<FinalizedRound>>,
+    ) -> Self {
+        let aggregators = Peers::new(
+            network.clone(),
+            EnvelopeCall::id(instance),
+            EnvelopeCall::LABEL,
+            None,
+        );
+        Self {
+            sealer,
+            registrar,
+            aggregators: Arc::new(aggregators),
+            outbox,
+            finalized,
+            current: None,
+            offers: JoinSet::new(),
+        }
+    }
+
+    pub async fn run(mut self, mut follower: Follower) {
+        loop {
+            for event in follower.next().await {
+                match event {
+                    Event::Opened(round) => self.seal(&round),
+                    Event::Finalized(done) => self.finalized(&done),
+                }
+            }
+            while self.offers.try_join_next().is_some() {}
+        }
+    }
+
+    /// Seals the message at hand, or cover: both look alike.
+    fn seal(&mut self, round: &Arc<Round>) {
+        if self.current.is_none() {
+            self.current = self.outbox.try_recv().ok().map(|outgoing| Current {
+                outgoing,
+                sealed: None,
+                attempts: 0,
+            });
+        }
+        let message = self
+            .current
+            .as_ref()
+            .map(|current| &current.outgoing.message);
+        match self.sealer.seal(round, message) {
+            Ok((slot, envelope)) => {
+                if let Some(current) = &mut self.current {
+                    current.attempts = current.attempts.saturating_add(1);
+                    current.sealed = Some(Sealed {
+                        context: *round.context(),
+                        slot,
+                    });
+                }
+                // The round before is over, one way or another.
+                self.offers.abort_all();
+                self.offers.spawn(offer(
+                    self.aggregators.clone(),
+                    self.registrar.clone(),
+                    envelope,
+                    round.header().number,
+                ));
+            }
+            Err(SealError::Sealed { .. }) => {}
+            Err(error @ SealError::Message { .. }) => {
+                if let Some(current) = self.current.take() {
+                    let _ = current.outgoing.done.send(Err(PublishError::Seal(error)));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    round = round.header().number,
+                    because = crate::report::chain(&error),
+                    "sealed nothing for a round"
+                );
+            }
+        }
+    }
+
+    fn finalized(&mut self, done: &Arc<FinalizedRound>) {
+        if let Some(mut current) = self.current.take() {
+            let header = done.round().header();
+            match current.sealed.take() {
+                Some(sealed) if sealed.context == *done.context() => {
+                    let landed = done.messages().any(|(slot, bytes)| {
+                        slot == sealed.slot && bytes == current.outgoing.message.as_bytes()
+                    });
+                    if landed {
+                        let receipt = Receipt {
+                            round: header.number,
+                            slot: sealed.slot,
+                            attempts: current.attempts,
+                            participants: done.participants(),
+                        };
+                        let _ = current.outgoing.done.send(Ok(receipt));
+                    } else {
+                        tracing::info!(
+                            round = header.number,
+                            slot = sealed.slot,
+                            "the message did not land (collision, or left out); sealing it again"
+                        );
+                        self.current = Some(current);
+                    }
+                }
+                sealed => {
+                    current.sealed = sealed;
+                    self.current = Some(current);
+                }
+            }
+        }
+        // Nobody may be reading.
+        let _ = self.finalized.send(done.clone());
+    }
+}
+
+/// Hands an envelope to an aggregator, again and again until it is taken,
+/// refused for good, or the round is likely over.
+async fn offer(
+    aggregators: Arc<Peers<SealedEnvelope, ()>>,
+    registrar: Arc<Registrar>,
+    envelope: SealedEnvelope,
+    round: u64,
+) {
+    let until = Instant::now() + OFFER;
+    while Instant::now() < until {
+        match aggregators.call(&envelope, PATIENCE).await {
+            Ok(_) => return,
+            Err(error) => match error.refusal() {
+                // A call that timed out may have arrived all the same.
+                Some(Refused::Repeated) => return,
+                Some(Refused::Unregistered) => {
+                    registrar.lost();
+                    return;
+                }
+                Some(Refused::Text(_)) => {
+                    tracing::warn!(
+                        round,
+                        because = crate::report::chain(&error),
+                        "an envelope was refused"
+                    );
+                    return;
+                }
+                Some(Refused::NotOpen | Refused::Busy) | None => tokio::time::sleep(AGAIN).await,
+            },
+        }
+    }
+    tracing::debug!(round, "no aggregator took the envelope");
+}
+
+/// Follows the committee for readers only.
+pub(super) async fn watch(
+    mut follower: Follower,
+    finalized: broadcast::Sender<Arc<FinalizedRound>>,
+) {
+    loop {
+        for event in follower.next().await {
+            if let Event::Finalized(done) = event {
+                // Nobody may be reading.
+                let _ = finalized.send(done);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Keeps a client in the registry.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use mosaik::Network;
+use tokio::{sync::Notify, time::timeout};
+use zipnet_protocol::{ClientBundle, Instance, Withdrawal};
+
+use crate::{
+    network::Node,
+    peers::Peers,
+    wire::{Call as _, RegisterCall, Registration, WithdrawCall},
+};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How soon a registration that does not show yet is looked at again.
+const PENDING: Duration = Duration::from_millis(300);
+/// How often a listed client says that it is still there.
+const REFRESH: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub(super) struct Registrar {
+    bundle: ClientBundle,
+    instance: Instance,
+    servers: Peers<ClientBundle, Registration>,
+    lost: Notify,
+}
+
+impl Registrar {
+    pub fn new(network: &Arc<Network>, instance: &Instance, bundle: ClientBundle) -> Self {
+        Self {
+            servers: Peers::new(
+                network.clone(),
+                RegisterCall::id(instance),
+                RegisterCall::LABEL,
+                None,
+            ),
+            instance: instance.clone(),
+            bundle,
+            lost: Notify::new(),
+        }
+    }
+
+    /// The aggregator does not know this client: register again.
+    pub fn lost(&self) {
+        self.lost.notify_one();
+    }
+
+    pub async fn run(self: Arc<Self>) {
+        let mut listed_before = false;
+        loop {
+            let pause = match self.servers.call(&self.bundle, PATIENCE).await {
+                Ok((_, Registration::Listed)) => {
+                    if !listed_before {
+                        tracing::info!(client = self.bundle.client_id().short(), "registered");
+                    }
+                    listed_before = true;
+                    REFRESH
+                }
+                Ok((_, Registration::Pending)) => {
+                    listed_before = false;
+                    PENDING
+                }
+                Err(error) => {
+                    tracing::debug!(because = crate::report::chain(&error), "not registered yet");
+                    PENDING
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.lost.notified() => tokio::time::sleep(PENDING).await,
+            }
+        }
+    }
+
+    /// Takes leave of the committee, if it can be reached soon.
+    pub async fn withdraw(&self, node: &Node, patience: Duration) {
+        let withdrawal =
+            Withdrawal::sign(&self.instance, self.bundle.client_id(), node.transport());
+        let servers = Peers::<Withdrawal, ()>::new(
+            node.network().clone(),
+            WithdrawCall::id(&self.instance),
+            WithdrawCall::LABEL,
+            None,
+        );
+        let farewell = servers.call(&withdrawal, patience);
+        if !matches!(timeout(patience, farewell).await, Ok(Ok(_))) {
+            tracing::debug!("no server took the withdrawal; the registration will lapse");
+        }
+    }
+}

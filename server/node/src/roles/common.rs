@@ -1,0 +1,197 @@
+//! What all roles do alike: say that they are up, serve calls, tell the
+//! committee key.
+
+use core::{future::Future, time::Duration};
+
+use mosaik::{
+    FunctionId, Network, PeerId,
+    functions::{CallContext, Handler, handler::BuilderError},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use zipnet_protocol::{Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
+
+use crate::{
+    network::Node,
+    peers::{PeerError, Peers},
+    settings::{NetworkSettings, TrustSettings},
+    wire::{Call, Hello, Refused, hello_id},
+};
+
+/// How long a client looks for somebody who tells it the committee key.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A call could not be served.
+#[derive(Debug, thiserror::Error)]
+#[error("Could not serve `{call}`: the process serves it already")]
+pub struct ServeError {
+    call: &'static str,
+    #[source]
+    source: BuilderError,
+}
+
+/// Says who and where this node is.
+pub fn announce(node: &Node, settings: &NetworkSettings, name: &InstanceName, role: &'static str) {
+    tracing::info!(
+        "zipnet up: network={} instance={name} peer={} role={}",
+        settings.universe,
+        node.peer(),
+        domain_digest("zipnet/role/v1", role.as_bytes()).short(),
+    );
+    tracing::info!("bootstrap={}", node.hint());
+}
+
+/// A served call; it ends when this is dropped.
+pub type Served<C> = Handler<<C as Call>::Request, <C as Call>::Reply, Refused>;
+
+/// Serves a call with a handler that is told the caller's transport key, for
+/// at most `concurrent` callers at once.
+///
+/// # Errors
+/// [`ServeError`] if the process serves it already.
+pub fn serve<C, F, Fut>(
+    network: &Network,
+    instance: &Instance,
+    concurrent: usize,
+    handler: F,
+) -> Result<Served<C>, ServeError>
+where
+    C: Call,
+    F: Fn(C::Request, PeerKey) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
+{
+    serve_as(network, C::id(instance), C::LABEL, concurrent, handler)
+}
+
+fn serve_as<Req, Res, F, Fut>(
+    network: &Network,
+    id: FunctionId,
+    call: &'static str,
+    concurrent: usize,
+    handler: F,
+) -> Result<Handler<Req, Res, Refused>, ServeError>
+where
+    Req: Serialize + DeserializeOwned + Send + 'static,
+    Res: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(Req, PeerKey) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Res, Refused>> + Send + 'static,
+{
+    network
+        .functions()
+        .handler::<Req, Res, Refused>()
+        .with_function_id(id)
+        .with_max_concurrent(concurrent)
+        .serve(move |request, context: CallContext| {
+            let caller = PeerKey::new(*context.caller().id().as_bytes());
+            handler(request, caller)
+        })
+        .map_err(|source| ServeError { call, source })
+}
+
+/// Tells whoever asks by the instance's name what its committee key is.
+///
+/// # Errors
+/// [`ServeError`] if the process serves it already.
+pub fn serve_hello(
+    network: &Network,
+    instance: &Instance,
+) -> Result<Handler<(), Hello, Refused>, ServeError> {
+    let committee = *instance.committee();
+    serve_as(
+        network,
+        hello_id(instance.name()),
+        "hello",
+        256,
+        move |(), _| async move { Ok(Hello { committee }) },
+    )
+}
+
+/// The committee key could not be learned.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitteeKeyError {
+    /// Nobody told it.
+    #[error(
+        "Nobody told the committee key of instance {name} within {} s; a reachable --bootstrap peer of that instance, or --committee with its key, would be right",
+        HELLO_TIMEOUT.as_secs()
+    )]
+    Unknown {
+        /// The instance.
+        name: InstanceName,
+        /// What the last attempt met.
+        #[source]
+        source: PeerError,
+    },
+    /// Two committees.
+    #[error(
+        "Two committees use the instance name {name}: {one} and {other}; --committee with the right one is needed"
+    )]
+    Ambiguous {
+        /// The instance.
+        name: InstanceName,
+        /// One key.
+        one: String,
+        /// Another key.
+        other: String,
+    },
+}
+
+/// The instance that a node without the committee secret belongs to: by the
+/// pinned committee key, or else by the word of its bootstrap peers.
+///
+/// # Errors
+/// [`CommitteeKeyError`].
+pub async fn find_instance(
+    node: &Node,
+    trust: &TrustSettings,
+    network: &NetworkSettings,
+) -> Result<Instance, CommitteeKeyError> {
+    if let Some(committee) = trust.committee {
+        return Ok(Instance::new(trust.name.clone(), committee));
+    }
+    let bootstrap: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
+    let asked = (!bootstrap.is_empty()).then_some(bootstrap);
+    let peers = Peers::<(), Hello>::new(
+        node.network().clone(),
+        hello_id(&trust.name),
+        "hello",
+        asked,
+    );
+    let deadline = tokio::time::Instant::now() + HELLO_TIMEOUT;
+    let mut found: Option<(PeerId, SigningPublic)> = None;
+    let mut last = PeerError::Nobody { call: "hello" };
+    while tokio::time::Instant::now() < deadline {
+        for peer in peers.serving() {
+            match peers.call_peer(peer, &(), Duration::from_secs(3)).await {
+                Ok(hello) => match found {
+                    Some((_, key)) if key != hello.committee => {
+                        return Err(CommitteeKeyError::Ambiguous {
+                            name: trust.name.clone(),
+                            one: PeerKey::new(*key.as_bytes()).to_string(),
+                            other: PeerKey::new(*hello.committee.as_bytes()).to_string(),
+                        });
+                    }
+                    _ => found = Some((peer, hello.committee)),
+                },
+                Err(error) => last = error,
+            }
+        }
+        if let Some((peer, key)) = found {
+            tracing::warn!(
+                committee = %PeerKey::new(*key.as_bytes()),
+                told_by = %peer.fmt_short(),
+                "took the committee key from a bootstrap peer; pin it with --committee to trust nobody for it"
+            );
+            return Ok(Instance::new(trust.name.clone(), key));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(CommitteeKeyError::Unknown {
+        name: trust.name.clone(),
+        source: last,
+    })
+}
+
+/// A peer id out of a transport key; `None` if it is no curve point.
+#[must_use]
+pub fn peer_id(key: &PeerKey) -> Option<PeerId> {
+    PeerId::from_bytes(key.as_bytes()).ok()
+}

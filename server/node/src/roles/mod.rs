@@ -1,0 +1,7 @@
+//! What a process can be.
+
+pub mod aggregator;
+pub mod client;
+pub mod common;
+pub mod follow;
+pub mod server;

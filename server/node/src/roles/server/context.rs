@@ -1,0 +1,285 @@
+//! What the tasks of a server share.
+
+use core::{future::Future, time::Duration};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mosaik::{
+    Group, GroupKey, Network, PeerId,
+    groups::{CommandError, ConsensusConfig},
+};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+use zipnet_protocol::{AdmittedServer, DhSecret, ServerBundle, ServerId, SigningSecret};
+
+use super::{ServerError, ServerSettings, registrar::Waiting};
+use crate::{
+    committee::{
+        Committee, Shared, View,
+        command::{Command, Order},
+    },
+    guard::Guard,
+    network::Node,
+    roles::common::peer_id,
+    settings::CommitteeRules,
+};
+
+/// How long a command may take until it is committed.
+const EXECUTE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What mosaik gives back for a command; it does not hold on to the group.
+type Pending = futures::future::BoxFuture<'static, Result<mosaik::groups::Index, CommandError<Committee>>>;
+
+/// The secrets of this boot (I1), and the committee key.
+pub(super) struct Keys {
+    pub dh: DhSecret,
+    pub signing: SigningSecret,
+    pub committee: SigningSecret,
+}
+
+/// A command did not get through. It may be sent again: whatever is committed
+/// twice changes nothing the second time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExecuteError {
+    #[error("The command does not encode")]
+    Encode(#[source] postcard::Error),
+    #[error("This server has left the group")]
+    Left,
+    #[error("The group did not take the command: {0}")]
+    Group(String),
+    #[error("The group did not commit the command within {} s", EXECUTE_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+pub(super) struct Context {
+    pub rules: Arc<CommitteeRules>,
+    pub shared: Arc<Shared>,
+    pub settings: ServerSettings,
+    keys: Keys,
+    bundle: Mutex<AdmittedServer>,
+    guard: Mutex<Guard>,
+    group: Mutex<Option<Group<Committee>>>,
+    group_key: GroupKey,
+    consensus: ConsensusConfig,
+    network: std::sync::Weak<Network>,
+    peer: PeerId,
+    stop: CancellationToken,
+    replaced: watch::Sender<bool>,
+    waiting: Waiting,
+}
+
+impl Context {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by the role's start"
+    )]
+    pub fn new(
+        node: &Node,
+        rules: Arc<CommitteeRules>,
+        keys: Keys,
+        bundle: ServerBundle,
+        shared: Arc<Shared>,
+        group_secret: &Zeroizing<[u8; 32]>,
+        consensus: ConsensusConfig,
+        settings: ServerSettings,
+        stop: CancellationToken,
+    ) -> Result<Self, ServerError> {
+        let admitted = bundle
+            .verify(&rules.instance)
+            .map_err(|error| ServerError::Consensus(crate::report::chain(&error)))?;
+        let guard = Guard::new(rules.clone(), *admitted.id(), *admitted.digest());
+        let context = Self {
+            guard: Mutex::new(guard),
+            bundle: Mutex::new(admitted),
+            group: Mutex::new(None),
+            group_key: GroupKey::new(mosaik::Digest::from_bytes(**group_secret)),
+            network: Arc::downgrade(node.network()),
+            peer: node.peer(),
+            replaced: watch::Sender::new(false),
+            waiting: Waiting::default(),
+            rules,
+            shared,
+            settings,
+            keys,
+            consensus,
+            stop: stop.child_token(),
+        };
+        context.join_group();
+        Ok(context)
+    }
+
+    /// The token that ends this server's tasks.
+    pub const fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// This server as it is registered, or wants to be.
+    pub fn me(&self) -> AdmittedServer {
+        lock(&self.bundle).clone()
+    }
+
+    pub fn id(&self) -> ServerId {
+        *lock(&self.bundle).id()
+    }
+
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub fn guard(&self) -> MutexGuard<'_, Guard> {
+        lock(&self.guard)
+    }
+
+    /// What clients asked for and the committee has not heard yet.
+    pub const fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// The state now.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view()
+    }
+
+    /// Signs this server's bundle again under a higher boot number, because
+    /// the clock stands before the registered one.
+    pub fn raise_boot(&self, node_transport: &SigningSecret, above: u64) -> bool {
+        let keys = &self.keys;
+        let bundle = ServerBundle::sign(
+            &self.rules.instance,
+            &keys.dh,
+            &keys.signing,
+            node_transport,
+            &keys.committee,
+            above.saturating_add(1),
+        );
+        let Ok(admitted) = bundle.verify(&self.rules.instance) else {
+            return false;
+        };
+        self.guard().set_bundle(*admitted.digest());
+        *lock(&self.bundle) = admitted;
+        true
+    }
+
+    /// The transport key, while the network lives.
+    pub fn transport(&self) -> Option<SigningSecret> {
+        let network = self.network.upgrade()?;
+        let seed = Zeroizing::new(network.local().secret_key().to_bytes());
+        Some(SigningSecret::from_seed(&seed))
+    }
+
+    /// Joins the ordering group with a machine in the state of a cold start;
+    /// the leader's snapshot brings it up to date.
+    pub fn join_group(&self) {
+        let Some(network) = self.network.upgrade() else {
+            return;
+        };
+        let machine = Committee::new(self.rules.clone(), self.shared.clone());
+        let group = network
+            .groups()
+            .with_key(self.group_key)
+            .with_consensus_config(self.consensus.clone())
+            .with_state_machine(machine)
+            .join();
+        *lock(&self.group) = Some(group);
+    }
+
+    /// Leaves the ordering group; bonded members are told.
+    pub fn leave_group(&self) {
+        drop(lock(&self.group).take());
+    }
+
+    fn with_group<T>(&self, use_it: impl FnOnce(&Group<Committee>) -> T) -> Option<T> {
+        lock(&self.group).as_ref().map(use_it)
+    }
+
+    /// Whether this server leads the group.
+    pub fn is_leader(&self) -> bool {
+        self.with_group(Group::is_leader).unwrap_or(false)
+    }
+
+    /// Who leads the group.
+    pub fn leader(&self) -> Option<PeerId> {
+        self.with_group(Group::leader).flatten()
+    }
+
+    /// The peers that are bonded with this server.
+    pub fn bonded(&self) -> Vec<PeerId> {
+        self.with_group(|group| group.bonds().iter().map(|bond| *bond.peer().id()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether a server is bonded with this one, or is this one.
+    pub fn is_bonded(&self, server: &AdmittedServer, bonded: &[PeerId]) -> bool {
+        peer_id(server.peer()).is_some_and(|peer| peer == self.peer || bonded.contains(&peer))
+    }
+
+    /// Signs an order and waits until it is committed; yields its index in the
+    /// log. That it changed the state, only the state tells.
+    pub fn execute(
+        &self,
+        order: &Order,
+    ) -> impl Future<Output = Result<u64, ExecuteError>> + Send + use<> {
+        let issued = Command::sign(&self.rules.instance, self.id(), order, &self.keys.signing)
+            .map_err(ExecuteError::Encode)
+            .and_then(|command| {
+                self.with_group(|group| -> Pending { Box::pin(group.execute(command)) })
+                    .ok_or(ExecuteError::Left)
+            });
+        async move {
+            match timeout(EXECUTE_TIMEOUT, issued?).await {
+                Err(_) => Err(ExecuteError::TimedOut),
+                Ok(Ok(index)) => Ok(index.0),
+                Ok(Err(CommandError::Offline(_))) => {
+                    Err(ExecuteError::Group("no leader is known".to_owned()))
+                }
+                Ok(Err(error)) => Err(ExecuteError::Group(error.to_string())),
+            }
+        }
+    }
+
+    /// As [`Context::execute`], for orders that are sent again if need be.
+    pub async fn try_execute(&self, order: &Order, what: &'static str) -> Option<u64> {
+        match self.execute(order).await {
+            Ok(index) => Some(index),
+            Err(error) => {
+                tracing::debug!(
+                    what,
+                    because = crate::report::chain(&error),
+                    "not committed"
+                );
+                None
+            }
+        }
+    }
+
+    /// Strikes this server from the registry, if the committee can hear it.
+    pub async fn farewell(&self, patience: Duration) {
+        let listed = self.view().state.servers().contains_key(&self.id());
+        if listed
+            && timeout(patience, self.execute(&Order::Leave))
+                .await
+                .is_err()
+        {
+            tracing::debug!("the committee did not take the farewell");
+        }
+    }
+
+    /// Ends the process because another one has its identity.
+    pub fn replaced(&self) {
+        self.replaced.send_replace(true);
+    }
+
+    /// Resolves when the server cannot go on.
+    pub async fn fatal(&self) -> ServerError {
+        let mut replaced = self.replaced.subscribe();
+        // The sender lives in `self`.
+        let _ = replaced.wait_for(|replaced| *replaced).await;
+        ServerError::Replaced {
+            server: self.id().short(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,220 @@
+//! Answers the calls of clients, readers and aggregators.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use mosaik::{Network, functions::Handler};
+use tokio::time::{Instant, timeout_at};
+use zipnet_protocol::{Aggregate, ClientBundle, Epoch, PeerKey, Withdrawal};
+
+use super::context::Context;
+use crate::{
+    committee::command::Order,
+    metrics,
+    roles::common::{self, ServeError, Served},
+    wire::{
+        AggregateCall, Follow, FollowCall, Hello, MAX_RECORDS, News, Opened, REGISTRY_PAGE,
+        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, WithdrawCall,
+    },
+};
+
+/// Longest time that a follower is kept waiting.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// The open calls; they end when this is dropped.
+pub(super) struct Desk {
+    _hello: Handler<(), Hello, Refused>,
+    _follow: Served<FollowCall>,
+    _register: Served<RegisterCall>,
+    _withdraw: Served<WithdrawCall>,
+    _registry: Served<RegistryCall>,
+    _aggregate: Served<AggregateCall>,
+}
+
+pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, ServeError> {
+    let instance = &context.rules.instance;
+    let with = || context.clone();
+    let (a, b, c, d, e) = (with(), with(), with(), with(), with());
+    Ok(Desk {
+        _hello: common::serve_hello(network, instance)?,
+        _follow: common::serve::<FollowCall, _, _>(
+            network,
+            instance,
+            16_384,
+            move |request, _| follow(a.clone(), request),
+        )?,
+        _register: common::serve::<RegisterCall, _, _>(
+            network,
+            instance,
+            1024,
+            move |bundle, caller| {
+                let context = b.clone();
+                async move { register(&context, bundle, caller) }
+            },
+        )?,
+        _withdraw: common::serve::<WithdrawCall, _, _>(
+            network,
+            instance,
+            1024,
+            move |withdrawal, _| {
+                let context = c.clone();
+                async move { withdraw(&context, withdrawal) }
+            },
+        )?,
+        _registry: common::serve::<RegistryCall, _, _>(
+            network,
+            instance,
+            64,
+            move |request, _| {
+                let context = d.clone();
+                async move { registry(&context, &request) }
+            },
+        )?,
+        _aggregate: common::serve::<AggregateCall, _, _>(
+            network,
+            instance,
+            64,
+            move |aggregate, _| submit(e.clone(), aggregate),
+        )?,
+    })
+}
+
+async fn follow(context: Arc<Context>, request: Follow) -> Result<News, Refused> {
+    let mut views = context.shared.watch();
+    let wait = Duration::from_millis(u64::from(request.wait)).min(MAX_WAIT);
+    let until = Instant::now() + wait;
+    loop {
+        views.borrow_and_update();
+        let news = news(&context, &request);
+        if request.after.is_none() || !news.records.is_empty() || news.open.is_some() {
+            return Ok(news);
+        }
+        tokio::select! {
+            () = context.stop().cancelled() => return Err(Refused::Busy),
+            changed = timeout_at(until, views.changed()) => {
+                if !matches!(changed, Ok(Ok(()))) {
+                    return Ok(News::default());
+                }
+            }
+        }
+    }
+}
+
+fn news(context: &Context, request: &Follow) -> News {
+    let broadcasts = context.shared.broadcasts();
+    let at = || {
+        let best = broadcasts.best();
+        let start = (Epoch::new([0; 32]), 0);
+        Some(best.map_or(start, |done| done.checked.round().position()))
+    };
+    let records = match request.after {
+        None => Vec::new(),
+        Some(after) => broadcasts.after(after, MAX_RECORDS),
+    };
+    let view = context.view();
+    let open = view
+        .state
+        .current()
+        .filter(|current| current.tally.is_none() && request.seen != Some(*current.round.context()))
+        .map(|current| Opened {
+            header: current.round.signed().clone(),
+            bundles: current.round.bundles(),
+        });
+    News {
+        at: if request.after.is_none() { at() } else { None },
+        records: records.iter().map(|done| done.published.clone()).collect(),
+        open,
+    }
+}
+
+fn register(
+    context: &Context,
+    bundle: ClientBundle,
+    caller: PeerKey,
+) -> Result<Registration, Refused> {
+    let client = bundle
+        .verify(&context.rules.instance)
+        .map_err(|error| Refused::because(&error))?;
+    if *client.peer() != caller {
+        return Err(Refused::Text(
+            "the bundle belongs to another peer than the caller".to_owned(),
+        ));
+    }
+    let view = context.view();
+    let listed = view
+        .state
+        .clients()
+        .get(client.id())
+        .is_some_and(|known| *known == client);
+    if listed && !view.state.is_idle(client.id()) {
+        return Ok(Registration::Listed);
+    }
+    if !context.waiting().register(bundle) {
+        return Err(Refused::Busy);
+    }
+    Ok(if listed {
+        Registration::Listed
+    } else {
+        Registration::Pending
+    })
+}
+
+fn withdraw(context: &Context, withdrawal: Withdrawal) -> Result<(), Refused> {
+    let view = context.view();
+    let client = view
+        .state
+        .clients()
+        .get(withdrawal.client_id())
+        .ok_or(Refused::Unregistered)?;
+    withdrawal
+        .verify(&context.rules.instance, client)
+        .map_err(|error| Refused::because(&error))?;
+    if context.waiting().withdraw(withdrawal) {
+        Ok(())
+    } else {
+        Err(Refused::Busy)
+    }
+}
+
+fn registry(context: &Context, request: &RegistryRequest) -> Result<Vec<ClientBundle>, Refused> {
+    let view = context.view();
+    let current = view.state.current().map(|current| &current.registry);
+    let registry = current
+        .into_iter()
+        .chain([view.state.clients()])
+        .find(|registry| registry.digest() == request.digest)
+        .ok_or(Refused::NotOpen)?;
+    Ok(registry
+        .iter()
+        .skip(request.offset as usize)
+        .take(REGISTRY_PAGE)
+        .map(|client| client.bundle().clone())
+        .collect())
+}
+
+async fn submit(context: Arc<Context>, aggregate: Aggregate) -> Result<(), Refused> {
+    metrics::payload("aggregator-server", aggregate.vector.len());
+    {
+        let view = context.view();
+        let current = view.state.current().ok_or(Refused::NotOpen)?;
+        if current.round.context() != &aggregate.context {
+            return Err(Refused::NotOpen);
+        }
+        if current.tally.is_some() {
+            return Err(Refused::Repeated);
+        }
+        aggregate
+            .check(current.round.context(), current.round.header())
+            .map_err(|error| Refused::because(&error))?;
+    }
+    match context.execute(&Order::SubmitAggregate(aggregate)).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::debug!(
+                because = crate::report::chain(&error),
+                "an aggregate was not committed"
+            );
+            Err(Refused::Busy)
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Opens rounds while this server leads the group.
+//!
+//! Clocks are read here and only here: the period from opening to opening, and
+//! the deadline after which an unfinished round is given up. Each server
+//! counts its own time, so a clock that is off does no harm.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use zipnet_protocol::{AdmittedServer, Epoch, Nonce, RosterEntry, RoundContext, RoundHeader};
+
+use super::{context::Context, readiness::Readiness};
+use crate::{
+    committee::{View, command::Order, state::InFlight},
+    entropy,
+};
+
+/// How often the leader looks, if nothing changes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The round that the leader waits for.
+struct Watched {
+    context: RoundContext,
+    since: Instant,
+}
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut views = context.shared.watch();
+    let mut watched: Option<Watched> = None;
+    let mut opened_at: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            _ = views.changed() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let view = views.borrow_and_update().clone();
+        watched = watch(&view, watched);
+        if !context.is_leader() {
+            continue;
+        }
+        if opened_at.is_some_and(|at| at.elapsed() < context.settings.period) {
+            // Wake up in time even if nothing happens until then.
+            let due = opened_at.map(|at| at + context.settings.period);
+            if let Some(due) = due {
+                tokio::select! {
+                    () = context.stop().cancelled() => return,
+                    () = tokio::time::sleep_until(due.min(Instant::now() + TICK)) => {}
+                }
+            }
+            continue;
+        }
+        if let Some(current) = view.state.current()
+            && !given_up(&context, &view, current, watched.as_ref())
+        {
+            continue;
+        }
+        if !Readiness::look(&context, &view).obstacles.is_empty() {
+            continue;
+        }
+        let Some(header) = next_header(&context, &view) else {
+            continue;
+        };
+        let round = header.context();
+        let order = Order::OpenRound(header.sign(context.id(), &context.keys().signing));
+        let sent = Instant::now();
+        if context.try_execute(&order, "open round").await.is_some() {
+            let took = context
+                .view()
+                .state
+                .current()
+                .is_some_and(|current| *current.round.context() == round)
+                || context
+                    .view()
+                    .state
+                    .head()
+                    .is_some_and(|head| *head.checked.context() == round);
+            if took {
+                opened_at = Some(sent);
+            }
+        }
+    }
+}
+
+fn watch(view: &View, watched: Option<Watched>) -> Option<Watched> {
+    let current = view.state.current()?;
+    match watched {
+        Some(watched) if watched.context == *current.round.context() => Some(watched),
+        _ => Some(Watched {
+            context: *current.round.context(),
+            since: Instant::now(),
+        }),
+    }
+}
+
+/// Whether the open round is past its deadline, or can never finish because a
+/// server of its roster has other keys by now.
+fn given_up(context: &Context, view: &View, current: &InFlight, watched: Option<&Watched>) -> bool {
+    let number = current.round.header().number;
+    let restarted: Vec<_> = current
+        .round
+        .roster()
+        .iter()
+        .filter(|server| {
+            view.state
+                .servers()
+                .get(server.id())
+                .is_some_and(|registered| registered.digest() != server.digest())
+        })
+        .map(|server| server.peer().short())
+        .collect();
+    if !restarted.is_empty() {
+        tracing::warn!(
+            round = number,
+            servers = restarted.join(", "),
+            "giving up a round: servers restarted"
+        );
+        return true;
+    }
+    let late = watched.is_some_and(|watched| watched.since.elapsed() >= context.settings.deadline);
+    if late {
+        let missing: Vec<_> = current
+            .round
+            .roster()
+            .iter()
+            .filter(|server| {
+                !current
+                    .tally
+                    .as_ref()
+                    .is_some_and(|tally| tally.contains(server.id()))
+            })
+            .map(|server| server.peer().short())
+            .collect();
+        tracing::debug!(
+            round = number,
+            aggregate = current.tally.is_some(),
+            missing = missing.join(", "),
+            "the open round is past its deadline"
+        );
+    }
+    late
+}
+
+fn next_header(context: &Context, view: &View) -> Option<RoundHeader> {
+    let state = &view.state;
+    let bonded = context.bonded();
+    let complete = context.rules.min_servers.is_none();
+    let roster: Vec<RosterEntry> = state
+        .servers()
+        .values()
+        .filter(|server| complete || context.is_bonded(server, &bonded))
+        .map(|server: &AdmittedServer| RosterEntry {
+            server: *server.id(),
+            bundle: *server.digest(),
+        })
+        .collect();
+    let nonce = random()?;
+    let epoch = match state.epoch() {
+        Some(epoch) => epoch,
+        None => Epoch::new(random()?),
+    };
+    Some(RoundHeader {
+        instance: *context.rules.instance.id(),
+        epoch,
+        number: state.opened().checked_add(1)?,
+        nonce: Nonce::new(nonce),
+        previous: state.previous(),
+        params: context.rules.params,
+        min_participants: context.rules.min_participants,
+        committee_size: state.committee_size(),
+        roster,
+        clients: u32::try_from(state.clients().len()).ok()?,
+        registry: state.clients().digest(),
+    })
+}
+
+fn random() -> Option<[u8; 32]> {
+    match entropy::fresh() {
+        Ok(bytes) => Some(*bytes),
+        Err(error) => {
+            tracing::error!(
+                because = crate::report::chain(&error),
+                "cannot open a round"
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A committee server.
+//!
+//! One task each for: its own registration and that of clients
+//! ([`registrar`]), opening rounds while it leads ([`leader`]), unblinding
+//! ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
+//! and saying what it waits for ([`watchdog`]); [`desk`] answers calls. All of
+//! them look at the replicated state as it is, not at single events, so that a
+//! missed one costs nothing.
+
+mod context;
+mod desk;
+mod leader;
+mod memory;
+mod readiness;
+mod registrar;
+mod unblinder;
+mod watchdog;
+
+use core::time::Duration;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use mosaik::groups::ConsensusConfig;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use zipnet_protocol::{
+    CommitteeSecret, DhSecret, Instance, InstanceName, RoundParams, ServerBundle, SigningSecret,
+};
+
+use self::context::{Context, Keys};
+use super::common::{self, ServeError};
+use crate::{
+    committee::Shared,
+    entropy::{self, EntropyError},
+    network::{JoinError, Node, Presence},
+    settings::{CommitteeRules, NetworkSettings},
+};
+
+/// How long a leaving server waits for its tasks and for its farewell.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// What an operator sets for a server.
+#[derive(Debug)]
+pub struct ServerSettings {
+    /// How it joins the network.
+    pub network: NetworkSettings,
+    /// The instance's name.
+    pub name: InstanceName,
+    /// The committee admission secret.
+    pub secret: CommitteeSecret,
+    /// Shape of the broadcasts.
+    pub params: RoundParams,
+    /// Fewest clients of a round.
+    pub min_participants: u32,
+    /// How many servers the committee is meant to have.
+    pub committee_size: Option<u32>,
+    /// Fewest servers of a round.
+    pub min_servers: Option<u32>,
+    /// Time from one opening to the next.
+    pub period: Duration,
+    /// How long an open round may take.
+    pub deadline: Duration,
+    /// Finalized rounds to keep for readers.
+    pub retain: usize,
+}
+
+/// A server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// No randomness.
+    #[error("Could not make the server's keys")]
+    Entropy(#[source] EntropyError),
+    /// No network.
+    #[error("Could not join the network")]
+    Join(#[source] JoinError),
+    /// The consensus settings.
+    #[error("The group's consensus settings do not build: {0}")]
+    Consensus(String),
+    /// A call.
+    #[error("Could not answer calls")]
+    Serve(#[source] ServeError),
+    /// Somebody else has this identity.
+    #[error(
+        "Another process registered later as this server ({server}); one process for each ZIPNET_SECRET would be right"
+    )]
+    Replaced {
+        /// The server's id.
+        server: String,
+    },
+}
+
+/// Runs a server until `stop` is cancelled, then takes its leave within a few
+/// seconds.
+///
+/// # Errors
+/// [`ServerError`].
+pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<(), ServerError> {
+    let committee = settings.secret.committee_key(&settings.name);
+    let instance = Instance::new(settings.name.clone(), committee.public());
+    let rules = Arc::new(CommitteeRules {
+        instance,
+        params: settings.params,
+        min_participants: settings.min_participants,
+        committee_size: settings.committee_size,
+        min_servers: settings.min_servers,
+    });
+    let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ServerError::Entropy)?);
+    let signing = SigningSecret::from_seed(&entropy::fresh().map_err(ServerError::Entropy)?);
+
+    let node = tokio::select! {
+        node = Node::join(&settings.network, Presence::Infrastructure) => node.map_err(ServerError::Join)?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    common::announce(&node, &settings.network, &settings.name, "server");
+    let committee_key = zipnet_protocol::PeerKey::new(*committee.public().as_bytes());
+    tracing::info!("committee={committee_key}");
+
+    let bundle = ServerBundle::sign(
+        &rules.instance,
+        &dh,
+        &signing,
+        node.transport(),
+        &committee,
+        boot_number(),
+    );
+    let keys = Keys {
+        dh,
+        signing,
+        committee,
+    };
+    let shared = Shared::new(rules.clone(), settings.retain);
+    let group_secret = settings.secret.group_secret(&settings.name);
+    let context = Context::new(
+        &node,
+        rules,
+        keys,
+        bundle,
+        shared,
+        &group_secret,
+        consensus()?,
+        settings,
+        stop.clone(),
+    )?;
+    let context = Arc::new(context);
+    let desk = desk::open(node.network(), &context).map_err(ServerError::Serve)?;
+    tracing::info!("server booting; waiting for collections + group");
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(registrar::run(context.clone()));
+    tasks.spawn(unblinder::run(context.clone()));
+    tasks.spawn(leader::run(context.clone()));
+    tasks.spawn(memory::run(context.clone()));
+    tasks.spawn(watchdog::run(context.clone()));
+
+    let fatal = context.fatal();
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        error = fatal => Err(error),
+    };
+    context.stop().cancel();
+    tracing::info!("server leaving");
+    // Each task ends its current step by itself; a partial is not torn.
+    let _ = timeout(FAREWELL, async {
+        while tasks.join_next().await.is_some() {}
+    })
+    .await;
+    tasks.shutdown().await;
+    if outcome.is_ok() {
+        context.farewell(FAREWELL).await;
+    }
+    drop(desk);
+    context.leave_group();
+    drop(context);
+    node.leave().await;
+    outcome
+}
+
+/// Milliseconds since 1970: higher in every boot, unless the clock was set
+/// back; then the registrar raises it above what is registered.
+fn boot_number() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or(1)
+}
+
+fn consensus() -> Result<ConsensusConfig, ServerError> {
+    ConsensusConfig::builder()
+        .with_heartbeat_interval(Duration::from_millis(300))
+        .with_heartbeat_jitter(Duration::from_millis(100))
+        .with_max_missed_heartbeats(10)
+        .with_election_timeout(Duration::from_millis(1000))
+        .with_election_timeout_jitter(Duration::from_millis(700))
+        .with_bootstrap_delay(Duration::from_millis(1000))
+        .build()
+        .map_err(|error| ServerError::Consensus(error.to_string()))
+}

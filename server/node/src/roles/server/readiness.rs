@@ -1,0 +1,146 @@
+//! What has to be there before a round can open, and what is missing.
+
+use core::fmt;
+
+use super::context::Context;
+use crate::committee::View;
+
+/// Something that keeps rounds from opening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Too few clients are registered.
+    Clients { have: usize, need: usize },
+    /// Nobody leads the group.
+    NoLeader,
+    /// Too few servers are bonded (I7).
+    NoMajority {
+        have: usize,
+        committee: u32,
+        away: Vec<String>,
+    },
+    /// Servers have not registered, or were struck.
+    Bundles {
+        have: usize,
+        need: usize,
+        away: Vec<String>,
+    },
+    /// Registered servers that every round needs are away.
+    Away { away: Vec<String> },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clients { have, need } => {
+                write!(f, "clients below the minimum (have {have}, need {need})")
+            }
+            Self::NoLeader => f.write_str("no leader"),
+            Self::NoMajority {
+                have,
+                committee,
+                away,
+            } => write!(
+                f,
+                "fewer than half of the committee bonded (have {have} of {committee}; away: {})",
+                names(away)
+            ),
+            Self::Bundles { have, need, away } => write!(
+                f,
+                "server bundles missing (have {have}, need {need}; bonded but not registered, or struck: {})",
+                names(away)
+            ),
+            Self::Away { away } => write!(
+                f,
+                "registered servers away ({}); a round needs all of them",
+                names(away)
+            ),
+        }
+    }
+}
+
+fn names(away: &[String]) -> String {
+    if away.is_empty() {
+        "never seen".to_owned()
+    } else {
+        away.join(", ")
+    }
+}
+
+/// What this server sees of the committee.
+#[derive(Debug, Clone)]
+pub(super) struct Readiness {
+    pub obstacles: Vec<Obstacle>,
+    /// Registered servers that are not bonded, by short peer id.
+    pub away: Vec<String>,
+}
+
+impl Readiness {
+    /// Looks at the state and the bonds.
+    pub fn look(context: &Context, view: &View) -> Self {
+        let state = &view.state;
+        let bonded = context.bonded();
+        let (present, gone): (Vec<_>, Vec<_>) = state
+            .servers()
+            .values()
+            .partition(|server| context.is_bonded(server, &bonded));
+        let away: Vec<String> = gone.iter().map(|server| server.peer().short()).collect();
+        let mut obstacles = Vec::new();
+
+        if context.leader().is_none() {
+            obstacles.push(Obstacle::NoLeader);
+        }
+        let committee = state.committee_size();
+        let registered = state.servers().len();
+        // A server that was told whom to join must not start a committee of
+        // its own before it has met anybody.
+        let alone = context.rules.committee_size.is_none()
+            && !context.settings.network.bootstrap.is_empty()
+            && registered <= 1;
+        let need = if alone {
+            2
+        } else {
+            state.roster_minimum().max(1)
+        };
+        if present.len().saturating_mul(2) <= committee as usize {
+            obstacles.push(Obstacle::NoMajority {
+                have: present.len(),
+                committee,
+                away: away.clone(),
+            });
+        }
+        if registered < need {
+            let unregistered = bonded
+                .iter()
+                .filter(|peer| {
+                    !state
+                        .servers()
+                        .values()
+                        .any(|server| server.peer().as_bytes() == peer.as_bytes())
+                })
+                .map(|peer| peer.to_string().chars().take(10).collect())
+                .collect();
+            obstacles.push(Obstacle::Bundles {
+                have: registered,
+                need,
+                away: unregistered,
+            });
+        } else if present.len() < need {
+            obstacles.push(Obstacle::Away { away: away.clone() });
+        }
+        let clients = state.clients().len();
+        let wanted = (context.rules.min_participants as usize).max(1);
+        if clients < wanted {
+            obstacles.push(Obstacle::Clients {
+                have: clients,
+                need: wanted,
+            });
+        }
+        Self { obstacles, away }
+    }
+
+    /// All obstacles in one line.
+    pub fn sentence(&self) -> String {
+        let texts: Vec<_> = self.obstacles.iter().map(ToString::to_string).collect();
+        texts.join("; ")
+    }
+}

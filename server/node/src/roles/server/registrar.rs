@@ -1,0 +1,176 @@
+//! Keeps this server listed, strikes those whose lease ran out, and mirrors
+//! clients into the registry.
+
+use core::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mosaik::PeerId;
+use tokio::time::Instant;
+use zipnet_protocol::{ClientBundle, ClientId, ServerId, Withdrawal};
+
+use super::context::Context;
+use crate::{
+    committee::{
+        View,
+        command::{MAX_BATCH, Order},
+    },
+    settings::SERVER_LEASE,
+};
+
+/// How often the registries are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How long an own registration may take to show before it is sent again.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// Most clients that wait to be mirrored.
+const MAX_WAITING: usize = 8192;
+
+/// What clients asked for and the committee has not heard yet.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    clients: Mutex<BTreeMap<ClientId, ClientBundle>>,
+    withdrawals: Mutex<BTreeMap<ClientId, Withdrawal>>,
+}
+
+impl Waiting {
+    /// Takes a verified client bundle; `false` if too many wait.
+    pub fn register(&self, bundle: ClientBundle) -> bool {
+        put(&self.clients, bundle.client_id(), bundle)
+    }
+
+    /// Takes a verified withdrawal; `false` if too many wait.
+    pub fn withdraw(&self, withdrawal: Withdrawal) -> bool {
+        put(&self.withdrawals, *withdrawal.client_id(), withdrawal)
+    }
+}
+
+fn put<T>(into: &Mutex<BTreeMap<ClientId, T>>, id: ClientId, value: T) -> bool {
+    let mut waiting = into.lock().unwrap_or_else(PoisonError::into_inner);
+    if waiting.len() >= MAX_WAITING && !waiting.contains_key(&id) {
+        return false;
+    }
+    waiting.insert(id, value);
+    true
+}
+
+fn take<T>(from: &Mutex<BTreeMap<ClientId, T>>) -> Vec<T> {
+    let mut waiting = from.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut batch = Vec::new();
+    while batch.len() < MAX_BATCH
+        && let Some((_, value)) = waiting.pop_first()
+    {
+        batch.push(value);
+    }
+    batch
+}
+
+/// Since when servers are missing, as this one sees it.
+#[derive(Default)]
+struct Leases(BTreeMap<ServerId, Instant>);
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut leases = Leases::default();
+    let mut registered_once = false;
+    let mut sent_at: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let view = context.view();
+        let listed = check_own_entry(&context, &view, &mut registered_once);
+        if !listed
+            && context.leader().is_some()
+            && sent_at.is_none_or(|at| at.elapsed() >= PATIENCE)
+        {
+            sent_at = Some(Instant::now());
+            let order = Order::RegisterServer(context.me().bundle().clone());
+            context.try_execute(&order, "own registration").await;
+        }
+        if !listed {
+            continue;
+        }
+        let clients = take(&context.waiting().clients);
+        if !clients.is_empty() {
+            let order = Order::RegisterClients(clients);
+            context.try_execute(&order, "client registration").await;
+        }
+        let withdrawals = take(&context.waiting().withdrawals);
+        if !withdrawals.is_empty() {
+            let order = Order::WithdrawClients(withdrawals);
+            context.try_execute(&order, "client withdrawal").await;
+        }
+        if context.is_leader() {
+            leases.enforce(&context, &view).await;
+        } else {
+            leases.0.clear();
+        }
+    }
+}
+
+/// Whether this server is listed with the keys of this boot.
+fn check_own_entry(context: &Context, view: &View, registered_once: &mut bool) -> bool {
+    let me = context.me();
+    let Some(entry) = view.state.servers().get(me.id()) else {
+        return false;
+    };
+    if entry.digest() == me.digest() {
+        *registered_once = true;
+        return true;
+    }
+    if entry.boot() >= me.boot() {
+        if *registered_once {
+            context.replaced();
+        } else if let Some(transport) = context.transport() {
+            tracing::warn!(
+                registered = entry.boot(),
+                ours = me.boot(),
+                "this server is registered with a later boot; was the clock set back? registering above it"
+            );
+            context.raise_boot(&transport, entry.boot());
+        }
+    }
+    false
+}
+
+impl Leases {
+    /// Strikes servers that have not been bonded with the leader for the
+    /// length of a lease. Only a majority may: a cut-off server must not
+    /// strike the others.
+    async fn enforce(&mut self, context: &Context, view: &View) {
+        let bonded: Vec<PeerId> = context.bonded();
+        let state = &view.state;
+        let servers = state.servers();
+        let present = servers
+            .values()
+            .filter(|server| context.is_bonded(server, &bonded))
+            .count();
+        if present.saturating_mul(2) <= state.committee_size() as usize {
+            self.0.clear();
+            return;
+        }
+        self.0.retain(|server, _| servers.contains_key(server));
+        for (id, server) in servers {
+            if context.is_bonded(server, &bonded) {
+                self.0.remove(id);
+                continue;
+            }
+            let since = *self.0.entry(*id).or_insert_with(Instant::now);
+            if since.elapsed() >= SERVER_LEASE {
+                tracing::warn!(
+                    server = id.short(),
+                    peer = server.peer().short(),
+                    "striking a server that has not been reachable for {} s",
+                    SERVER_LEASE.as_secs()
+                );
+                let order = Order::Lapse {
+                    server: *id,
+                    bundle: *server.digest(),
+                };
+                context.try_execute(&order, "lapse").await;
+            }
+        }
+    }
+}

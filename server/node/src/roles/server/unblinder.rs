@@ -1,0 +1,151 @@
+//! Computes this server's partial of each round and gets it committed.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use zipnet_protocol::{ClientRegistry, Digest, PadTable, Round, RoundContext, SignedPartial};
+
+use super::context::Context;
+use crate::{
+    committee::{
+        command::Order,
+        state::{InFlight, Tally},
+    },
+    metrics,
+};
+
+/// How long a committed partial may take to show before it is sent again.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The shared secrets with the clients of one registry.
+struct Prepared {
+    registry: Digest,
+    pads: Arc<PadTable>,
+}
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut views = context.shared.watch();
+    let mut prepared: Option<Prepared> = None;
+    let mut refused: Option<RoundContext> = None;
+    let mut announced: Option<RoundContext> = None;
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            _ = views.changed() => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
+        let view = views.borrow_and_update().clone();
+        let Some(current) = view.state.current() else {
+            continue;
+        };
+        if current.round.server(&context.id()).is_none()
+            || refused == Some(*current.round.context())
+        {
+            continue;
+        }
+        // While the aggregator collects, agree with new clients.
+        if prepared
+            .as_ref()
+            .is_none_or(|done| done.registry != current.round.header().registry)
+        {
+            prepared = prepare(&context, current.registry.clone(), prepared).await;
+        }
+        let (Some(tally), Some(ready)) = (&current.tally, &prepared) else {
+            continue;
+        };
+        if tally.contains(&context.id()) || ready.registry != current.round.header().registry {
+            continue;
+        }
+        if super::memory::is_behind(&context, &view) {
+            // The committee has forgotten a record that this server holds;
+            // it is reminded before anything is signed on top.
+            continue;
+        }
+        let Some(partial) = unblind(&context, current, tally, ready.pads.clone()).await else {
+            refused = Some(*current.round.context());
+            continue;
+        };
+        if let Some(index) = context
+            .try_execute(&Order::SubmitPartial(partial), "partial")
+            .await
+            && announced != Some(*current.round.context())
+        {
+            announced = Some(*current.round.context());
+            metrics::partial_submitted();
+            tracing::info!(
+                target: "zipnet_node::roles::server",
+                "submitted partial unblind at I_{index}"
+            );
+        }
+    }
+}
+
+async fn prepare(
+    context: &Arc<Context>,
+    registry: Arc<ClientRegistry>,
+    known: Option<Prepared>,
+) -> Option<Prepared> {
+    let digest = registry.digest();
+    let task = {
+        let context = context.clone();
+        tokio::task::spawn_blocking(move || {
+            let known = known.as_ref().map(|known| &*known.pads);
+            PadTable::agree(&context.keys().dh, &registry, known)
+        })
+    };
+    match task.await {
+        Ok(Ok(pads)) => Some(Prepared {
+            registry: digest,
+            pads: Arc::new(pads),
+        }),
+        Ok(Err(error)) => {
+            tracing::error!(
+                because = crate::report::chain(&error),
+                "cannot agree with a registered client"
+            );
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn unblind(
+    context: &Arc<Context>,
+    current: &InFlight,
+    tally: &Arc<Tally>,
+    pads: Arc<PadTable>,
+) -> Option<SignedPartial> {
+    let round: Arc<Round> = current.round.clone();
+    let registry = current.registry.clone();
+    let number = round.header().number;
+    let task = {
+        let context = context.clone();
+        let tally = tally.clone();
+        tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
+            let partial = context.guard().unblind(
+                &round,
+                &registry,
+                tally.aggregate(),
+                &pads,
+                &context.keys().signing,
+            );
+            metrics::partial_computed(started.elapsed());
+            partial
+        })
+    };
+    match task.await {
+        Ok(Ok(partial)) => Some(partial),
+        Ok(Err(error)) => {
+            metrics::partial_refused(error.reason());
+            tracing::warn!(
+                round = number,
+                because = crate::report::chain(&error),
+                "gave no partial for a round"
+            );
+            None
+        }
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,114 @@
+//! Says what the server waits for, and keeps the gauges.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{context::Context, readiness::Readiness};
+use crate::{
+    committee::View,
+    metrics::{self, ServerGauges},
+};
+
+/// How often the gauges are set.
+const TICK: Duration = Duration::from_secs(1);
+/// How long without a finalized round until the server says why, and how often
+/// it says so again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut head = None;
+    let mut quiet_since = Instant::now();
+    let mut last = None;
+    let mut missing_before = Vec::new();
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let view = context.view();
+        let readiness = Readiness::look(&context, &view);
+        set_gauges(&context, &view, &readiness);
+        if readiness.away != missing_before {
+            if readiness.away.is_empty() {
+                tracing::info!("all registered servers are back");
+            } else {
+                tracing::warn!(
+                    servers = readiness.away.join(", "),
+                    "registered servers are missing; rounds need all of them"
+                );
+            }
+            missing_before.clone_from(&readiness.away);
+        }
+        let newest = view.state.head().map(|done| *done.checked.digest());
+        if newest != head {
+            head = newest;
+            quiet_since = Instant::now();
+            last = None;
+        }
+        let due = quiet_since.elapsed() >= SILENCE
+            && last.is_none_or(|at: Instant| at.elapsed() >= SILENCE);
+        if due {
+            last = Some(Instant::now());
+            tracing::warn!(
+                "nothing finalized for {} s; waiting for: {}",
+                quiet_since.elapsed().as_secs(),
+                waiting_for(&view, &readiness)
+            );
+        }
+    }
+}
+
+fn waiting_for(view: &View, readiness: &Readiness) -> String {
+    if !readiness.obstacles.is_empty() {
+        return readiness.sentence();
+    }
+    match view.state.current() {
+        None => "the leader to open a round".to_owned(),
+        Some(current) => match &current.tally {
+            None => "an aggregate of the open round (is an aggregator running?)".to_owned(),
+            Some(tally) => {
+                let missing: Vec<_> = current
+                    .round
+                    .roster()
+                    .iter()
+                    .filter(|server| !tally.contains(server.id()))
+                    .map(|server| server.peer().short())
+                    .collect();
+                format!("partials of {}", missing.join(", "))
+            }
+        },
+    }
+}
+
+fn set_gauges(context: &Context, view: &View, readiness: &Readiness) {
+    let state = &view.state;
+    let me = context.id();
+    let bonded = context.bonded();
+    let others = state.servers().values().filter(|server| *server.id() != me);
+    metrics::server(&ServerGauges {
+        leader: context.is_leader(),
+        committed: view.index,
+        log_entries: context.shared.log_entries(),
+        clients: state.clients().len(),
+        servers: state.servers().len(),
+        bonds: others
+            .map(|server| {
+                (
+                    server.peer().to_string(),
+                    context.is_bonded(server, &bonded),
+                )
+            })
+            .collect(),
+        missing: state
+            .servers()
+            .values()
+            .map(|server| {
+                let name = server.peer().short();
+                let missing = readiness.away.contains(&name);
+                (name, missing)
+            })
+            .collect(),
+    });
+}

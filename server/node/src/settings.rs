@@ -1,0 +1,281 @@
+//! What an operator sets, parsed strictly. Everything here is shared by the
+//! three roles; each role adds its own.
+
+use core::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+pub use mosaik::PeerId;
+use mosaik::{NetworkId, iroh};
+use zeroize::Zeroizing;
+use zipnet_protocol::{Instance, InstanceName, RoundParams};
+
+/// The universe that deployments share unless told otherwise.
+pub const DEFAULT_UNIVERSE: &str = "mosaik.universe";
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// A bootstrap hint.
+    #[error(
+        "{text:?} is no bootstrap hint; PEERID or PEERID@ip:port would be right, with 64 hexadecimal digits"
+    )]
+    Bootstrap {
+        /// What was given.
+        text: String,
+    },
+    /// A peer id.
+    #[error("{text:?} is no peer id; 64 hexadecimal digits of an Ed25519 key would be right")]
+    Peer {
+        /// What was given.
+        text: String,
+    },
+    /// A relay.
+    #[error("{text:?} is no relay; `default`, `embedded` or an http(s) URL would be right")]
+    Relay {
+        /// What was given.
+        text: String,
+    },
+}
+
+/// A peer to dial at start-up, and again until it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapHint {
+    /// Who.
+    pub peer: PeerId,
+    /// Where, if the hint says so; otherwise discovery has to find out.
+    pub address: Option<SocketAddr>,
+}
+
+impl BootstrapHint {
+    /// The hint as iroh takes it.
+    #[must_use]
+    pub fn endpoint_addr(&self) -> iroh::EndpointAddr {
+        let addr = iroh::EndpointAddr::new(self.peer);
+        match self.address {
+            Some(address) => addr.with_ip_addr(address),
+            None => addr,
+        }
+    }
+}
+
+impl FromStr for BootstrapHint {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        let refuse = || SettingError::Bootstrap { text: clip(text) };
+        let (peer, address) = match text.split_once('@') {
+            Some((peer, address)) => (peer, Some(address.parse().map_err(|_| refuse())?)),
+            None => (text, None),
+        };
+        let peer = parse_peer(peer).map_err(|_| refuse())?;
+        Ok(Self { peer, address })
+    }
+}
+
+impl fmt::Display for BootstrapHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.peer)?;
+        self.address
+            .map_or(Ok(()), |address| write!(f, "@{address}"))
+    }
+}
+
+/// Parses a peer id of 64 hexadecimal digits.
+///
+/// # Errors
+/// [`SettingError::Peer`].
+pub fn parse_peer(text: &str) -> Result<PeerId, SettingError> {
+    let refuse = || SettingError::Peer { text: clip(text) };
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| refuse())?;
+    PeerId::from_bytes(&bytes).map_err(|_| refuse())
+}
+
+/// How the node reaches a relay. mosaik 0.4.2 does not start without one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RelaySetting {
+    /// The public relays of iroh; needs the internet.
+    #[default]
+    Default,
+    /// One inside of this process, on loopback: for networks where every node
+    /// can dial every other directly.
+    Embedded,
+    /// An own one.
+    Url(iroh::RelayUrl),
+}
+
+impl FromStr for RelaySetting {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        match text {
+            "default" => Ok(Self::Default),
+            "embedded" => Ok(Self::Embedded),
+            url if url.starts_with("http://") || url.starts_with("https://") => url
+                .parse()
+                .map(Self::Url)
+                .map_err(|_| SettingError::Relay { text: clip(text) }),
+            _ => Err(SettingError::Relay { text: clip(text) }),
+        }
+    }
+}
+
+impl fmt::Display for RelaySetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Embedded => f.write_str("embedded"),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+/// The seed of a node's transport identity. 64 hexadecimal digits are the seed
+/// itself; anything else is hashed into one.
+#[derive(Clone)]
+pub struct TransportSeed(Zeroizing<[u8; 32]>);
+
+impl TransportSeed {
+    /// Makes the seed out of the operator's text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        if hex::decode_to_slice(text, seed.as_mut_slice()).is_err() {
+            *seed = *blake3::hash(text.as_bytes()).as_bytes();
+        }
+        Self(seed)
+    }
+
+    /// A seed out of fresh entropy.
+    #[must_use]
+    pub const fn from_entropy(entropy: Zeroizing<[u8; 32]>) -> Self {
+        Self(entropy)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Zeroizing<[u8; 32]> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TransportSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TransportSeed(..)")
+    }
+}
+
+/// What every node needs to join the network.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// The name of the universe; 64 hexadecimal digits are its id itself.
+    pub universe: String,
+    /// The transport identity; fresh if there is none.
+    pub seed: Option<TransportSeed>,
+    /// Whom to dial.
+    pub bootstrap: Vec<BootstrapHint>,
+    /// Where to listen (UDP); any port on all interfaces if there is none.
+    pub bind: Option<SocketAddr>,
+    /// The relay.
+    pub relay: RelaySetting,
+}
+
+impl NetworkSettings {
+    /// The id of the universe.
+    #[must_use]
+    pub fn network_id(&self) -> NetworkId {
+        NetworkId::from(self.universe.as_str())
+    }
+}
+
+/// What servers of one instance must agree on. It is part of the ordering
+/// group's identity: servers that differ in it never meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitteeRules {
+    /// The deployment.
+    pub instance: Instance,
+    /// Shape of the broadcasts.
+    pub params: RoundParams,
+    /// Fewest clients of a round.
+    pub min_participants: u32,
+    /// How many servers the committee is meant to have; the registered ones if
+    /// unset.
+    pub committee_size: Option<u32>,
+    /// Fewest servers of a round; the whole committee if unset. Less than all
+    /// trades any-trust among the committee for liveness.
+    pub min_servers: Option<u32>,
+}
+
+/// How a client tells the committee that it trusts.
+#[derive(Debug, Clone)]
+pub struct TrustSettings {
+    /// The instance's name.
+    pub name: InstanceName,
+    /// The committee key, if the operator published it; otherwise the
+    /// bootstrap peers are asked for it.
+    pub committee: Option<zipnet_protocol::SigningPublic>,
+    /// Servers without which a roster is refused (I5).
+    pub required: Vec<PeerId>,
+    /// Fewest servers of a roster (I5).
+    pub min_roster: usize,
+}
+
+/// When a server that does not answer stops being listed.
+pub const SERVER_LEASE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bootstrap_hints_round_trip() {
+        let peer = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6";
+        for text in [
+            peer.to_owned(),
+            format!("{peer}@127.0.0.1:4400"),
+            format!("{peer}@[::1]:1"),
+        ] {
+            assert_eq!(text.parse::<BootstrapHint>().unwrap().to_string(), text);
+        }
+        for bad in [
+            "",
+            "x",
+            "@127.0.0.1:1",
+            &format!("{peer}@nowhere"),
+            &format!("{peer}@1.2.3.4"),
+        ] {
+            let error = bad.parse::<BootstrapHint>().unwrap_err().to_string();
+            assert!(error.contains("PEERID@ip:port would be right"), "{error}");
+        }
+    }
+
+    #[test]
+    fn relays_are_named_or_urls() {
+        assert_eq!("default".parse(), Ok(RelaySetting::Default));
+        assert_eq!("embedded".parse(), Ok(RelaySetting::Embedded));
+        assert!(matches!(
+            "http://relay.example:3340".parse(),
+            Ok(RelaySetting::Url(_))
+        ));
+        for bad in ["", "ftp://x", "disabled", "http://"] {
+            assert!(bad.parse::<RelaySetting>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn i1_a_seed_is_hex_or_hashed_and_never_printed() {
+        let hex = "11".repeat(32);
+        assert_eq!(**TransportSeed::from_text(&hex).as_bytes(), [0x11; 32]);
+        assert_eq!(
+            **TransportSeed::from_text("correct horse").as_bytes(),
+            *blake3::hash(b"correct horse").as_bytes()
+        );
+        assert_eq!(
+            format!("{:?}", TransportSeed::from_text(&hex)),
+            "TransportSeed(..)"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! What nodes ask of each other, outside of the committee's group.
+//!
+//! All calls are mosaik functions: one connection a call, a typed answer, a
+//! time-out. Nothing is queued that could be lost silently (see
+//! `docs/decisions/0002-functions-not-streams.md`). Answers are never trusted
+//! for who sent them: whoever reads one verifies what is in it.
+
+use mosaik::{FunctionId, UniqueId};
+use serde::{Deserialize, Serialize};
+use zipnet_protocol::{
+    Aggregate, Canonical, ClientBundle, Digest, Epoch, Instance, InstanceName, RoundContext,
+    SealedEnvelope, ServerBundle, SignedHeader, SigningPublic, Withdrawal,
+};
+
+use crate::committee::command::Published;
+
+/// Most records in one answer to [`Follow`].
+pub const MAX_RECORDS: usize = 4;
+/// Most client bundles in one answer to [`RegistryRequest`].
+pub const REGISTRY_PAGE: usize = 1024;
+
+/// A call: its name on the network and its types.
+pub trait Call {
+    /// What is asked.
+    type Request: Serialize + for<'a> Deserialize<'a> + Clone + Send + Sync + 'static;
+    /// What is answered.
+    type Reply: Serialize + for<'a> Deserialize<'a> + Send + Sync + 'static;
+    /// The label of the function id.
+    const LABEL: &'static str;
+
+    /// The function's id within an instance.
+    #[must_use]
+    fn id(instance: &Instance) -> FunctionId {
+        derive(
+            Self::LABEL,
+            Canonical::new().fixed(instance.id().as_bytes()),
+        )
+    }
+}
+
+fn derive(label: &'static str, scope: Canonical) -> FunctionId {
+    let digest = scope.bytes(label.as_bytes()).digest("zipnet/function/v1");
+    UniqueId::from_bytes(*digest.as_bytes())
+}
+
+/// The id of the one function that is found by the instance's name alone.
+#[must_use]
+pub fn hello_id(name: &InstanceName) -> FunctionId {
+    derive("hello", Canonical::new().bytes(name.as_str().as_bytes()))
+}
+
+/// Why a call was refused by the node that was asked. It travels, so it is
+/// data; [`Refused::Text`] is cut to a length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refused {
+    /// The client is not in the registry of the open round.
+    #[error("the client is not registered for this round")]
+    Unregistered,
+    /// There is no open round with this context, or no longer.
+    #[error("no round with this context is open")]
+    NotOpen,
+    /// It has come before.
+    #[error("it has come before")]
+    Repeated,
+    /// The node cannot serve this now; another one may.
+    #[error("the node cannot serve this now")]
+    Busy,
+    /// Anything else, in words.
+    #[error("{0}")]
+    Text(String),
+}
+
+impl Refused {
+    /// A refusal in words, of at most 200 characters.
+    #[must_use]
+    pub fn because(error: &dyn core::error::Error) -> Self {
+        Self::Text(crate::report::chain(error).chars().take(200).collect())
+    }
+}
+
+/// Answer to a hello.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    /// The committee key of the instance that the node belongs to.
+    pub committee: SigningPublic,
+}
+
+/// Asks a server for what is new.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Follow {
+    /// The newest record that the caller has; `None` only asks where the
+    /// server stands.
+    pub after: Option<(Epoch, u64)>,
+    /// The newest open round that the caller has seen.
+    pub seen: Option<RoundContext>,
+    /// How long the server may wait for news, in milliseconds.
+    pub wait: u32,
+}
+
+/// What is new.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct News {
+    /// Where the server stands, if that was asked.
+    pub at: Option<(Epoch, u64)>,
+    /// Records, oldest first.
+    pub records: Vec<Published>,
+    /// The open round, if it still takes envelopes and was not seen.
+    pub open: Option<Opened>,
+}
+
+/// An open round as it travels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Opened {
+    /// The header, signed by its opener.
+    pub header: SignedHeader,
+    /// The bundles of its roster.
+    pub bundles: Vec<ServerBundle>,
+}
+
+/// Asks a server for a page of the client registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RegistryRequest {
+    /// Digest of the registry.
+    pub digest: Digest,
+    /// Position of the first client wanted.
+    pub offset: u32,
+}
+
+/// Whether a client is listed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Registration {
+    /// It is in the registry.
+    Listed,
+    /// The server has passed it on.
+    Pending,
+}
+
+macro_rules! call {
+    ($(#[$meta:meta])* $name:ident, $label:literal: $request:ty => $reply:ty) => {
+        $(#[$meta])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Call for $name {
+            type Request = $request;
+            type Reply = $reply;
+            const LABEL: &'static str = $label;
+        }
+    };
+}
+
+call! {
+    /// Clients, readers and aggregators ask servers for news.
+    FollowCall, "follow": Follow => News
+}
+call! {
+    /// Clients register with any server.
+    RegisterCall, "register": ClientBundle => Registration
+}
+call! {
+    /// Clients take their leave of any server.
+    WithdrawCall, "withdraw": Withdrawal => ()
+}
+call! {
+    /// Aggregators fetch the registry that a header names.
+    RegistryCall, "registry": RegistryRequest => Vec<ClientBundle>
+}
+call! {
+    /// Aggregators hand their aggregate to any server.
+    AggregateCall, "aggregate": Aggregate => ()
+}
+call! {
+    /// Clients hand their envelope to the aggregator.
+    EnvelopeCall, "envelope": SealedEnvelope => ()
+}

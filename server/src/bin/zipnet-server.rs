@@ -1,0 +1,128 @@
+//! A committee server.
+
+use core::{net::SocketAddr, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+use zipnet_node::roles::server::{self, ServerSettings};
+use zipnet_protocol::{CommitteeSecret, Instance, SigningSecret};
+use zipnet_server::{
+    Failure,
+    args::{NodeArgs, duration},
+    main_with,
+    process::start_metrics,
+    secrets::{self, SecretError, SecretText},
+};
+
+/// A zipnet committee server.
+///
+/// The first server of a deployment starts without --bootstrap; its log says
+/// `bootstrap=PEERID@ip:port` for the others.
+#[derive(Debug, Parser)]
+#[command(name = "zipnet-server", version)]
+struct Cli {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Committee admission secret, the same on all servers; clients and aggregators
+    /// must not have it
+    #[arg(
+        long,
+        env = "ZIPNET_COMMITTEE_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    committee_secret: Option<SecretText>,
+    /// File that holds the committee admission secret
+    #[arg(long, env = "ZIPNET_COMMITTEE_SECRET_FILE", value_name = "FILE")]
+    committee_secret_file: Option<PathBuf>,
+    /// Fewest clients of a round; the same on all servers
+    #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    min_participants: u32,
+    /// Time from one round to the next
+    #[arg(long, env = "ZIPNET_ROUND_PERIOD", value_name = "DURATION", default_value = "3s", value_parser = duration)]
+    round_period: Duration,
+    /// How long a round may take until it is given up
+    #[arg(long, env = "ZIPNET_ROUND_DEADLINE", value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    round_deadline: Duration,
+    /// Number of servers the committee is meant to have; the same on all servers
+    /// [default: as many as register]
+    #[arg(long, env = "ZIPNET_COMMITTEE_SIZE", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    committee_size: Option<u32>,
+    /// Fewest servers of a round, more than half of the committee; the same on all
+    /// servers [default: all of the committee, as any-trust wants it]
+    #[arg(long, env = "ZIPNET_MIN_SERVERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    min_servers: Option<u32>,
+    /// Finalized rounds to keep for readers that lag behind
+    #[arg(long, env = "ZIPNET_RETAIN_ROUNDS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    retain_rounds: u32,
+    /// Address to serve Prometheus metrics on [default: none]
+    #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+/// Settings that contradict each other.
+#[derive(Debug, thiserror::Error)]
+enum Contradiction {
+    #[error(
+        "ZIPNET_MIN_SERVERS is {min}, more than ZIPNET_COMMITTEE_SIZE, which is {size}; at most {size} would be right"
+    )]
+    MinServers { min: u32, size: u32 },
+}
+
+fn main() -> ExitCode {
+    main_with(run)
+}
+
+async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
+    const SECRET: &str = "ZIPNET_COMMITTEE_SECRET";
+    let secret = secrets::resolve(
+        SECRET,
+        cli.committee_secret.as_ref(),
+        cli.committee_secret_file.as_deref(),
+    )
+    .and_then(|secret| secret.ok_or(SecretError::Missing { name: SECRET }))
+    .map_err(Failure::usage)?;
+    let secret = CommitteeSecret::new(Zeroizing::new(secret.expose().as_bytes().to_vec()));
+    if let (Some(min), Some(size)) = (cli.min_servers, cli.committee_size)
+        && min > size
+    {
+        return Err(Failure::usage(Contradiction::MinServers { min, size }));
+    }
+    let settings = ServerSettings {
+        network: cli.node.network()?,
+        params: cli.node.params()?,
+        name: cli.node.instance,
+        secret,
+        min_participants: cli.min_participants,
+        committee_size: cli.committee_size,
+        min_servers: cli.min_servers,
+        period: cli.round_period,
+        deadline: cli.round_deadline,
+        retain: cli.retain_rounds as usize,
+    };
+    if let Some(seed) = &settings.network.seed {
+        let instance = Instance::new(
+            settings.name.clone(),
+            settings.secret.committee_key(&settings.name).public(),
+        );
+        let peer = SigningSecret::from_seed(seed.as_bytes()).peer_key();
+        tracing::info!(
+            server = instance.server_id(&peer).short(),
+            "spawning zipnet server"
+        );
+    }
+    if settings.min_participants == 1 {
+        tracing::warn!(
+            "ZIPNET_MIN_PARTICIPANTS is 1: a round with one participant gives no anonymity at all"
+        );
+    }
+    if settings.committee_size.is_none() {
+        tracing::warn!(
+            "ZIPNET_COMMITTEE_SIZE is not set: the committee is whoever registers, so majorities count against that"
+        );
+    }
+    start_metrics(cli.metrics, &settings.name)?;
+    server::run(settings, stop).await.map_err(Failure::runtime)
+}
