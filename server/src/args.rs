@@ -136,9 +136,19 @@ pub struct TrustArgs {
     /// separated
     #[arg(long, env = "ZIPNET_REQUIRE_SERVERS", value_name = "PEERID", value_delimiter = ',', value_parser = parse_peer)]
     pub require_servers: Vec<PeerId>,
-    /// Number of servers the committee is meant to have; smaller rosters are refused
-    #[arg(long, env = "ZIPNET_COMMITTEE_SIZE", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub committee_size: u32,
+    /// Number of servers the committee is meant to have; rounds of another are
+    /// refused [default: take the servers that show themselves]
+    #[arg(long, env = "ZIPNET_COMMITTEE_SIZE", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub committee_size: Option<u32>,
+    /// Fewest servers of a round [default: all of the committee]
+    #[arg(long, env = "ZIPNET_MIN_SERVERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub min_servers: Option<u32>,
+    /// Fewest participants that a round must ask for
+    #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub min_participants: u32,
+    /// Peer ids of the only aggregators to talk to, repeated or comma separated
+    #[arg(long, env = "ZIPNET_AGGREGATORS", value_name = "PEERID", value_delimiter = ',', value_parser = parse_peer)]
+    pub aggregators: Vec<PeerId>,
 }
 
 impl TrustArgs {
@@ -149,7 +159,10 @@ impl TrustArgs {
             name,
             committee: self.committee.map(SigningPublic::from),
             required: self.require_servers.clone(),
-            min_roster: self.committee_size as usize,
+            committee_size: self.committee_size,
+            min_servers: self.min_servers,
+            min_participants: self.min_participants,
+            aggregators: self.aggregators.clone(),
         }
     }
 }

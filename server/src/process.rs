@@ -1,6 +1,6 @@
 //! From `main` to exit status.
 
-use core::{error::Error, future::Future, net::SocketAddr};
+use core::{error::Error, future::Future, net::SocketAddr, time::Duration};
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
@@ -13,11 +13,19 @@ use clap::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use zipnet_node::{metrics, report};
+use zipnet_node::{metrics, report, settings::RelaySetting};
 use zipnet_protocol::InstanceName;
+
+use crate::args::NodeArgs;
 
 /// The log filter unless `RUST_LOG` says otherwise.
 pub const DEFAULT_LOG: &str = "info,zipnet_node=info,mosaik=warn";
+
+/// What the libraries below say about things that are none of an operator's
+/// business: duplicate dials that lost, relay connections that ended.
+const QUIET: &str = "iroh::protocol=error,iroh::socket=warn,iroh_relay=error";
+/// Where no internet is meant to be, iroh's own directory cannot be reached.
+const QUIET_OFFLINE: &str = "iroh::address_lookup=error";
 
 /// Why a process ends before its time.
 #[derive(Debug)]
@@ -54,12 +62,18 @@ struct StartError {
 #[error("RUST_LOG is no log filter; something like `{DEFAULT_LOG}` would be right")]
 struct FilterError(#[source] tracing_subscriber::filter::ParseError);
 
+/// A parsed command line.
+pub trait Invocation {
+    /// The part that every binary has.
+    fn node(&self) -> &NodeArgs;
+}
+
 /// Parses the arguments, starts logging and a runtime, and runs `body` until
 /// it ends or a signal cancels its token. A second signal ends the process at
 /// once.
 pub fn main_with<A, F, Fut>(body: F) -> ExitCode
 where
-    A: Parser,
+    A: Parser + Invocation,
     F: FnOnce(A, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
@@ -94,10 +108,11 @@ where
 
 fn run<A, F, Fut>(args: A, body: F) -> Result<(), Failure>
 where
+    A: Invocation,
     F: FnOnce(A, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    start_logging()?;
+    start_logging(&args.node().relay)?;
     // A panic in one task must not leave a process that is half alive, in no
     // profile: what ships aborts by itself.
     let default_hook = std::panic::take_hook();
@@ -111,17 +126,23 @@ where
             source,
         })
     })?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         watch_signals(&stop).map_err(Failure::runtime)?;
         body(args, stop).await
-    })
+    });
+    // A pending read of standard input would keep the process for ever.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
 }
 
-fn start_logging() -> Result<(), Failure> {
+fn start_logging(relay: &RelaySetting) -> Result<(), Failure> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text),
-        _ => EnvFilter::try_new(DEFAULT_LOG),
+        _ if *relay == RelaySetting::Default => {
+            EnvFilter::try_new(format!("{DEFAULT_LOG},{QUIET}"))
+        }
+        _ => EnvFilter::try_new(format!("{DEFAULT_LOG},{QUIET},{QUIET_OFFLINE}")),
     }
     .map_err(|error| Failure::usage(FilterError(error)))?;
     tracing_subscriber::fmt()

@@ -1,1 +1,14 @@
-//! Skeleton.
+//! Real zipnet processes under test.
+//!
+//! [`process`] runs one binary and waits on what it says; [`cluster`] is a
+//! committee with an aggregator and clients; [`netns`] gives each a network of
+//! its own; [`fuzz`] holds the bodies of the fuzz targets. The binaries
+//! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
+//! same ground.
+//!
+//! Every wait has a time-out and is on a condition, never on time alone.
+
+pub mod cluster;
+pub mod fuzz;
+pub mod netns;
+pub mod process;

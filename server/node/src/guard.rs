@@ -146,20 +146,12 @@ impl Guard {
 
     fn check_rules(&self, round: &Round) -> Result<(), GuardError> {
         let header = round.header();
-        let size = self.rules.committee_size.unwrap_or(header.committee_size);
-        let wanted = self.rules.min_servers.unwrap_or(size) as usize;
-        let rules = [
-            ("shape", header.params == self.rules.params),
-            (
-                "minimum of participants",
-                header.min_participants == self.rules.min_participants,
-            ),
-            ("committee size", header.committee_size == size),
-            ("roster", round.roster().len() >= wanted),
-        ];
-        match rules.iter().find(|(_, holds)| !holds) {
-            Some((what, _)) => Err(GuardError::Rules(what)),
-            None => Ok(()),
-        }
+        self.rules
+            .check(header, header.committee_size)
+            .map_err(GuardError::Rules)
     }
 }
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -181,7 +181,7 @@ impl Node {
         drop(self.network);
         tokio::time::sleep(DEPARTURE).await;
         // Closing waits for peers that may be gone.
-        let _ = timeout(Duration::from_secs(1), endpoint.close()).await;
+        let _ = timeout(Duration::from_millis(500), endpoint.close()).await;
     }
 }
 

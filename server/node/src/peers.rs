@@ -65,6 +65,15 @@ impl PeerError {
 
 type PeerCaller<Req, Res> = Arc<Caller<Req, Res, Refused>>;
 
+/// Tells whether a peer may be asked.
+pub type Allowed = Arc<dyn Fn(&PeerId) -> bool + Send + Sync>;
+
+/// Only these peers.
+#[must_use]
+pub fn only(peers: Vec<PeerId>) -> Allowed {
+    Arc::new(move |peer| peers.contains(peer))
+}
+
 /// The peers that serve one function.
 pub struct Peers<Req, Res>
 where
@@ -74,7 +83,7 @@ where
     network: Arc<Network>,
     function: FunctionId,
     call: &'static str,
-    allowed: Option<Vec<PeerId>>,
+    allowed: Option<Allowed>,
     callers: Mutex<HashMap<PeerId, PeerCaller<Req, Res>>>,
     preferred: Mutex<Option<PeerId>>,
 }
@@ -84,13 +93,13 @@ where
     Req: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     Res: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// The peers that serve `function`; only those `allowed`, if any are named.
+    /// The peers that serve `function`, as far as they are `allowed`.
     #[must_use]
     pub fn new(
         network: Arc<Network>,
         function: FunctionId,
         call: &'static str,
-        allowed: Option<Vec<PeerId>>,
+        allowed: Option<Allowed>,
     ) -> Self {
         Self {
             network,
@@ -112,11 +121,7 @@ where
             .filter(|entry| entry.functions().contains(&self.function))
             .map(|entry| *entry.id())
             .filter(|peer| *peer != me)
-            .filter(|peer| {
-                self.allowed
-                    .as_ref()
-                    .is_none_or(|allowed| allowed.contains(peer))
-            })
+            .filter(|peer| self.allowed.as_ref().is_none_or(|allowed| allowed(peer)))
             .collect();
         lock(&self.callers).retain(|peer, _| peers.contains(peer));
         let preferred = *lock(&self.preferred);
@@ -184,6 +189,7 @@ where
         let caller = self.caller(peer);
         let name = || peer.fmt_short().to_string();
         let started = Instant::now();
+        tracing::trace!(call = self.call, peer = %peer.fmt_short(), "calling");
         caller
             .call_with_timeout(request.clone(), patience)
             .await

@@ -6,7 +6,7 @@ use core::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 pub use mosaik::PeerId;
 use mosaik::{NetworkId, iroh};
 use zeroize::Zeroizing;
-use zipnet_protocol::{Instance, InstanceName, RoundParams};
+use zipnet_protocol::{Instance, InstanceName, RoundHeader, RoundParams};
 
 /// The universe that deployments share unless told otherwise.
 pub const DEFAULT_UNIVERSE: &str = "mosaik.universe";
@@ -209,6 +209,46 @@ pub struct CommitteeRules {
     pub min_servers: Option<u32>,
 }
 
+impl CommitteeRules {
+    /// Checks a header against what the committee agreed on beforehand, for a
+    /// committee of `size` servers. Whatever claims to be a round of this
+    /// committee passes here, wherever it comes from.
+    ///
+    /// # Errors
+    /// The name of the first thing that does not fit.
+    pub fn check(&self, header: &RoundHeader, size: u32) -> Result<(), &'static str> {
+        let size = self.committee_size.unwrap_or(size);
+        let fits = [
+            ("instance", header.instance == *self.instance.id()),
+            ("parameters", header.params == self.params),
+            (
+                "minimum of participants",
+                header.min_participants == self.min_participants,
+            ),
+            ("committee size", header.committee_size == size),
+            ("roster", header.roster.len() >= self.roster_minimum(size)),
+            (
+                "number of clients",
+                header.clients >= self.min_participants.max(1),
+            ),
+        ];
+        match fits.iter().find(|(_, fits)| !fits) {
+            Some((what, _)) => Err(what),
+            None => Ok(()),
+        }
+    }
+
+    /// Fewest servers of a roster in a committee of `size`: more than half of
+    /// it, and all of it unless the rules say otherwise (I7).
+    #[must_use]
+    pub fn roster_minimum(&self, size: u32) -> usize {
+        let size = size as usize;
+        let majority = (size / 2).saturating_add(1);
+        let wanted = self.min_servers.map_or(size, |servers| servers as usize);
+        wanted.max(majority)
+    }
+}
+
 /// How a client tells the committee that it trusts.
 #[derive(Debug, Clone)]
 pub struct TrustSettings {
@@ -219,8 +259,14 @@ pub struct TrustSettings {
     pub committee: Option<zipnet_protocol::SigningPublic>,
     /// Servers without which a roster is refused (I5).
     pub required: Vec<PeerId>,
-    /// Fewest servers of a roster (I5).
-    pub min_roster: usize,
+    /// How many servers the committee is meant to have, if that is known (I5).
+    pub committee_size: Option<u32>,
+    /// Fewest servers of a roster; without it, all that are known (I5).
+    pub min_servers: Option<u32>,
+    /// Fewest participants that a round's header may ask for (I5).
+    pub min_participants: u32,
+    /// The only aggregators to talk to, if any are named.
+    pub aggregators: Vec<PeerId>,
 }
 
 /// When a server that does not answer stops being listed.

@@ -49,6 +49,9 @@ pub fn hello_id(name: &InstanceName) -> FunctionId {
     derive("hello", Canonical::new().bytes(name.as_str().as_bytes()))
 }
 
+/// Longest refusal in words, in characters.
+const MAX_TEXT: usize = 200;
+
 /// Why a call was refused by the node that was asked. It travels, so it is
 /// data; [`Refused::Text`] is cut to a length.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -66,15 +69,15 @@ pub enum Refused {
     #[error("the node cannot serve this now")]
     Busy,
     /// Anything else, in words.
-    #[error("{0}")]
+    #[error("{}", .0.chars().take(MAX_TEXT).collect::<String>())]
     Text(String),
 }
 
 impl Refused {
-    /// A refusal in words, of at most 200 characters.
+    /// A refusal in words, cut to a length.
     #[must_use]
     pub fn because(error: &dyn core::error::Error) -> Self {
-        Self::Text(crate::report::chain(error).chars().take(200).collect())
+        Self::Text(crate::report::chain(error).chars().take(MAX_TEXT).collect())
     }
 }
 
@@ -83,13 +86,15 @@ impl Refused {
 pub struct Hello {
     /// The committee key of the instance that the node belongs to.
     pub committee: SigningPublic,
+    /// The bundle of the node, if it is a server.
+    pub server: Option<ServerBundle>,
 }
 
 /// Asks a server for what is new.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Follow {
-    /// The newest record that the caller has; `None` only asks where the
-    /// server stands.
+    /// The newest record that the caller has; `None` asks for the newest one
+    /// only, as a place to start.
     pub after: Option<(Epoch, u64)>,
     /// The newest open round that the caller has seen.
     pub seen: Option<RoundContext>,
@@ -100,8 +105,6 @@ pub struct Follow {
 /// What is new.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct News {
-    /// Where the server stands, if that was asked.
-    pub at: Option<(Epoch, u64)>,
     /// Records, oldest first.
     pub records: Vec<Published>,
     /// The open round, if it still takes envelopes and was not seen.

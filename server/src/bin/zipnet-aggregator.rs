@@ -10,7 +10,7 @@ use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs, duration},
     main_with,
-    process::start_metrics,
+    process::{Invocation, start_metrics},
 };
 
 /// The aggregator of a zipnet deployment. It never holds the committee secret.
@@ -27,6 +27,12 @@ struct Cli {
     /// Address to serve Prometheus metrics on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
+}
+
+impl Invocation for Cli {
+    fn node(&self) -> &NodeArgs {
+        &self.node
+    }
 }
 
 fn main() -> ExitCode {

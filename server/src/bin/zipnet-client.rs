@@ -12,6 +12,7 @@ use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs},
     main_with,
+    process::Invocation,
 };
 
 /// Longest input that is read before it is refused as too long for any slot.
@@ -52,6 +53,12 @@ enum Verb {
 #[derive(Debug, thiserror::Error)]
 #[error("Could not read standard input")]
 struct InputError(#[source] std::io::Error);
+
+impl Invocation for Cli {
+    fn node(&self) -> &NodeArgs {
+        &self.node
+    }
+}
 
 fn main() -> ExitCode {
     main_with(run)

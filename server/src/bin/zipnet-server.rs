@@ -6,13 +6,16 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
-use zipnet_node::roles::server::{self, ServerSettings};
+use zipnet_node::{
+    roles::server::{self, ServerSettings},
+    settings::{PeerId, parse_peer},
+};
 use zipnet_protocol::{CommitteeSecret, Instance, SigningSecret};
 use zipnet_server::{
     Failure,
     args::{NodeArgs, duration},
     main_with,
-    process::start_metrics,
+    process::{Invocation, start_metrics},
     secrets::{self, SecretError, SecretText},
 };
 
@@ -57,6 +60,10 @@ struct Cli {
     /// Finalized rounds to keep for readers that lag behind
     #[arg(long, env = "ZIPNET_RETAIN_ROUNDS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     retain_rounds: u32,
+    /// Peer ids of the only aggregators to take aggregates from, repeated or comma
+    /// separated [default: anyone]
+    #[arg(long, env = "ZIPNET_AGGREGATORS", value_name = "PEERID", value_delimiter = ',', value_parser = parse_peer)]
+    aggregators: Vec<PeerId>,
     /// Address to serve Prometheus metrics on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
@@ -69,6 +76,12 @@ enum Contradiction {
         "ZIPNET_MIN_SERVERS is {min}, more than ZIPNET_COMMITTEE_SIZE, which is {size}; at most {size} would be right"
     )]
     MinServers { min: u32, size: u32 },
+}
+
+impl Invocation for Cli {
+    fn node(&self) -> &NodeArgs {
+        &self.node
+    }
 }
 
 fn main() -> ExitCode {
@@ -84,6 +97,11 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     )
     .and_then(|secret| secret.ok_or(SecretError::Missing { name: SECRET }))
     .map_err(Failure::usage)?;
+    if secret.expose().len() < 16 {
+        tracing::warn!(
+            "{SECRET} has fewer than 16 characters; the committee key is public, so a short secret can be guessed"
+        );
+    }
     let secret = CommitteeSecret::new(Zeroizing::new(secret.expose().as_bytes().to_vec()));
     if let (Some(min), Some(size)) = (cli.min_servers, cli.committee_size)
         && min > size
@@ -101,6 +119,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         period: cli.round_period,
         deadline: cli.round_deadline,
         retain: cli.retain_rounds as usize,
+        aggregators: cli.aggregators,
     };
     if let Some(seed) = &settings.network.seed {
         let instance = Instance::new(

@@ -24,36 +24,38 @@ impl Broadcasts {
         }
     }
 
-    /// Adds a round unless it is there already.
+    /// Adds a round unless it is there already. Its epoch is then the newest
+    /// one: a committee can come back to an epoch that it had left.
     pub(super) fn push(&self, done: Arc<Final>) {
         let mut rounds = self.lock();
-        if rounds.iter().rev().any(|kept| kept.rank() == done.rank()) {
-            return;
+        let epoch = done.epoch();
+        if !rounds.iter().rev().any(|kept| kept.rank() == done.rank()) {
+            rounds.push_back(done);
         }
-        if rounds.len() >= self.retain {
+        // A snapshot can bring a round that is older than what is kept.
+        rounds.make_contiguous().sort_by_key(|kept| {
+            let newest = kept.epoch() == epoch;
+            (newest, if newest { kept.rank().0 } else { 0 })
+        });
+        if rounds.len() > self.retain {
             rounds.pop_front();
         }
-        rounds.push_back(done);
     }
 
-    /// The newest round of the best history known: the highest number wins.
+    /// The highest in rank of the rounds that `wanted` accepts.
     #[must_use]
-    pub fn best(&self) -> Option<Arc<Final>> {
-        self.lock().iter().max_by_key(|done| done.rank()).cloned()
+    pub fn best(&self, wanted: impl Fn(&Final) -> bool) -> Option<Arc<Final>> {
+        let mut rounds: Vec<_> = self.lock().iter().cloned().collect();
+        rounds.sort_by_key(|done| done.rank());
+        rounds.into_iter().rev().find(|done| wanted(done))
     }
 
-    /// Up to `most` rounds of the newest epoch after a position, oldest first.
-    /// A position of another epoch stands before all of them.
+    /// Up to `most` rounds of an epoch from number `from` on, oldest first.
     #[must_use]
-    pub fn after(&self, (epoch, number): (Epoch, u64), most: usize) -> Vec<Arc<Final>> {
-        let rounds = self.lock();
-        let Some(newest) = rounds.back().map(|last| last.epoch()) else {
-            return Vec::new();
-        };
-        let floor = if epoch == newest { number } else { 0 };
-        rounds
+    pub fn range(&self, epoch: &Epoch, from: u64, most: usize) -> Vec<Arc<Final>> {
+        self.lock()
             .iter()
-            .filter(|done| done.epoch() == newest && done.rank().0 > floor)
+            .filter(|done| done.epoch() == *epoch && done.rank().0 >= from)
             .take(most)
             .cloned()
             .collect()

@@ -15,6 +15,8 @@ mod rounds;
 pub mod snapshot;
 pub mod state;
 pub mod sync;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::{
     sync::{
@@ -54,6 +56,7 @@ pub struct Shared {
     view: watch::Sender<Arc<View>>,
     broadcasts: Broadcasts,
     log_entries: AtomicU64,
+    misfits: AtomicU64,
 }
 
 impl Shared {
@@ -69,6 +72,7 @@ impl Shared {
             view: watch::Sender::new(Arc::new(view)),
             broadcasts: Broadcasts::new(retain),
             log_entries: AtomicU64::new(0),
+            misfits: AtomicU64::new(0),
         })
     }
 
@@ -94,6 +98,17 @@ impl Shared {
     #[must_use]
     pub fn log_entries(&self) -> u64 {
         self.log_entries.load(Ordering::Relaxed)
+    }
+
+    /// How many rounds in a row were opened that do not fit the state here: a
+    /// sign that it has parted from the leader's.
+    #[must_use]
+    pub fn misfits(&self) -> u64 {
+        self.misfits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reset_misfits(&self) {
+        self.misfits.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn set_log_entries(&self, entries: u64) {
@@ -131,6 +146,7 @@ impl Committee {
             self.shared.broadcasts.push(head.clone());
         }
         self.state = state;
+        self.shared.reset_misfits();
         self.publish(index);
     }
 
@@ -144,6 +160,7 @@ impl Committee {
     fn observe(&mut self, applied: &Applied, index: u64) {
         match applied {
             Applied::Opened { round, forced } => {
+                self.shared.reset_misfits();
                 if *forced {
                     metrics::rounds_force_advanced();
                 }
@@ -179,8 +196,11 @@ impl Committee {
         }
     }
 
-    fn refuse(command: &Command, refusal: &Refusal, index: u64) {
+    fn refuse(&self, command: &Command, refusal: &Refusal, index: u64) {
         metrics::command_refused(refusal.reason());
+        if matches!(refusal, Refusal::Unfit(_) | Refusal::Header(_)) {
+            self.shared.misfits.fetch_add(1, Ordering::Relaxed);
+        }
         // Duplicates are the price of sending again after a time-out.
         if matches!(refusal, Refusal::NotWaiting | Refusal::NotAhead)
             || refusal.reason() == "repeated"
@@ -230,7 +250,7 @@ impl StateMachine for Committee {
             index = index.saturating_add(1);
             match self.state.apply(&command) {
                 Ok(applied) => self.observe(&applied, index),
-                Err(refusal) => Self::refuse(&command, &refusal, index),
+                Err(refusal) => self.refuse(&command, &refusal, index),
             }
         }
         self.publish(index);

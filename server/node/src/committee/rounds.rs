@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use zipnet_protocol::{Aggregate, Digest, ServerId, SignedHeader, SignedPartial, Tally};
+use zipnet_protocol::{Aggregate, Digest, Round, ServerId, SignedHeader, SignedPartial, Tally};
 
 use super::{
     command::{Published, Resume},
     state::{Applied, CLIENT_LEASE_ROUNDS, CommitteeState, Final, InFlight, Refusal},
 };
 
-/// Farthest that a server's floor may push the round numbers at once.
-const MAX_FLOOR_JUMP: u64 = 1 << 20;
+/// Farthest that a reminder may push the round numbers at once.
+const MAX_JUMP: u64 = 1 << 20;
 
 impl CommitteeState {
     /// The digest that the next header must name as its predecessor.
@@ -28,6 +28,9 @@ impl CommitteeState {
     ) -> Result<Applied, Refusal> {
         let header = signed.header();
         let rules = &self.rules;
+        rules
+            .check(header, self.committee_size())
+            .map_err(Refusal::Unfit)?;
         let clients = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         let fits = [
             (
@@ -36,20 +39,7 @@ impl CommitteeState {
             ),
             ("number", self.opened.checked_add(1) == Some(header.number)),
             ("predecessor", header.previous == self.previous()),
-            ("parameters", header.params == rules.params),
-            (
-                "minimum of participants",
-                header.min_participants == rules.min_participants,
-            ),
-            (
-                "committee size",
-                header.committee_size == self.committee_size(),
-            ),
-            ("roster", header.roster.len() >= self.roster_minimum()),
-            (
-                "number of clients",
-                header.clients == clients && clients >= rules.min_participants.max(1),
-            ),
+            ("number of clients", header.clients == clients),
             ("client registry", header.registry == self.clients.digest()),
         ];
         if let Some((what, _)) = fits.iter().find(|(_, fits)| !fits) {
@@ -149,7 +139,7 @@ impl CommitteeState {
         let base = opened.max(number);
         let floor = match epoch {
             Some(epoch)
-                if epoch == resume.epoch && resume.floor.saturating_sub(base) <= MAX_FLOOR_JUMP =>
+                if epoch == resume.epoch && resume.floor.saturating_sub(base) <= MAX_JUMP =>
             {
                 resume.floor
             }
@@ -162,31 +152,59 @@ impl CommitteeState {
         self.epoch = epoch;
         self.opened = raised;
         self.current = None;
+        if !same_epoch {
+            // Idleness is counted in rounds of the epoch.
+            for active in Arc::make_mut(&mut self.activity).values_mut() {
+                *active = raised;
+            }
+        }
         if let Some(record) = &record {
             self.head = Some(record.clone());
         }
         Ok(Applied::Resumed(record))
     }
 
-    /// The record, if it is valid and ahead of the head. One of another epoch
-    /// counts only while a server that signed it still lives: after a cold
-    /// start of all servers, nobody can bring an old history back.
+    /// The record, if it is valid, of a round that this committee would have
+    /// opened, and ahead of the head.
     fn resumable(&self, published: Published) -> Result<Option<Arc<Final>>, Refusal> {
         let checked = published
             .record
             .verify(&self.rules.instance, &published.bundles)
             .map_err(Refusal::Record)?;
         let record = Final { published, checked };
-        let alive = record.checked.round().roster().iter().any(|server| {
-            self.servers
-                .get(server.id())
-                .is_some_and(|registered| registered.digest() == server.digest())
-        });
-        let ahead = self
-            .head
+        Ok(self.is_behind(&record).then(|| Arc::new(record)))
+    }
+
+    /// Whether the servers of a roster that were ever registered here are more
+    /// than half of the committee. Whoever holds the committee secret can make
+    /// up any number of others.
+    fn knows_most_of(&self, round: &Round) -> bool {
+        let roster = round.roster().iter();
+        let known = roster.filter(|server| self.knows(server.id())).count();
+        known.saturating_mul(2) > self.committee_size() as usize
+    }
+
+    /// Whether a record is ahead of the head and may be taken up: of a round
+    /// that this committee would have opened, and of another epoch only while a
+    /// server that signed it still lives. After a cold start of all servers,
+    /// nobody can bring an old history back.
+    #[must_use]
+    pub fn is_behind(&self, record: &Final) -> bool {
+        let round = record.checked.round();
+        let header = round.header();
+        let alive = || {
+            round.roster().iter().any(|server| {
+                self.servers
+                    .get(server.id())
+                    .is_some_and(|registered| registered.digest() == server.digest())
+            })
+        };
+        self.head
             .as_ref()
-            .is_none_or(|head| record.rank() > head.rank());
-        let admissible = self.epoch == Some(record.epoch()) || alive;
-        Ok((ahead && admissible).then(|| Arc::new(record)))
+            .is_none_or(|head| record.rank() > head.rank())
+            && self.rules.check(header, self.committee_size()).is_ok()
+            && self.knows_most_of(round)
+            && header.number.saturating_sub(self.opened) <= MAX_JUMP
+            && (self.epoch == Some(header.epoch) || alive())
     }
 }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
     Aggregate, AggregateError, BundleError, ClientBundle, ClientRegistry, Epoch, HeaderError,
-    MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, ServerBundle, ServerId, SignedHeader,
-    SignedPartial, Tally,
+    MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader, ServerBundle, ServerId,
+    SignedHeader, SignedPartial, Tally,
 };
 
 use super::{
@@ -41,6 +41,9 @@ pub enum SnapshotError {
     /// The open round.
     #[error("The snapshot's open round does not verify")]
     Header(#[source] HeaderError),
+    /// A round that this committee would not have opened.
+    #[error("The {0} of a round in the snapshot does not fit this committee")]
+    Unfit(&'static str),
     /// Its registry.
     #[error("The snapshot's open round names another client registry than the one beside it")]
     Registry,
@@ -50,6 +53,9 @@ pub enum SnapshotError {
     /// One of its partials.
     #[error("A partial of the snapshot does not verify")]
     Partial(#[source] PartialError),
+    /// Parts that verify and do not belong together.
+    #[error("The snapshot's {0} does not fit the rest of it")]
+    Inconsistent(&'static str),
 }
 
 /// The whole state on the wire.
@@ -59,7 +65,7 @@ pub struct Snapshot {
     opened: u64,
     head: Option<Published>,
     servers: Vec<ServerBundle>,
-    lapsed: Vec<ServerId>,
+    absent: Vec<(ServerId, u64)>,
     clients: Vec<(ClientBundle, u64)>,
     current: Option<OpenSnapshot>,
 }
@@ -90,7 +96,11 @@ impl CommitteeState {
                 .values()
                 .map(|server| server.bundle().clone())
                 .collect(),
-            lapsed: self.lapsed.iter().copied().collect(),
+            absent: self
+                .absent
+                .iter()
+                .map(|(server, boot)| (*server, *boot))
+                .collect(),
             clients: self
                 .clients
                 .iter()
@@ -122,8 +132,11 @@ impl CommitteeState {
     /// [`SnapshotError`], naming the first part that does not verify.
     pub fn restore(rules: Arc<CommitteeRules>, bytes: &[u8]) -> Result<Self, SnapshotError> {
         let snapshot: Snapshot = postcard::from_bytes(bytes).map_err(SnapshotError::Decode)?;
-        let servers = snapshot.servers.len().saturating_add(snapshot.lapsed.len());
-        if servers > MAX_ROSTER || snapshot.clients.len() > MAX_CLIENTS {
+        let servers = snapshot.servers.len();
+        if servers > MAX_ROSTER
+            || snapshot.absent.len() > MAX_ROSTER
+            || snapshot.clients.len() > MAX_CLIENTS
+        {
             return Err(SnapshotError::Size {
                 servers,
                 clients: snapshot.clients.len(),
@@ -158,17 +171,58 @@ impl CommitteeState {
             .current
             .map(|open| open.restore(&rules, &clients))
             .transpose()?;
-        Ok(Self {
+        Self {
             epoch: snapshot.epoch,
             opened: snapshot.opened,
             head,
             servers: Arc::new(servers),
-            lapsed: Arc::new(snapshot.lapsed.into_iter().collect()),
+            absent: Arc::new(snapshot.absent.into_iter().collect()),
             clients,
             activity: Arc::new(activity),
             current,
             rules,
-        })
+        }
+        .consistent()
+    }
+
+    /// Refuses what no sequence of commands leads to.
+    fn consistent(self) -> Result<Self, SnapshotError> {
+        let rules = &self.rules;
+        // An unset committee size may have grown since a round opened.
+        let size = |header: &RoundHeader| self.committee_size().min(header.committee_size.max(1));
+        let follows_rules = |header: &RoundHeader| rules.check(header, size(header)).is_ok();
+        let fits = [
+            (
+                "list of servers",
+                rules
+                    .committee_size
+                    .is_none_or(|size| self.servers.len() <= size as usize)
+                    && self.servers.keys().all(|id| !self.absent.contains_key(id)),
+            ),
+            ("epoch", self.epoch.is_some() || self.opened == 0),
+            (
+                "newest record",
+                self.head.as_ref().is_none_or(|head| {
+                    self.epoch == Some(head.epoch())
+                        && head.rank().0 <= self.opened
+                        && follows_rules(head.checked.round().header())
+                }),
+            ),
+            (
+                "open round",
+                self.current.as_ref().is_none_or(|current| {
+                    let header = current.round.header();
+                    self.epoch == Some(header.epoch)
+                        && self.opened == header.number
+                        && self.previous() == header.previous
+                        && follows_rules(header)
+                }),
+            ),
+        ];
+        match fits.iter().find(|(_, fits)| !fits) {
+            Some((what, _)) => Err(SnapshotError::Inconsistent(what)),
+            None => Ok(self),
+        }
     }
 }
 

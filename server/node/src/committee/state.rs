@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 pub use zipnet_protocol::Tally;
 use zipnet_protocol::{
     AdmittedServer, AggregateError, BundleError, ClientId, ClientRegistry, Digest, Epoch,
-    FinalizedRound, HeaderError, KeyError, MAX_ROSTER, PartialError, RecordError, RegisteredClient,
-    Round, ServerId,
+    FinalizedRound, HeaderError, KeyError, MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError,
+    RegisteredClient, Round, ServerId,
 };
 
 use super::command::{Command, Order, Published};
@@ -43,12 +43,12 @@ pub enum Refusal {
     #[error("A bundle is refused")]
     Bundle(#[source] BundleError),
     /// A server's bundle is older than the registered one.
-    #[error("Server {server} is registered with boot {registered}; boot {found} is not newer")]
+    #[error("The bundle of server {server} is of boot {found}; {least} or later would be right")]
     Stale {
         /// Who.
         server: ServerId,
-        /// The boot that is registered.
-        registered: u64,
+        /// The first boot that would do.
+        least: u64,
         /// The boot of the bundle.
         found: u64,
     },
@@ -169,7 +169,9 @@ pub struct CommitteeState {
     pub(super) opened: u64,
     pub(super) head: Option<Arc<Final>>,
     pub(super) servers: Arc<BTreeMap<ServerId, AdmittedServer>>,
-    pub(super) lapsed: Arc<BTreeSet<ServerId>>,
+    /// Servers that were registered and are not now, with the boot that a new
+    /// bundle of theirs must not be below.
+    pub(super) absent: Arc<BTreeMap<ServerId, u64>>,
     pub(super) clients: Arc<ClientRegistry>,
     pub(super) activity: Arc<BTreeMap<ClientId, u64>>,
     pub(super) current: Option<InFlight>,
@@ -185,7 +187,7 @@ impl CommitteeState {
             opened: 0,
             head: None,
             servers: Arc::default(),
-            lapsed: Arc::default(),
+            absent: Arc::default(),
             clients: Arc::default(),
             activity: Arc::default(),
             current: None,
@@ -242,26 +244,27 @@ impl CommitteeState {
     }
 
     /// How many servers the committee has: the configured number, or else
-    /// everyone who registered and did not leave by their own word.
+    /// everyone who ever registered in this life of the committee. Who leaves
+    /// still counts: otherwise whoever can stop honest servers could make the
+    /// committee one of its own.
     #[must_use]
     pub fn committee_size(&self) -> u32 {
         self.rules.committee_size.unwrap_or_else(|| {
-            let known = self.servers.len().saturating_add(self.lapsed.len());
+            let known = self.servers.len().saturating_add(self.absent.len());
             u32::try_from(known).unwrap_or(u32::MAX)
         })
     }
 
-    /// Fewest servers of a roster: more than half of the committee, and all of
-    /// it unless the rules say otherwise (I7).
+    /// Whether a server was ever registered in this life of the committee.
+    #[must_use]
+    pub fn knows(&self, server: &ServerId) -> bool {
+        self.servers.contains_key(server) || self.absent.contains_key(server)
+    }
+
+    /// Fewest servers of a roster now (I7).
     #[must_use]
     pub fn roster_minimum(&self) -> usize {
-        let size = self.committee_size() as usize;
-        let majority = (size / 2).saturating_add(1);
-        let wanted = self
-            .rules
-            .min_servers
-            .map_or(size, |servers| servers as usize);
-        wanted.max(majority)
+        self.rules.roster_minimum(self.committee_size())
     }
 
     /// Applies one command.
@@ -289,7 +292,7 @@ impl CommitteeState {
             Order::RegisterClients(bundles) => self.register_clients(&bundles),
             Order::WithdrawClients(withdrawals) => self.withdraw_clients(&withdrawals),
             Order::Lapse { server, bundle } => self.lapse(server, bundle),
-            Order::Leave => Ok(self.leave(sender)),
+            Order::Leave => self.leave(sender),
             Order::OpenRound(header) => self.open_round(sender, &header),
             Order::SubmitAggregate(aggregate) => self.submit_aggregate(&aggregate),
             Order::SubmitPartial(partial) => self.submit_partial(partial),
@@ -309,29 +312,35 @@ impl CommitteeState {
 
     fn register_server(&mut self, server: AdmittedServer) -> Result<Applied, Refusal> {
         let id = *server.id();
-        if let Some(registered) = self.servers.get(&id) {
-            if server.boot() <= registered.boot() {
-                return Err(Refusal::Stale {
-                    server: id,
-                    registered: registered.boot(),
-                    found: server.boot(),
-                });
-            }
-        } else {
-            let room = self
-                .rules
-                .committee_size
-                .map_or(MAX_ROSTER, |size| size as usize);
-            let known = match self.rules.committee_size {
-                Some(_) => self.servers.len(),
-                None if self.lapsed.contains(&id) => self.servers.len(),
-                None => self.servers.len().saturating_add(self.lapsed.len()),
+        let registered = self.servers.get(&id).map(AdmittedServer::boot);
+        // One more than the last boot, or, for a server that was struck and is
+        // back, at least the same one.
+        let least = registered
+            .map(|boot| boot.saturating_add(1))
+            .or_else(|| self.absent.get(&id).copied());
+        if let Some(least) = least
+            && server.boot() < least
+        {
+            return Err(Refusal::Stale {
+                server: id,
+                least,
+                found: server.boot(),
+            });
+        }
+        if registered.is_none() {
+            let (known, room) = match self.rules.committee_size {
+                Some(size) => (self.servers.len(), size as usize),
+                None if self.absent.contains_key(&id) => (0, MAX_ROSTER),
+                None => (
+                    self.servers.len().saturating_add(self.absent.len()),
+                    MAX_ROSTER,
+                ),
             };
             if known >= room.min(MAX_ROSTER) {
                 return Err(Refusal::CommitteeFull(known));
             }
         }
-        Arc::make_mut(&mut self.lapsed).remove(&id);
+        Arc::make_mut(&mut self.absent).remove(&id);
         Arc::make_mut(&mut self.servers).insert(id, server);
         Ok(Applied::Registered)
     }
@@ -339,21 +348,33 @@ impl CommitteeState {
     fn lapse(&mut self, server: ServerId, bundle: Digest) -> Result<Applied, Refusal> {
         match self.servers.get(&server) {
             Some(registered) if *registered.digest() == bundle => {
-                Arc::make_mut(&mut self.servers).remove(&server);
-                // An unset committee size still counts it: only the server's
-                // own word makes the committee smaller.
-                if self.rules.committee_size.is_none() {
-                    Arc::make_mut(&mut self.lapsed).insert(server);
-                }
+                let boot = registered.boot();
+                self.strike(server, boot);
                 Ok(Applied::Registered)
             }
             _ => Err(Refusal::Unregistered(server)),
         }
     }
 
-    fn leave(&mut self, server: ServerId) -> Applied {
+    /// The server's own last word: its keys do not come back.
+    fn leave(&mut self, server: ServerId) -> Result<Applied, Refusal> {
+        let boot = self
+            .servers
+            .get(&server)
+            .map(AdmittedServer::boot)
+            .ok_or(Refusal::Unregistered(server))?;
+        self.strike(server, boot.saturating_add(1));
+        Ok(Applied::Registered)
+    }
+
+    fn strike(&mut self, server: ServerId, least_boot: u64) {
         Arc::make_mut(&mut self.servers).remove(&server);
-        Applied::Registered
+        let absent = Arc::make_mut(&mut self.absent);
+        // Only a configured size lets more names come and go than it counts.
+        if absent.len() >= MAX_ROSTER {
+            absent.pop_first();
+        }
+        absent.insert(server, least_boot);
     }
 
     fn register_clients(
@@ -368,11 +389,19 @@ impl CommitteeState {
             .map(|bundle| bundle.verify(&self.rules.instance))
             .collect::<Result<_, _>>()
             .map_err(Refusal::Bundle)?;
+        let new: BTreeSet<&ClientId> = verified
+            .iter()
+            .map(RegisteredClient::id)
+            .filter(|id| self.clients.position(id).is_none())
+            .collect();
+        if self.clients.len().saturating_add(new.len()) > MAX_CLIENTS {
+            return Err(Refusal::ClientsFull(self.clients.len()));
+        }
         for client in verified {
             let id = *client.id();
             let known = self.clients.get(&id).is_some_and(|known| *known == client);
-            if !known && !Arc::make_mut(&mut self.clients).insert(client) {
-                return Err(Refusal::ClientsFull(self.clients.len()));
+            if !known {
+                Arc::make_mut(&mut self.clients).insert(client);
             }
             Arc::make_mut(&mut self.activity).insert(id, self.opened);
         }

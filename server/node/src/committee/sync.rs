@@ -28,8 +28,10 @@ use super::{Committee, Shared, command::Command, state::CommitteeState};
 
 /// Bytes of a snapshot in one message.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Most chunks that a newcomer takes: 64 MiB.
-const MAX_CHUNKS: u32 = 256;
+/// Most chunks that a newcomer takes: 256 MiB.
+const MAX_CHUNKS: u32 = 1024;
+/// Most entries that are kept while the state is on its way.
+const MAX_BUFFERED: usize = 4096;
 /// How long a newcomer waits for the whole snapshot before it asks again.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it asks before it leaves the next move to the group.
@@ -221,6 +223,10 @@ impl Session {
             index = index.saturating_add(1);
             self.buffered.insert(index, (term, command));
         }
+        // What is lost here is fetched by another session.
+        while self.buffered.len() > MAX_BUFFERED {
+            self.buffered.pop_first();
+        }
     }
 
     fn install(&mut self, anchor: Cursor, cx: &mut dyn SyncSessionContext<SnapshotSync>) -> bool {
@@ -324,13 +330,16 @@ impl StateSyncSession for Session {
         entries: Vec<(Command, Term)>,
         cx: &mut dyn SyncSessionContext<SnapshotSync>,
     ) {
-        self.keep(position, entries);
         // An append entry has just arrived, so the leader is known.
         let leader = cx.leader();
         if leader != self.leader {
             self.leader = leader;
             self.tries = 0;
+            self.refused = false;
+            // The old leader's entries may never be committed.
+            self.buffered.clear();
             self.ask(cx);
         }
+        self.keep(position, entries);
     }
 }

@@ -17,12 +17,13 @@ use zipnet_protocol::{
 
 use super::{
     common::{self, CommitteeKeyError, ServeError},
+    directory::Directory,
     follow::{Event, Follower},
 };
 use crate::{
     metrics,
     network::{JoinError, Node, Presence},
-    peers::{PeerError, Peers},
+    peers::{Allowed, PeerError, Peers},
     settings::{NetworkSettings, TrustSettings},
     wire::{
         AggregateCall, Call as _, EnvelopeCall, REGISTRY_PAGE, Refused, RegistryCall,
@@ -112,6 +113,11 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let network: Arc<Network> = node.network().clone();
+    let directory = Arc::new(Directory::new(&network, &instance));
+    let servers: Allowed = {
+        let directory = directory.clone();
+        Arc::new(move |peer| directory.is_server(peer))
+    };
     let aggregator = Arc::new(Aggregator {
         fold_deadline: settings.fold_deadline,
         current: Mutex::default(),
@@ -120,18 +126,19 @@ pub async fn run(
             network.clone(),
             RegistryCall::id(&instance),
             RegistryCall::LABEL,
-            None,
+            Some(servers.clone()),
         ),
         servers: Peers::new(
             network.clone(),
             AggregateCall::id(&instance),
             AggregateCall::LABEL,
-            None,
+            Some(servers),
         ),
         known: Mutex::default(),
         instance: instance.clone(),
     });
-    let hello = common::serve_hello(&network, &instance).map_err(AggregatorError::Serve)?;
+    let hello =
+        common::serve_hello(&network, &instance, || None).map_err(AggregatorError::Serve)?;
     let desk = {
         let aggregator = aggregator.clone();
         common::serve::<EnvelopeCall, _, _>(&network, &instance, 65_536, move |envelope, caller| {
@@ -142,7 +149,8 @@ pub async fn run(
     };
     tracing::info!("aggregator booting; waiting for collections to come online");
 
-    let mut follower = Follower::new(network.clone(), &instance, &settings.trust);
+    let mut follower = Follower::new(network.clone(), &instance, &settings.trust, &directory);
+    let keeper = tokio::spawn(directory.run());
     let mut rounds = JoinSet::new();
     loop {
         let events = tokio::select! {
@@ -161,6 +169,7 @@ pub async fn run(
     }
     tracing::info!("aggregator leaving");
     rounds.shutdown().await;
+    keeper.abort();
     drop((desk, hello, follower, aggregator, network));
     node.leave().await;
     Ok(())

@@ -8,11 +8,13 @@ use mosaik::{
     functions::{CallContext, Handler, handler::BuilderError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use zipnet_protocol::{Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
+use zipnet_protocol::{
+    Instance, InstanceName, PeerKey, ServerBundle, SigningPublic, domain_digest,
+};
 
 use crate::{
     network::Node,
-    peers::{PeerError, Peers},
+    peers::{PeerError, Peers, only},
     settings::{NetworkSettings, TrustSettings},
     wire::{Call, Hello, Refused, hello_id},
 };
@@ -87,13 +89,15 @@ where
         .map_err(|source| ServeError { call, source })
 }
 
-/// Tells whoever asks by the instance's name what its committee key is.
+/// Tells whoever asks by the instance's name what its committee key is, and
+/// a server's bundle with it.
 ///
 /// # Errors
 /// [`ServeError`] if the process serves it already.
 pub fn serve_hello(
     network: &Network,
     instance: &Instance,
+    bundle: impl Fn() -> Option<ServerBundle> + Send + Sync + 'static,
 ) -> Result<Handler<(), Hello, Refused>, ServeError> {
     let committee = *instance.committee();
     serve_as(
@@ -101,7 +105,10 @@ pub fn serve_hello(
         hello_id(instance.name()),
         "hello",
         256,
-        move |(), _| async move { Ok(Hello { committee }) },
+        move |(), _| {
+            let server = bundle();
+            async move { Ok(Hello { committee, server }) }
+        },
     )
 }
 
@@ -148,7 +155,7 @@ pub async fn find_instance(
         return Ok(Instance::new(trust.name.clone(), committee));
     }
     let bootstrap: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
-    let asked = (!bootstrap.is_empty()).then_some(bootstrap);
+    let asked = (!bootstrap.is_empty()).then(|| only(bootstrap));
     let peers = Peers::<(), Hello>::new(
         node.network().clone(),
         hello_id(&trust.name),
@@ -178,7 +185,7 @@ pub async fn find_instance(
             tracing::warn!(
                 committee = %PeerKey::new(*key.as_bytes()),
                 told_by = %peer.fmt_short(),
-                "took the committee key from a bootstrap peer; pin it with --committee to trust nobody for it"
+                "took the committee key on a peer's word; pin it with --committee to trust nobody for it"
             );
             return Ok(Instance::new(trust.name.clone(), key));
         }

@@ -5,12 +5,14 @@ use core::time::Duration;
 use std::{collections::VecDeque, sync::Arc};
 
 use mosaik::Network;
+use tokio::time::{Instant, timeout};
 use zipnet_protocol::{
     Digest, Epoch, FinalizedRound, HeaderError, Instance, PeerKey, RecordError, Round, RoundContext,
 };
 
+use super::directory::Directory;
 use crate::{
-    peers::Peers,
+    peers::{Allowed, Peers},
     settings::TrustSettings,
     wire::{Call as _, Follow, FollowCall, MAX_RECORDS, News},
 };
@@ -19,8 +21,10 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(10);
 /// How much longer the call may take.
 const SLACK: Duration = Duration::from_secs(3);
-/// How long to wait when nobody answers.
+/// How long to wait when nobody answers, or somebody answers nothing.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Farthest that a round may be ahead of the last record.
+const MAX_JUMP: u64 = 1 << 20;
 /// Most epochs that are remembered as over.
 const MAX_EPOCHS: usize = 64;
 
@@ -34,18 +38,36 @@ pub enum NewsError {
     #[error("A broadcast record is refused")]
     Record(#[source] RecordError),
     /// The roster is not trusted (I5).
-    #[error("The roster lacks server {server}, which this process requires")]
+    #[error("The roster lacks server {server}, which this process requires or knows to be there")]
     Required {
         /// Whose transport key is missing.
         server: String,
     },
     /// The roster is too small (I5).
-    #[error("The roster has {found} servers; at least {needed} are required here")]
+    #[error(
+        "The roster has {found} servers of a committee of {committee}; at least {needed} are required here"
+    )]
     SmallRoster {
         /// Servers in it.
         found: usize,
+        /// The committee's size, by the header's word.
+        committee: u32,
         /// Servers wanted.
-        needed: usize,
+        needed: u32,
+    },
+    /// The round asks for too few participants (I5).
+    #[error("The round asks for {found} participants; at least {needed} are required here")]
+    FewParticipants {
+        /// By the header's word.
+        found: u32,
+        /// Wanted.
+        needed: u32,
+    },
+    /// A number out of all proportion.
+    #[error("Round {number} is too far ahead of the last record to be believed")]
+    Ahead {
+        /// By the header's word.
+        number: u64,
     },
     /// An epoch that is over.
     #[error("The round belongs to an epoch that the committee has left")]
@@ -61,36 +83,55 @@ pub enum Event {
     Finalized(Arc<FinalizedRound>),
 }
 
+/// What a record means for the reader's position.
+enum Step {
+    New,
+    Old,
+    /// Records before it are missing.
+    Gap,
+}
+
 /// Follows the committee of an instance.
 #[derive(Debug)]
 pub struct Follower {
     instance: Instance,
-    required: Vec<PeerKey>,
-    min_roster: usize,
+    trust: TrustSettings,
+    directory: Arc<Directory>,
     peers: Peers<Follow, News>,
     position: Option<(Epoch, u64)>,
     digest: Option<Digest>,
     seen: Option<RoundContext>,
     over: VecDeque<Epoch>,
+    /// How many servers were asked for the same missing records.
+    gap_tries: usize,
 }
 
 impl Follower {
     /// Starts with the present.
     #[must_use]
-    pub fn new(network: Arc<Network>, instance: &Instance, trust: &TrustSettings) -> Self {
+    pub fn new(
+        network: Arc<Network>,
+        instance: &Instance,
+        trust: &TrustSettings,
+        directory: &Arc<Directory>,
+    ) -> Self {
+        let servers = directory.clone();
+        let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
         Self {
-            peers: Peers::new(network, FollowCall::id(instance), FollowCall::LABEL, None),
+            peers: Peers::new(
+                network,
+                FollowCall::id(instance),
+                FollowCall::LABEL,
+                Some(allowed),
+            ),
             instance: instance.clone(),
-            required: trust
-                .required
-                .iter()
-                .map(|peer| PeerKey::new(*peer.as_bytes()))
-                .collect(),
-            min_roster: trust.min_roster,
+            trust: trust.clone(),
+            directory: directory.clone(),
             position: None,
             digest: None,
             seen: None,
             over: VecDeque::new(),
+            gap_tries: 0,
         }
     }
 
@@ -102,20 +143,27 @@ impl Follower {
                 seen: self.seen,
                 wait: u32::try_from(WAIT.as_millis()).unwrap_or(u32::MAX),
             };
+            let asked = Instant::now();
             let news = match self.peers.call(&request, WAIT + SLACK).await {
                 Ok((_, news)) => news,
                 Err(error) => {
                     tracing::debug!(because = crate::report::chain(&error), "no news");
-                    tokio::time::sleep(PAUSE).await;
+                    // A server that was just met may know more.
+                    let _ = timeout(PAUSE, self.directory.changed()).await;
                     continue;
                 }
             };
+            let started = self.position.is_some();
             let (events, problem) = self.take(news);
-            if let Some(error) = problem {
+            if let Some(error) = &problem {
                 tracing::warn!(
-                    because = crate::report::chain(&error),
+                    because = crate::report::chain(error),
                     "refused news of a server"
                 );
+            }
+            // Whoever answers nothing at once, or nonsense, is not asked
+            // again at once.
+            if problem.is_some() || (events.is_empty() && started && asked.elapsed() < PAUSE) {
                 self.peers.distrust();
                 tokio::time::sleep(PAUSE).await;
             }
@@ -127,24 +175,39 @@ impl Follower {
 
     fn take(&mut self, news: News) -> (Vec<Event>, Option<NewsError>) {
         let mut events = Vec::new();
-        if self.position.is_none() {
-            self.position = Some(news.at.unwrap_or((Epoch::new([0; 32]), 0)));
-        }
         let full = news.records.len() >= MAX_RECORDS;
         for published in news.records.iter().take(MAX_RECORDS) {
-            let checked = published
-                .record
-                .verify(&self.instance, &published.bundles)
-                .map_err(NewsError::Record)
-                .and_then(|done| self.trusted(done.round()).map(|()| done));
-            match checked {
-                Ok(done) => {
-                    if self.advance(&done) {
-                        events.push(Event::Finalized(Arc::new(done)));
-                    }
-                }
-                Err(error) => return (events, Some(error)),
+            let done = match published.record.verify(&self.instance, &published.bundles) {
+                Ok(done) => done,
+                Err(error) => return (events, Some(NewsError::Record(error))),
+            };
+            if self.over.contains(&done.round().header().epoch) {
+                return (events, Some(NewsError::OldEpoch));
             }
+            if self.position.is_none() {
+                // The newest record is where to start, not news.
+                self.position = Some(done.round().position());
+                self.digest = Some(*done.digest());
+                continue;
+            }
+            match self.step(&done) {
+                Step::Old => continue,
+                Step::Gap if self.gap_tries < self.peers.serving().len() => {
+                    // Another server may still have what is missing.
+                    self.gap_tries = self.gap_tries.saturating_add(1);
+                    self.peers.distrust();
+                    return (events, None);
+                }
+                Step::Gap | Step::New => self.advance(&done),
+            }
+            // One that is not trusted is passed over: the next one may be.
+            if let Err(error) = self.trusted_roster(done.round()) {
+                return (events, Some(error));
+            }
+            events.push(Event::Finalized(Arc::new(done)));
+        }
+        if self.position.is_none() {
+            self.position = Some((Epoch::new([0; 32]), 0));
         }
         // With a full page there may be a record of the open round's
         // predecessor that has not been seen.
@@ -153,7 +216,7 @@ impl Follower {
                 .header
                 .verify(&self.instance, &open.bundles)
                 .map_err(NewsError::Header)
-                .and_then(|round| self.trusted(&round).map(|()| round));
+                .and_then(|round| self.trusted_open(&round).map(|()| round));
             match round {
                 Ok(round) => {
                     self.seen = Some(*round.context());
@@ -165,36 +228,83 @@ impl Follower {
         (events, None)
     }
 
-    fn trusted(&self, round: &Round) -> Result<(), NewsError> {
-        if self.over.contains(&round.header().epoch) {
-            return Err(NewsError::OldEpoch);
+    /// What must hold of any roster.
+    fn trusted_roster(&self, round: &Round) -> Result<(), NewsError> {
+        let header = round.header();
+        let found = round.roster().len();
+        if let Some(size) = self.trust.committee_size {
+            let needed = self.trust.min_servers.unwrap_or(size);
+            if header.committee_size != size || found < needed as usize {
+                return Err(NewsError::SmallRoster {
+                    found,
+                    committee: header.committee_size,
+                    needed,
+                });
+            }
         }
-        let roster = round.roster();
-        if roster.len() < self.min_roster {
-            return Err(NewsError::SmallRoster {
-                found: roster.len(),
-                needed: self.min_roster,
-            });
-        }
-        match self
+        let required = self
+            .trust
             .required
             .iter()
-            .find(|required| !roster.iter().any(|server| server.peer() == *required))
-        {
-            Some(missing) => Err(NewsError::Required {
-                server: missing.to_string(),
+            .map(|peer| PeerKey::new(*peer.as_bytes()));
+        holds_all(round, required)
+    }
+
+    /// What must hold of a round that is to be sealed for (I5): besides, every
+    /// server that is known to be there is in its roster, unless a smaller
+    /// number was set as enough.
+    fn trusted_open(&self, round: &Round) -> Result<(), NewsError> {
+        let header = round.header();
+        if self.over.contains(&header.epoch) {
+            return Err(NewsError::OldEpoch);
+        }
+        let base = self
+            .position
+            .filter(|(epoch, _)| *epoch == header.epoch)
+            .map_or(0, |(_, number)| number);
+        if header.number.saturating_sub(base) > MAX_JUMP {
+            return Err(NewsError::Ahead {
+                number: header.number,
+            });
+        }
+        if header.min_participants < self.trust.min_participants {
+            return Err(NewsError::FewParticipants {
+                found: header.min_participants,
+                needed: self.trust.min_participants,
+            });
+        }
+        self.trusted_roster(round)?;
+        match self.trust.min_servers {
+            None => holds_all(round, self.directory.servers()),
+            Some(needed) if round.roster().len() < needed as usize => Err(NewsError::SmallRoster {
+                found: round.roster().len(),
+                committee: header.committee_size,
+                needed,
             }),
-            None => Ok(()),
+            Some(_) => Ok(()),
         }
     }
 
-    /// Moves on to a record; `false` if it is not new.
-    fn advance(&mut self, done: &FinalizedRound) -> bool {
+    fn step(&self, done: &FinalizedRound) -> Step {
+        let (epoch, number) = done.round().position();
+        match self.position {
+            Some((current, last)) if epoch == current && number <= last => Step::Old,
+            Some((current, _))
+                if epoch == current
+                    && self
+                        .digest
+                        .is_some_and(|digest| digest != done.round().header().previous) =>
+            {
+                Step::Gap
+            }
+            _ => Step::New,
+        }
+    }
+
+    /// Moves on to a record.
+    fn advance(&mut self, done: &FinalizedRound) {
         let (epoch, number) = done.round().position();
         if let Some((current, last)) = self.position {
-            if epoch == current && number <= last {
-                return false;
-            }
             if epoch != current && last > 0 {
                 tracing::warn!(
                     epoch = epoch.short(),
@@ -204,18 +314,28 @@ impl Follower {
                     self.over.pop_front();
                 }
                 self.over.push_back(current);
-            } else if self
-                .digest
-                .is_some_and(|digest| digest != done.round().header().previous)
-            {
+            } else if self.gap_tries > 0 {
                 tracing::warn!(
                     round = number,
-                    "records before this round are missing; no server that answered keeps them any more"
+                    "records before this round are missing: no server has them any more, or the chain was forked"
                 );
             }
         }
+        self.gap_tries = 0;
         self.position = Some((epoch, number));
         self.digest = Some(*done.digest());
-        true
+    }
+}
+
+fn holds_all(round: &Round, servers: impl IntoIterator<Item = PeerKey>) -> Result<(), NewsError> {
+    let roster = round.roster();
+    match servers
+        .into_iter()
+        .find(|wanted| !roster.iter().any(|server| server.peer() == wanted))
+    {
+        Some(missing) => Err(NewsError::Required {
+            server: missing.to_string(),
+        }),
+        None => Ok(()),
     }
 }

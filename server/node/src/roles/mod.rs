@@ -3,5 +3,6 @@
 pub mod aggregator;
 pub mod client;
 pub mod common;
+pub mod directory;
 pub mod follow;
 pub mod server;

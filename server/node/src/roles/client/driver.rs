@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use mosaik::Network;
+use mosaik::{Network, PeerId};
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     task::JoinSet,
@@ -18,7 +18,7 @@ use super::{
     registration::Registrar,
 };
 use crate::{
-    peers::Peers,
+    peers::{Peers, only},
     roles::follow::{Event, Follower},
     wire::{Call as _, EnvelopeCall, Refused},
 };
@@ -66,14 +66,16 @@ impl Driver {
         instance: &Instance,
         sealer: Sealer,
         registrar: Arc<Registrar>,
+        aggregators: Vec<PeerId>,
         outbox: mpsc::Receiver<Outgoing>,
         finalized: broadcast::Sender<Arc<FinalizedRound>>,
     ) -> Self {
+        let allowed = (!aggregators.is_empty()).then(|| only(aggregators));
         let aggregators = Peers::new(
             network.clone(),
             EnvelopeCall::id(instance),
             EnvelopeCall::LABEL,
-            None,
+            allowed,
         );
         Self {
             sealer,
@@ -113,6 +115,8 @@ impl Driver {
             .map(|current| &current.outgoing.message);
         match self.sealer.seal(round, message) {
             Ok((slot, envelope)) => {
+                // Talk and cover must not differ in the log either.
+                tracing::debug!(round = round.header().number, "sealed an envelope");
                 if let Some(current) = &mut self.current {
                     current.attempts = current.attempts.saturating_add(1);
                     current.sealed = Some(Sealed {
@@ -129,7 +133,6 @@ impl Driver {
                     round.header().number,
                 ));
             }
-            Err(SealError::Sealed { .. }) => {}
             Err(error @ SealError::Message { .. }) => {
                 if let Some(current) = self.current.take() {
                     let _ = current.outgoing.done.send(Err(PublishError::Seal(error)));
@@ -146,6 +149,8 @@ impl Driver {
     }
 
     fn finalized(&mut self, done: &Arc<FinalizedRound>) {
+        // Nobody may be reading.
+        let _ = self.finalized.send(done.clone());
         if let Some(mut current) = self.current.take() {
             let header = done.round().header();
             match current.sealed.take() {
@@ -164,7 +169,6 @@ impl Driver {
                     } else {
                         tracing::info!(
                             round = header.number,
-                            slot = sealed.slot,
                             "the message did not land (collision, or left out); sealing it again"
                         );
                         self.current = Some(current);
@@ -176,8 +180,6 @@ impl Driver {
                 }
             }
         }
-        // Nobody may be reading.
-        let _ = self.finalized.send(done.clone());
     }
 }
 
@@ -192,11 +194,15 @@ async fn offer(
     let until = Instant::now() + OFFER;
     while Instant::now() < until {
         match aggregators.call(&envelope, PATIENCE).await {
-            Ok(_) => return,
+            Ok((peer, ())) => {
+                tracing::debug!(round, aggregator = %peer.fmt_short(), "handed the envelope over");
+                return;
+            }
             Err(error) => match error.refusal() {
                 // A call that timed out may have arrived all the same.
                 Some(Refused::Repeated) => return,
                 Some(Refused::Unregistered) => {
+                    tracing::debug!(round, "the aggregator does not know this client");
                     registrar.lost();
                     return;
                 }

@@ -37,11 +37,13 @@ pub use reader::Reader;
 
 use super::{
     common::{self, CommitteeKeyError},
+    directory::Directory,
     follow::Follower,
 };
 use crate::{
     entropy::{self, EntropyError},
     network::{JoinError, Node, Presence},
+    peers::Allowed,
     settings::{NetworkSettings, TrustSettings},
 };
 use registration::Registrar;
@@ -116,10 +118,17 @@ impl Client {
         let instance = common::find_instance(&node, &settings.trust, &settings.network)
             .await
             .map_err(ClientError::CommitteeKey)?;
-        let follower = Follower::new(node.network().clone(), &instance, &settings.trust);
+        let directory = Arc::new(Directory::new(node.network(), &instance));
+        let follower = Follower::new(
+            node.network().clone(),
+            &instance,
+            &settings.trust,
+            &directory,
+        );
         let (outbox, incoming) = mpsc::channel(OUTBOX);
         let finalized = broadcast::Sender::new(READER_BACKLOG);
         let mut tasks = JoinSet::new();
+        tasks.spawn(directory.clone().run());
         let registrar = if participation == Participation::Watch {
             tasks.spawn(driver::watch(follower, finalized.clone()));
             None
@@ -127,17 +136,16 @@ impl Client {
             let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
             let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
             let sealer = Sealer::new(&instance, dh, slot_key, node.transport());
-            let registrar = Arc::new(Registrar::new(
-                node.network(),
-                &instance,
-                sealer.bundle().clone(),
-            ));
+            let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
+            let bundle = sealer.bundle().clone();
+            let registrar = Arc::new(Registrar::new(node.network(), &instance, bundle, servers));
             tasks.spawn(registrar.clone().run());
             let driver = driver::Driver::new(
                 node.network(),
                 &instance,
                 sealer,
                 registrar.clone(),
+                settings.trust.aggregators.clone(),
                 incoming,
                 finalized.clone(),
             );

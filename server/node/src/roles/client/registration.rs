@@ -9,7 +9,7 @@ use zipnet_protocol::{ClientBundle, Instance, Withdrawal};
 
 use crate::{
     network::Node,
-    peers::Peers,
+    peers::{Allowed, Peers},
     wire::{Call as _, RegisterCall, Registration, WithdrawCall},
 };
 
@@ -20,23 +20,35 @@ const PENDING: Duration = Duration::from_millis(300);
 /// How often a listed client says that it is still there.
 const REFRESH: Duration = Duration::from_secs(15);
 
-#[derive(Debug)]
 pub(super) struct Registrar {
     bundle: ClientBundle,
     instance: Instance,
     servers: Peers<ClientBundle, Registration>,
+    allowed: Allowed,
     lost: Notify,
 }
 
+impl core::fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Registrar({})", self.bundle.client_id())
+    }
+}
+
 impl Registrar {
-    pub fn new(network: &Arc<Network>, instance: &Instance, bundle: ClientBundle) -> Self {
+    pub fn new(
+        network: &Arc<Network>,
+        instance: &Instance,
+        bundle: ClientBundle,
+        servers: Allowed,
+    ) -> Self {
         Self {
             servers: Peers::new(
                 network.clone(),
                 RegisterCall::id(instance),
                 RegisterCall::LABEL,
-                None,
+                Some(servers.clone()),
             ),
+            allowed: servers,
             instance: instance.clone(),
             bundle,
             lost: Notify::new(),
@@ -83,7 +95,7 @@ impl Registrar {
             node.network().clone(),
             WithdrawCall::id(&self.instance),
             WithdrawCall::LABEL,
-            None,
+            Some(self.allowed.clone()),
         );
         let farewell = servers.call(&withdrawal, patience);
         if !matches!(timeout(patience, farewell).await, Ok(Ok(_))) {

@@ -1,7 +1,13 @@
 //! What the tasks of a server share.
 
 use core::{future::Future, time::Duration};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use mosaik::{
     Group, GroupKey, Network, PeerId,
@@ -10,7 +16,7 @@ use mosaik::{
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
-use zipnet_protocol::{AdmittedServer, DhSecret, ServerBundle, ServerId, SigningSecret};
+use zipnet_protocol::{AdmittedServer, DhSecret, PeerKey, ServerBundle, ServerId, SigningSecret};
 
 use super::{ServerError, ServerSettings, registrar::Waiting};
 use crate::{
@@ -28,7 +34,8 @@ use crate::{
 const EXECUTE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What mosaik gives back for a command; it does not hold on to the group.
-type Pending = futures::future::BoxFuture<'static, Result<mosaik::groups::Index, CommandError<Committee>>>;
+type Pending =
+    futures::future::BoxFuture<'static, Result<mosaik::groups::Index, CommandError<Committee>>>;
 
 /// The secrets of this boot (I1), and the committee key.
 pub(super) struct Keys {
@@ -64,8 +71,12 @@ pub(super) struct Context {
     network: std::sync::Weak<Network>,
     peer: PeerId,
     stop: CancellationToken,
+    leaving: AtomicBool,
     replaced: watch::Sender<bool>,
     waiting: Waiting,
+    /// Transport keys of the servers that were registered in this process's
+    /// life and still count.
+    known: Mutex<BTreeMap<ServerId, PeerKey>>,
 }
 
 impl Context {
@@ -82,7 +93,6 @@ impl Context {
         group_secret: &Zeroizing<[u8; 32]>,
         consensus: ConsensusConfig,
         settings: ServerSettings,
-        stop: CancellationToken,
     ) -> Result<Self, ServerError> {
         let admitted = bundle
             .verify(&rules.instance)
@@ -97,12 +107,14 @@ impl Context {
             peer: node.peer(),
             replaced: watch::Sender::new(false),
             waiting: Waiting::default(),
+            known: Mutex::default(),
             rules,
             shared,
             settings,
             keys,
             consensus,
-            stop: stop.child_token(),
+            stop: CancellationToken::new(),
+            leaving: AtomicBool::new(false),
         };
         context.join_group();
         Ok(context)
@@ -111,6 +123,30 @@ impl Context {
     /// The token that ends this server's tasks.
     pub const fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Whether this server opens no more rounds because it is about to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Opens no more rounds, and resolves once no open round needs this
+    /// server's partial any more.
+    pub async fn drained(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        let me = *self.me().digest();
+        let mut views = self.shared.watch();
+        let done = views.wait_for(|view| {
+            view.state.current().is_none_or(|current| {
+                !current
+                    .round
+                    .roster()
+                    .iter()
+                    .any(|server| *server.digest() == me)
+            })
+        });
+        // The sender lives in `self`.
+        let _ = done.await;
     }
 
     /// This server as it is registered, or wants to be.
@@ -128,6 +164,11 @@ impl Context {
 
     pub fn guard(&self) -> MutexGuard<'_, Guard> {
         lock(&self.guard)
+    }
+
+    /// The guard, unless it is at work.
+    pub fn try_guard(&self) -> Option<MutexGuard<'_, Guard>> {
+        self.guard.try_lock().ok()
     }
 
     /// What clients asked for and the committee has not heard yet.
@@ -206,6 +247,26 @@ impl Context {
     pub fn bonded(&self) -> Vec<PeerId> {
         self.with_group(|group| group.bonds().iter().map(|bond| *bond.peer().id()).collect())
             .unwrap_or_default()
+    }
+
+    /// Every server that was registered in this process's life, with whether
+    /// it is here now: registered and bonded.
+    pub fn attendance(&self, view: &View, bonded: &[PeerId]) -> Vec<(PeerKey, bool)> {
+        let servers = view.state.servers();
+        let mut known = lock(&self.known);
+        for (id, server) in servers {
+            known.insert(*id, *server.peer());
+        }
+        known.retain(|id, _| view.state.knows(id));
+        known
+            .iter()
+            .map(|(id, peer)| {
+                let here = servers
+                    .get(id)
+                    .is_some_and(|server| self.is_bonded(server, bonded));
+                (*peer, here)
+            })
+            .collect()
     }
 
     /// Whether a server is bonded with this one, or is this one.

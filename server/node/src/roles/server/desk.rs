@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
-use zipnet_protocol::{Aggregate, ClientBundle, Epoch, PeerKey, Withdrawal};
+use zipnet_protocol::{Aggregate, ClientBundle, PeerKey, Withdrawal};
 
 use super::context::Context;
 use crate::{
@@ -36,13 +36,15 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
     let with = || context.clone();
     let (a, b, c, d, e) = (with(), with(), with(), with(), with());
     Ok(Desk {
-        _hello: common::serve_hello(network, instance)?,
-        _follow: common::serve::<FollowCall, _, _>(
-            network,
-            instance,
-            16_384,
-            move |request, _| follow(a.clone(), request),
-        )?,
+        _hello: {
+            let context = with();
+            common::serve_hello(network, instance, move || {
+                Some(context.me().bundle().clone())
+            })?
+        },
+        _follow: common::serve::<FollowCall, _, _>(network, instance, 4096, move |request, _| {
+            follow(a.clone(), request)
+        })?,
         _register: common::serve::<RegisterCall, _, _>(
             network,
             instance,
@@ -74,7 +76,7 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             network,
             instance,
             64,
-            move |aggregate, _| submit(e.clone(), aggregate),
+            move |aggregate, caller| submit(e.clone(), aggregate, caller),
         )?,
     })
 }
@@ -86,6 +88,13 @@ async fn follow(context: Arc<Context>, request: Follow) -> Result<News, Refused>
     loop {
         views.borrow_and_update();
         let news = news(&context, &request);
+        tracing::trace!(
+            after = ?request.after,
+            records = news.records.len(),
+            open = news.open.is_some(),
+            index = context.view().index,
+            "follower looks"
+        );
         if request.after.is_none() || !news.records.is_empty() || news.open.is_some() {
             return Ok(news);
         }
@@ -101,17 +110,25 @@ async fn follow(context: Arc<Context>, request: Follow) -> Result<News, Refused>
 }
 
 fn news(context: &Context, request: &Follow) -> News {
-    let broadcasts = context.shared.broadcasts();
-    let at = || {
-        let best = broadcasts.best();
-        let start = (Epoch::new([0; 32]), 0);
-        Some(best.map_or(start, |done| done.checked.round().position()))
-    };
-    let records = match request.after {
-        None => Vec::new(),
-        Some(after) => broadcasts.after(after, MAX_RECORDS),
-    };
+    // The state first: a record that it no longer mentions is among the
+    // broadcasts by then.
     let view = context.view();
+    let head = view.state.head();
+    let records = match (head, request.after) {
+        (None, _) => Vec::new(),
+        (Some(head), None) => vec![head.clone()],
+        (Some(head), Some((epoch, number))) => {
+            let from = if epoch == head.epoch() {
+                number.saturating_add(1)
+            } else {
+                0
+            };
+            context
+                .shared
+                .broadcasts()
+                .range(&head.epoch(), from, MAX_RECORDS)
+        }
+    };
     let open = view
         .state
         .current()
@@ -121,7 +138,6 @@ fn news(context: &Context, request: &Follow) -> News {
             bundles: current.round.bundles(),
         });
     News {
-        at: if request.after.is_none() { at() } else { None },
         records: records.iter().map(|done| done.published.clone()).collect(),
         open,
     }
@@ -192,7 +208,22 @@ fn registry(context: &Context, request: &RegistryRequest) -> Result<Vec<ClientBu
         .collect())
 }
 
-async fn submit(context: Arc<Context>, aggregate: Aggregate) -> Result<(), Refused> {
+async fn submit(
+    context: Arc<Context>,
+    aggregate: Aggregate,
+    caller: PeerKey,
+) -> Result<(), Refused> {
+    let named = &context.settings.aggregators;
+    if !named.is_empty()
+        && !named
+            .iter()
+            .any(|peer| peer.as_bytes() == caller.as_bytes())
+    {
+        return Err(Refused::Text(
+            "this server takes aggregates of named peers only".to_owned(),
+        ));
+    }
+    let digest = aggregate.digest();
     metrics::payload("aggregator-server", aggregate.vector.len());
     {
         let view = context.view();
@@ -208,7 +239,18 @@ async fn submit(context: Arc<Context>, aggregate: Aggregate) -> Result<(), Refus
             .map_err(|error| Refused::because(&error))?;
     }
     match context.execute(&Order::SubmitAggregate(aggregate)).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            // Committed is not taken: another one may have been first.
+            let view = context.view();
+            let taken = view
+                .state
+                .current()
+                .and_then(|current| current.tally.as_ref());
+            if taken.is_some_and(|tally| *tally.digest() != digest) {
+                return Err(Refused::Repeated);
+            }
+            Ok(())
+        }
         Err(error) => {
             tracing::debug!(
                 because = crate::report::chain(&error),

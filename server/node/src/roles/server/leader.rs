@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(100);
 struct Watched {
     context: RoundContext,
     since: Instant,
+    /// Whether it was said that the round is given up.
+    told: bool,
 }
 
 pub(super) async fn run(context: Arc<Context>) {
@@ -37,7 +39,7 @@ pub(super) async fn run(context: Arc<Context>) {
         }
         let view = views.borrow_and_update().clone();
         watched = watch(&view, watched);
-        if !context.is_leader() {
+        if !context.is_leader() || context.is_leaving() {
             continue;
         }
         if opened_at.is_some_and(|at| at.elapsed() < context.settings.period) {
@@ -52,7 +54,7 @@ pub(super) async fn run(context: Arc<Context>) {
             continue;
         }
         if let Some(current) = view.state.current()
-            && !given_up(&context, &view, current, watched.as_ref())
+            && !given_up(&context, &view, current, watched.as_mut())
         {
             continue;
         }
@@ -90,56 +92,52 @@ fn watch(view: &View, watched: Option<Watched>) -> Option<Watched> {
         _ => Some(Watched {
             context: *current.round.context(),
             since: Instant::now(),
+            told: false,
         }),
     }
 }
 
 /// Whether the open round is past its deadline, or can never finish because a
-/// server of its roster has other keys by now.
-fn given_up(context: &Context, view: &View, current: &InFlight, watched: Option<&Watched>) -> bool {
-    let number = current.round.header().number;
-    let restarted: Vec<_> = current
-        .round
-        .roster()
-        .iter()
-        .filter(|server| {
-            view.state
-                .servers()
-                .get(server.id())
-                .is_some_and(|registered| registered.digest() != server.digest())
-        })
-        .map(|server| server.peer().short())
-        .collect();
-    if !restarted.is_empty() {
+/// server of its roster has left or has other keys by now.
+fn given_up(
+    context: &Context,
+    view: &View,
+    current: &InFlight,
+    watched: Option<&mut Watched>,
+) -> bool {
+    let registered = view.state.servers();
+    let (mut gone, mut silent) = (Vec::new(), Vec::new());
+    for server in current.round.roster() {
+        let same = registered
+            .get(server.id())
+            .is_some_and(|now| now.digest() == server.digest());
+        let unblinded = current
+            .tally
+            .as_ref()
+            .is_some_and(|tally| tally.contains(server.id()));
+        if !same && !unblinded {
+            gone.push(server.peer().short());
+        }
+        if !unblinded {
+            silent.push(server.peer().short());
+        }
+    }
+    let Some(watched) = watched else {
+        return false;
+    };
+    let late = watched.since.elapsed() >= context.settings.deadline;
+    if (late || !gone.is_empty()) && !watched.told {
+        watched.told = true;
         tracing::warn!(
-            round = number,
-            servers = restarted.join(", "),
-            "giving up a round: servers restarted"
-        );
-        return true;
-    }
-    let late = watched.is_some_and(|watched| watched.since.elapsed() >= context.settings.deadline);
-    if late {
-        let missing: Vec<_> = current
-            .round
-            .roster()
-            .iter()
-            .filter(|server| {
-                !current
-                    .tally
-                    .as_ref()
-                    .is_some_and(|tally| tally.contains(server.id()))
-            })
-            .map(|server| server.peer().short())
-            .collect();
-        tracing::debug!(
-            round = number,
-            aggregate = current.tally.is_some(),
-            missing = missing.join(", "),
-            "the open round is past its deadline"
+            round = %format_args!("r{}", current.round.header().number),
+            aggregated = current.tally.is_some(),
+            left_or_restarted = gone.join(", "),
+            no_partial_of = silent.join(", "),
+            "giving up a round{}",
+            if late { ": its deadline has passed" } else { "" }
         );
     }
-    late
+    late || !gone.is_empty()
 }
 
 fn next_header(context: &Context, view: &View) -> Option<RoundHeader> {

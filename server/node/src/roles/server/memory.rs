@@ -12,19 +12,25 @@ use super::context::Context;
 use crate::committee::{
     View,
     command::{Order, Resume},
+    state::Final,
 };
 
 /// How often the memory is compared.
 const TICK: Duration = Duration::from_millis(500);
+/// How many misfitting rounds in a row are too many.
+const MAX_MISFITS: u64 = 5;
 
-/// Whether the replicated state is behind a record that this process holds.
+/// The newest record that this process holds and the committee has lost.
+fn lost(context: &Context, view: &View) -> Option<Arc<Final>> {
+    context
+        .shared
+        .broadcasts()
+        .best(|record| view.state.is_behind(record))
+}
+
+/// Whether the committee has lost a record that this process holds.
 pub(super) fn is_behind(context: &Context, view: &View) -> bool {
-    let Some(best) = context.shared.broadcasts().best() else {
-        return false;
-    };
-    view.state
-        .head()
-        .is_none_or(|head| best.rank() > head.rank())
+    lost(context, view).is_some()
 }
 
 pub(super) async fn run(context: Arc<Context>) {
@@ -33,6 +39,7 @@ pub(super) async fn run(context: Arc<Context>) {
             () = context.stop().cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
         }
+        rejoin_if_apart(&context).await;
         // The log may lag behind for a moment; only what stays behind counts.
         let view = context.view();
         if context.leader().is_none() || !view.state.servers().contains_key(&context.id()) {
@@ -53,24 +60,36 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
+/// mosaik does not notice when two members' states have parted under the same
+/// log position. If the leader opens one round after the other that does not
+/// fit the state here, this server starts again from the leader's.
+async fn rejoin_if_apart(context: &Context) {
+    if context.shared.misfits() < MAX_MISFITS || context.is_leader() {
+        return;
+    }
+    tracing::warn!(
+        "the committee's state here has parted from the leader's; joining the group again"
+    );
+    context.shared.reset_misfits();
+    context.leave_group();
+    tokio::time::sleep(TICK).await;
+    context.join_group();
+}
+
 fn reminder(context: &Context, view: &View) -> Option<Resume> {
-    let best = context.shared.broadcasts().best();
-    let ahead = best.filter(|best| {
-        view.state
-            .head()
-            .is_none_or(|head| best.rank() > head.rank())
-    });
-    let epoch = ahead
+    let lost = lost(context, view);
+    let epoch = lost
         .as_ref()
         .map(|done| done.epoch())
         .or(view.state.epoch())?;
-    let floor = context.guard().floor(&epoch);
+    // While the guard computes, there is no hurry.
+    let floor = context.try_guard().map_or(0, |guard| guard.floor(&epoch));
     let floor_counts = view.state.epoch() == Some(epoch) && floor > view.state.opened();
-    if ahead.is_none() && !floor_counts {
+    if lost.is_none() && !floor_counts {
         return None;
     }
     Some(Resume {
-        record: ahead.map(|done| done.published.clone()),
+        record: lost.map(|done| done.published.clone()),
         epoch,
         floor,
     })

@@ -22,7 +22,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use mosaik::groups::ConsensusConfig;
+use mosaik::{PeerId, groups::ConsensusConfig};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{
@@ -38,8 +38,10 @@ use crate::{
     settings::{CommitteeRules, NetworkSettings},
 };
 
-/// How long a leaving server waits for its tasks and for its farewell.
-const FAREWELL: Duration = Duration::from_millis(1500);
+/// How long a leaving server waits for the open round to finish.
+const DRAIN: Duration = Duration::from_millis(1500);
+/// How long it then waits for its tasks, and for its farewell.
+const FAREWELL: Duration = Duration::from_millis(700);
 
 /// What an operator sets for a server.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub struct ServerSettings {
     pub deadline: Duration,
     /// Finalized rounds to keep for readers.
     pub retain: usize,
+    /// The only aggregators to take aggregates from, if any are named.
+    pub aggregators: Vec<PeerId>,
 }
 
 /// A server could not start or go on.
@@ -141,7 +145,6 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         &group_secret,
         consensus()?,
         settings,
-        stop.clone(),
     )?;
     let context = Arc::new(context);
     let desk = desk::open(node.network(), &context).map_err(ServerError::Serve)?;
@@ -159,8 +162,11 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         () = stop.cancelled() => Ok(()),
         error = fatal => Err(error),
     };
-    context.stop().cancel();
     tracing::info!("server leaving");
+    if outcome.is_ok() {
+        let _ = timeout(DRAIN, context.drained()).await;
+    }
+    context.stop().cancel();
     // Each task ends its current step by itself; a partial is not torn.
     let _ = timeout(FAREWELL, async {
         while tasks.join_next().await.is_some() {}

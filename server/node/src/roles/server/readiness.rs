@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use zipnet_protocol::PeerKey;
+
 use super::context::Context;
 use crate::committee::View;
 
@@ -46,7 +48,7 @@ impl fmt::Display for Obstacle {
             ),
             Self::Bundles { have, need, away } => write!(
                 f,
-                "server bundles missing (have {have}, need {need}; bonded but not registered, or struck: {})",
+                "server bundles missing (have {have}, need {need}; missing: {})",
                 names(away)
             ),
             Self::Away { away } => write!(
@@ -60,7 +62,7 @@ impl fmt::Display for Obstacle {
 
 fn names(away: &[String]) -> String {
     if away.is_empty() {
-        "never seen".to_owned()
+        "some that were never seen here".to_owned()
     } else {
         away.join(", ")
     }
@@ -70,8 +72,10 @@ fn names(away: &[String]) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Readiness {
     pub obstacles: Vec<Obstacle>,
-    /// Registered servers that are not bonded, by short peer id.
+    /// Servers that were here and are away, by short peer id.
     pub away: Vec<String>,
+    /// Every server that was here, and whether it is now.
+    pub attendance: Vec<(PeerKey, bool)>,
 }
 
 impl Readiness {
@@ -79,11 +83,17 @@ impl Readiness {
     pub fn look(context: &Context, view: &View) -> Self {
         let state = &view.state;
         let bonded = context.bonded();
-        let (present, gone): (Vec<_>, Vec<_>) = state
+        let present = state
             .servers()
             .values()
-            .partition(|server| context.is_bonded(server, &bonded));
-        let away: Vec<String> = gone.iter().map(|server| server.peer().short()).collect();
+            .filter(|server| context.is_bonded(server, &bonded))
+            .count();
+        let attendance = context.attendance(view, &bonded);
+        let away: Vec<String> = attendance
+            .iter()
+            .filter(|(_, here)| !here)
+            .map(|(peer, _)| peer.short())
+            .collect();
         let mut obstacles = Vec::new();
 
         if context.leader().is_none() {
@@ -101,30 +111,20 @@ impl Readiness {
         } else {
             state.roster_minimum().max(1)
         };
-        if present.len().saturating_mul(2) <= committee as usize {
+        if present.saturating_mul(2) <= committee as usize {
             obstacles.push(Obstacle::NoMajority {
-                have: present.len(),
+                have: present,
                 committee,
                 away: away.clone(),
             });
         }
         if registered < need {
-            let unregistered = bonded
-                .iter()
-                .filter(|peer| {
-                    !state
-                        .servers()
-                        .values()
-                        .any(|server| server.peer().as_bytes() == peer.as_bytes())
-                })
-                .map(|peer| peer.to_string().chars().take(10).collect())
-                .collect();
             obstacles.push(Obstacle::Bundles {
                 have: registered,
                 need,
-                away: unregistered,
+                away: away.clone(),
             });
-        } else if present.len() < need {
+        } else if present < need {
             obstacles.push(Obstacle::Away { away: away.clone() });
         }
         let clients = state.clients().len();
@@ -135,7 +135,11 @@ impl Readiness {
                 need: wanted,
             });
         }
-        Self { obstacles, away }
+        Self {
+            obstacles,
+            away,
+            attendance,
+        }
     }
 
     /// All obstacles in one line.

@@ -32,11 +32,16 @@ pub(super) async fn run(context: Arc<Context>) {
         set_gauges(&context, &view, &readiness);
         if readiness.away != missing_before {
             if readiness.away.is_empty() {
-                tracing::info!("all registered servers are back");
+                tracing::info!("all servers are back");
             } else {
                 tracing::warn!(
                     servers = readiness.away.join(", "),
-                    "registered servers are missing; rounds need all of them"
+                    "servers are missing; {}",
+                    if context.rules.min_servers.is_some() {
+                        "rounds go on as long as enough are left"
+                    } else {
+                        "rounds need all of them"
+                    }
                 );
             }
             missing_before.clone_from(&readiness.away);
@@ -84,31 +89,23 @@ fn waiting_for(view: &View, readiness: &Readiness) -> String {
 
 fn set_gauges(context: &Context, view: &View, readiness: &Readiness) {
     let state = &view.state;
-    let me = context.id();
-    let bonded = context.bonded();
-    let others = state.servers().values().filter(|server| *server.id() != me);
+    let me = *context.me().peer();
     metrics::server(&ServerGauges {
         leader: context.is_leader(),
         committed: view.index,
         log_entries: context.shared.log_entries(),
         clients: state.clients().len(),
         servers: state.servers().len(),
-        bonds: others
-            .map(|server| {
-                (
-                    server.peer().to_string(),
-                    context.is_bonded(server, &bonded),
-                )
-            })
+        bonds: readiness
+            .attendance
+            .iter()
+            .filter(|(peer, _)| *peer != me)
+            .map(|(peer, here)| (peer.to_string(), *here))
             .collect(),
-        missing: state
-            .servers()
-            .values()
-            .map(|server| {
-                let name = server.peer().short();
-                let missing = readiness.away.contains(&name);
-                (name, missing)
-            })
+        missing: readiness
+            .attendance
+            .iter()
+            .map(|(peer, here)| (peer.short(), !here))
             .collect(),
     });
 }

@@ -1,0 +1,188 @@
+//! Wrong lengths, wrong bits, too few.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use proptest::{collection::vec, prelude::*};
+use zipnet_protocol::{
+    Aggregate, AggregateError, Fold, FoldError, Message, MessageError, PartialError, Participants,
+    ParticipantsError, Round, RoundHeader, RoundParams, SealedEnvelope, SignedPartial,
+};
+
+use crate::common::World;
+
+const PARAMS: (u32, u32) = (2, 40);
+const BYTES: usize = 80;
+
+fn round(world: &World) -> Round {
+    let params = RoundParams::new(PARAMS.0, PARAMS.1).unwrap();
+    world.open(world.header(params, 1))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn i6_wrong_lengths_are_refused_everywhere(length in 0_usize..3 * BYTES) {
+        let world = World::new(1, 1);
+        let round = round(&world);
+        let vector = Bytes::from(vec![7; length]);
+        let right = length == BYTES;
+        let (found, expected) = (length, BYTES);
+
+        let envelope = SealedEnvelope {
+            context: *round.context(),
+            client: world.clients[0].sealer.id(),
+            vector: vector.clone(),
+        };
+        let mut fold = Fold::new(*round.context(), round.header(), 1);
+        let added = fold.add(&world.registry, &envelope);
+        prop_assert_eq!(added, if right { Ok(()) } else {
+            Err(FoldError::Length { found, expected })
+        });
+        prop_assert_eq!(fold.count(), usize::from(right));
+
+        let aggregate = Aggregate {
+            context: *round.context(),
+            participants: Participants::from_positions(1, [0]),
+            vector: vector.clone(),
+        };
+        let checked = aggregate.check(round.context(), round.header()).map(drop);
+        prop_assert_eq!(checked, if right { Ok(()) } else {
+            Err(AggregateError::Length { found, expected })
+        });
+
+        let server = &world.servers[0];
+        let partial = SignedPartial::sign(
+            *round.context(),
+            aggregate.digest(),
+            *server.admitted.id(),
+            vector,
+            &server.signing,
+        );
+        let verified = partial.verify(&round, &aggregate.digest());
+        prop_assert_eq!(verified, if right { Ok(()) } else {
+            Err(PartialError::Length { found, expected })
+        });
+    }
+
+    #[test]
+    fn messages_fit_or_are_refused(length in 0_usize..100, slot_bytes in 32_u32..100) {
+        let params = RoundParams::new(3, slot_bytes).unwrap();
+        let limit = slot_bytes as usize - 16;
+        let message = Message::new(vec![1; length], &params).map(drop);
+        prop_assert_eq!(message, if length <= limit { Ok(()) } else {
+            Err(MessageError::TooLong { length, limit })
+        });
+    }
+
+    #[test]
+    fn params_hold_their_limits(slots in 0_u32..5000, slot_bytes in 0_u32..70_000) {
+        let right = (1..=4096).contains(&slots)
+            && (32..=65536).contains(&slot_bytes)
+            && slots as usize * slot_bytes as usize <= 1 << 20;
+        let wire = postcard::to_stdvec(&(slots, slot_bytes)).unwrap();
+        let params = RoundParams::new(slots, slot_bytes);
+        prop_assert_eq!(params.is_ok(), right);
+        prop_assert_eq!(postcard::from_bytes::<RoundParams>(&wire).ok(), params.ok());
+        if let Ok(params) = params {
+            prop_assert_eq!(params.broadcast_bytes(), slots as usize * slot_bytes as usize);
+            prop_assert_eq!(postcard::to_stdvec(&params).unwrap(), wire);
+        }
+    }
+
+    #[test]
+    fn i2_participants_are_a_set_of_positions(
+        clients in 0_usize..70,
+        positions in vec(0_usize..90, 0..60),
+    ) {
+        let set: BTreeSet<_> = positions.iter().copied().filter(|at| *at < clients).collect();
+        let participants = Participants::from_positions(clients, positions);
+        prop_assert_eq!(participants.check(clients), Ok(()));
+        prop_assert_eq!(participants.count(), set.len());
+        prop_assert_eq!(participants.as_bytes().len(), clients.div_ceil(8));
+        prop_assert!((0..90).all(|at| participants.contains(at) == set.contains(&at)));
+        prop_assert!(participants.positions().eq(set));
+    }
+
+    #[test]
+    fn i2_a_bitmap_fits_its_registry_to_the_bit(
+        bits in vec(any::<u8>(), 0..6),
+        clients in 0_usize..50,
+    ) {
+        let participants = Participants::from_bytes(bits.clone().into());
+        let last = (0..bits.len() * 8).rfind(|at| participants.contains(*at));
+        let expected = clients.div_ceil(8);
+        prop_assert_eq!(participants.check(clients), if bits.len() != expected {
+            Err(ParticipantsError::Length { found: bits.len(), expected })
+        } else if last.is_some_and(|last| last >= clients) {
+            Err(ParticipantsError::Unregistered)
+        } else {
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn i2_an_aggregate_needs_its_participants(
+        chosen in vec(any::<bool>(), 1..12),
+        min_participants in 0_u32..14,
+    ) {
+        let world = World::new(1, 0);
+        let clients = chosen.len();
+        let header = RoundHeader {
+            min_participants,
+            clients: u32::try_from(clients).unwrap(),
+            ..round(&world).header().clone()
+        };
+        let context = header.context();
+        let positions = (0..clients).filter(|at| chosen[*at]);
+        let found = positions.clone().count();
+        let needed = min_participants.max(1);
+        let aggregate = Aggregate {
+            context,
+            participants: Participants::from_positions(clients, positions),
+            vector: vec![0; BYTES].into(),
+        };
+        let checked = aggregate.check(&context, &header).map(drop);
+        prop_assert_eq!(checked, if found >= needed as usize { Ok(()) } else {
+            Err(AggregateError::TooFew { found, needed })
+        });
+        let other = RoundHeader {
+            number: 2,
+            ..header.clone()
+        };
+        prop_assert_eq!(
+            aggregate.check(&other.context(), &other).map(drop),
+            Err(AggregateError::Context)
+        );
+        let fewer = RoundHeader {
+            clients: header.clients - 1,
+            ..header
+        };
+        let last = aggregate.participants.contains(clients - 1);
+        if last || clients % 8 == 1 {
+            let checked = aggregate.check(&context, &fewer);
+            prop_assert!(matches!(checked, Err(AggregateError::Participants(_))));
+        }
+    }
+}
+
+#[test]
+fn i2_nobody_is_not_enough_whatever_the_header_says() {
+    let world = World::new(1, 3);
+    let header = RoundHeader {
+        min_participants: 0,
+        ..round(&world).header().clone()
+    };
+    let aggregate = Aggregate {
+        context: header.context(),
+        participants: Participants::from_positions(3, []),
+        vector: vec![0; BYTES].into(),
+    };
+    let refused = AggregateError::TooFew {
+        found: 0,
+        needed: 1,
+    };
+    let checked = aggregate.check(&header.context(), &header).map(drop);
+    assert_eq!(checked, Err(refused));
+}

@@ -1,0 +1,348 @@
+//! `make run`: a whole zipnet deployment on this machine, without the internet.
+//!
+//! Starts 3 servers, an aggregator and 4 clients as separate processes on
+//! loopback, publishes what comes from `MESSAGE` or standard input, and prints
+//! every finalized round until Ctrl-C.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use zipnet_tests::{
+    cluster::{Cluster, LEAVE, Settings, UP},
+    process::{Process, ProcessError},
+};
+
+/// Bytes that fit into a slot of the local deployment.
+const LIMIT: usize = 240;
+
+/// What the main loop waits for.
+enum Event {
+    /// The talking client said something.
+    Said(Box<Value>),
+    /// A line to publish.
+    Line(String),
+    /// Nothing more to publish.
+    End,
+    /// Ctrl-C or SIGTERM.
+    Stop,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LocalError {
+    #[error("Could not make the folder {path} for the logs")]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("Could not listen for Ctrl-C")]
+    Signals(#[source] std::io::Error),
+    #[error("A process of the deployment failed")]
+    Process(#[source] ProcessError),
+    #[error("{name} ended by itself ({status}); its log is in {logs}")]
+    Ended {
+        name: String,
+        status: String,
+        logs: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {}",
+                zipnet_node::report::chain(&error)
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), LocalError> {
+    let logs = env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|folder| folder.join("local-logs")))
+        .unwrap_or_else(|| env::temp_dir().join("zipnet-local-logs"));
+    fs::create_dir_all(&logs).map_err(|source| LocalError::Folder {
+        path: logs.clone(),
+        source,
+    })?;
+    let (events, inbox) = mpsc::channel();
+    watch_signals(events.clone())?;
+
+    let started = Instant::now();
+    say(
+        "zipnet: 3 servers, 1 aggregator and 4 clients, each a process, on loopback; no internet is used.",
+    );
+    say(&format!("Logs: {}", logs.display()));
+    let settings = Settings {
+        period: "3s".into(),
+        deadline: "15s".into(),
+        fold_deadline: "2s".into(),
+        min_participants: 4,
+        instance: "zipnet.local.demo".into(),
+        secret: random_secret(),
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::logging_to(settings, &logs);
+    let mut talker = match start(&mut cluster, &inbox) {
+        Ok(Some(talker)) => talker,
+        // Ctrl-C during the start.
+        Ok(None) => return shut_down(cluster, None),
+        Err(error) => return Err(LocalError::Process(error)),
+    };
+    say("All processes are up; the committee elects its leader and the clients register.");
+    if std::io::stdin().is_terminal() {
+        say(&format!(
+            "Type a line (at most {LIMIT} bytes) and press Enter to publish it anonymously. Ctrl-C ends everything."
+        ));
+    }
+    listen(&talker, events.clone());
+    read_input(events);
+
+    let outcome = serve(
+        &mut cluster,
+        &mut talker,
+        &inbox,
+        started,
+        &logs.display().to_string(),
+    );
+    let ended = shut_down(cluster, Some(talker));
+    outcome.and(ended)
+}
+
+/// Starts all processes, telling of each. `None` if asked to stop meanwhile.
+fn start(
+    cluster: &mut Cluster,
+    inbox: &mpsc::Receiver<Event>,
+) -> Result<Option<Process>, ProcessError> {
+    let stopped = || matches!(inbox.try_recv(), Ok(Event::Stop));
+    for index in 0..3 {
+        cluster.add_server(index)?;
+        let hint = cluster
+            .servers
+            .last()
+            .map(|server| server.hint.clone())
+            .unwrap_or_default();
+        say(&format!("  server {} is up: {hint}", index + 1));
+        if stopped() {
+            return Ok(None);
+        }
+    }
+    cluster.add_aggregator()?;
+    say("  aggregator is up");
+    let mut talker = cluster.client(&["--json", "chat"])?;
+    for _ in 0..3 {
+        let client = cluster.client(&["cover"])?;
+        cluster.clients.push(client);
+    }
+    talker.expect("bootstrap=", UP)?;
+    for client in &mut cluster.clients {
+        client.expect("bootstrap=", UP)?;
+    }
+    say("  4 clients are up: one talks, three cover");
+    Ok(if stopped() { None } else { Some(talker) })
+}
+
+fn serve(
+    cluster: &mut Cluster,
+    talker: &mut Process,
+    inbox: &mpsc::Receiver<Event>,
+    started: Instant,
+    logs: &str,
+) -> Result<(), LocalError> {
+    let mut waiting = 0_usize;
+    let mut published = 0_usize;
+    let mut ended = false;
+    let mut first = true;
+    loop {
+        match inbox.recv_timeout(Duration::from_millis(500)) {
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                say("");
+                return Ok(());
+            }
+            Ok(Event::Line(line)) => {
+                if line.len() > LIMIT {
+                    say(&format!(
+                        "  The message has {} bytes; at most {LIMIT} fit into a slot. It was not sent.",
+                        line.len()
+                    ));
+                } else if !line.is_empty() {
+                    waiting += 1;
+                    published += 1;
+                    talker.tell(&line);
+                }
+            }
+            Ok(Event::End) => ended = true,
+            Ok(Event::Said(value)) => {
+                if value["event"] == "landed" {
+                    waiting = waiting.saturating_sub(1);
+                    say(&format!(
+                        "  your message landed: round r{} slot {}, one of {} participants wrote it",
+                        value["round"], value["slot"], value["participants"]
+                    ));
+                } else if value["event"] == "round" {
+                    say_round(&value, first.then(|| started.elapsed()));
+                    first = false;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if ended && published > 0 && waiting == 0 {
+            return Ok(());
+        }
+        check(cluster, talker, logs)?;
+    }
+}
+
+fn say_round(value: &Value, since_start: Option<Duration>) {
+    let mut head = format!(
+        "round r{}: {} participants",
+        value["round"], value["participants"]
+    );
+    if let Some(time) = since_start {
+        head.push_str(&format!(
+            "  (first round, {:.1} s after the start)",
+            time.as_secs_f64()
+        ));
+    }
+    say(&head);
+    for message in value["messages"].as_array().into_iter().flatten() {
+        let text = message["text"].as_str().unwrap_or_default();
+        let shown: String = text.chars().filter(|c| !c.is_control()).collect();
+        say(&format!("  slot {:>2}: {shown}", message["slot"]));
+    }
+}
+
+/// Whether everybody is still there.
+fn check(cluster: &mut Cluster, talker: &mut Process, logs: &str) -> Result<(), LocalError> {
+    let servers = cluster.servers.iter_mut().map(|server| &mut server.process);
+    let others = cluster.aggregator.iter_mut().chain(&mut cluster.clients);
+    for process in servers.chain(others).chain([talker]) {
+        if let Some(status) = process.ended() {
+            return Err(LocalError::Ended {
+                name: process.name().to_owned(),
+                status: status.to_string(),
+                logs: logs.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Ends clients first and servers last, each with SIGTERM.
+fn shut_down(mut cluster: Cluster, talker: Option<Process>) -> Result<(), LocalError> {
+    say("Ending all processes ...");
+    let mut talker = talker;
+    let clients = talker
+        .iter_mut()
+        .chain(&mut cluster.clients)
+        .collect::<Vec<_>>();
+    end(clients)?;
+    end(cluster.aggregator.iter_mut().collect())?;
+    end(cluster
+        .servers
+        .iter_mut()
+        .map(|server| &mut server.process)
+        .collect())?;
+    say("Done.");
+    Ok(())
+}
+
+fn end(mut processes: Vec<&mut Process>) -> Result<(), LocalError> {
+    for process in &processes {
+        process.signal(nix::sys::signal::Signal::SIGTERM);
+    }
+    for process in &mut processes {
+        process.wait(LEAVE).map_err(LocalError::Process)?;
+    }
+    Ok(())
+}
+
+/// Forwards what the talking client says.
+fn listen(talker: &Process, events: mpsc::Sender<Event>) {
+    let lines = talker.lines().clone();
+    thread::spawn(move || {
+        let mut at = 0;
+        loop {
+            match lines.find(at, Duration::from_secs(3600), |line| line.starts_with('{')) {
+                None => return,
+                Some((next, line)) => {
+                    at = next;
+                    if let Ok(value) = serde_json::from_str(&line)
+                        && events.send(Event::Said(Box::new(value))).is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Publishes `MESSAGE`, then each line of standard input.
+fn read_input(events: mpsc::Sender<Event>) {
+    thread::spawn(move || {
+        if let Ok(message) = env::var("MESSAGE") {
+            let _ = events.send(Event::Line(message));
+        }
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if events.send(Event::Line(line)).is_err() {
+                return;
+            }
+        }
+        let _ = events.send(Event::End);
+    });
+}
+
+fn watch_signals(events: mpsc::Sender<Event>) -> Result<(), LocalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(LocalError::Signals)?;
+    let (mut interrupt, mut terminate) = {
+        let _guard = runtime.enter();
+        (
+            signal(SignalKind::interrupt()).map_err(LocalError::Signals)?,
+            signal(SignalKind::terminate()).map_err(LocalError::Signals)?,
+        )
+    };
+    thread::spawn(move || {
+        runtime.block_on(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if events.send(Event::Stop).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+/// A fresh committee secret: whoever else is on this machine does not know it.
+fn random_secret() -> String {
+    zipnet_node::entropy::fresh()
+        .map_or_else(|_| "no randomness".to_owned(), |bytes| hex::encode(*bytes))
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
