@@ -421,6 +421,12 @@ impl Cluster {
         Ok(command)
     }
 
+    /// The name of the universe that all processes share.
+    #[must_use]
+    pub fn universe(&self) -> String {
+        format!("zipnet test {}", std::process::id())
+    }
+
     /// The hints of all servers.
     #[must_use]
     pub fn bootstrap(&self) -> String {
@@ -496,10 +502,7 @@ impl Cluster {
         clean(&mut command);
         command
             .env("ZIPNET_INSTANCE", &self.settings.instance)
-            .env(
-                "ZIPNET_UNIVERSE",
-                format!("zipnet test {}", std::process::id()),
-            )
+            .env("ZIPNET_UNIVERSE", self.universe())
             .env("ZIPNET_RELAY", "embedded")
             .env("ZIPNET_BOOTSTRAP", self.bootstrap());
         for (variable, value) in &self.settings.variables {
@@ -521,4 +524,12 @@ pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9100)))
+}
+
+/// A UDP address on loopback that was free a moment ago.
+#[must_use]
+pub fn free_udp_port() -> SocketAddr {
+    std::net::UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 4400)))
 }

@@ -5,7 +5,10 @@
 //! `make fuzz` drives them with libFuzzer; the test `fuzz_corpus` runs them
 //! over the committed seeds and mutations of these on the stable toolchain.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    error::Error,
+    sync::{Arc, OnceLock},
+};
 
 use zeroize::Zeroizing;
 use zipnet_node::{
@@ -18,8 +21,9 @@ use zipnet_node::{
     wire::{Follow, Hello, News, Opened, Refused, Registration, RegistryRequest},
 };
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, ClientBundle, CommitteeSecret, Instance, InstanceName,
-    Participants, RoundParams, SealedEnvelope, ServerBundle, SignedHeader, SignedPartial,
+    Aggregate, BroadcastRecord, ClientBundle, CommitteeSecret, DhSecret, Epoch, Fold, Instance,
+    InstanceName, Message, Nonce, PadTable, Participants, RosterEntry, RoundHeader, RoundParams,
+    SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial, SigningSecret, SlotKey,
     Withdrawal,
 };
 
@@ -182,4 +186,104 @@ pub fn settings(data: &[u8]) {
         let _ = text.parse::<zipnet_node::settings::RelaySetting>();
         let _ = text.parse::<zipnet_protocol::PeerKey>();
     }
+}
+
+/// A genuine seed for each target, out of one whole round of a committee with
+/// fixed keys. Deterministic, so that the committed corpus can be compared.
+///
+/// # Errors
+/// Whatever in the round did not work.
+pub fn seeds() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+    let instance = instance();
+    let secret = |byte: u8| Zeroizing::new([byte; 32]);
+    let committee =
+        CommitteeSecret::new(Zeroizing::new(b"fuzz".to_vec())).committee_key(instance.name());
+    let (dh, signing) = (
+        DhSecret::from_entropy(&secret(1)),
+        SigningSecret::from_seed(&secret(2)),
+    );
+    let transport = SigningSecret::from_seed(&secret(3));
+    let server = ServerBundle::sign(instance, &dh, &signing, &transport, &committee, 7);
+    let id = *server.server_id();
+    let client_transport = SigningSecret::from_seed(&secret(4));
+    let mut sealer = Sealer::new(
+        instance,
+        DhSecret::from_entropy(&secret(5)),
+        SlotKey::from_entropy(secret(6)),
+        &client_transport,
+    );
+    let client = sealer.bundle().clone();
+    let withdrawal = Withdrawal::sign(instance, client.client_id(), &client_transport);
+
+    let mut state = CommitteeState::new(rules());
+    let mut log = Vec::new();
+    let mut apply = |state: &mut CommitteeState, order: Order| -> Result<(), Box<dyn Error>> {
+        let command = Command::sign(instance, id, &order, &signing)?;
+        log.push(postcard::to_stdvec(&command)?);
+        state.apply(&command)?;
+        Ok(())
+    };
+    apply(&mut state, Order::RegisterServer(server.clone()))?;
+    apply(&mut state, Order::RegisterClients(vec![client.clone()]))?;
+    let header = RoundHeader {
+        instance: *instance.id(),
+        epoch: Epoch::new([8; 32]),
+        number: 1,
+        nonce: Nonce::new([9; 32]),
+        previous: state.previous(),
+        params: state.rules().params,
+        min_participants: 1,
+        committee_size: 1,
+        roster: vec![RosterEntry {
+            server: id,
+            bundle: *server.verify(instance)?.digest(),
+        }],
+        clients: 1,
+        registry: state.clients().digest(),
+    };
+    let signed = header.clone().sign(id, &signing);
+    apply(&mut state, Order::OpenRound(signed.clone()))?;
+    let current = state.current().cloned().ok_or("no round")?;
+    let message = Message::new(b"a seed".to_vec(), &header.params)?;
+    let (_, envelope) = sealer.seal(&current.round, Some(&message))?;
+    let mut fold = Fold::new(*current.round.context(), &header, 1);
+    fold.add(&current.registry, &envelope)?;
+    let aggregate = fold.finish();
+    apply(&mut state, Order::SubmitAggregate(aggregate.clone()))?;
+    let snapshot = postcard::to_stdvec(&state.snapshot())?;
+    let pads = PadTable::agree(&dh, &current.registry, None)?;
+    let checked = aggregate.check(current.round.context(), &header)?;
+    let partial = SignedPartial::compute(&current.round, &checked, &pads, id, &signing);
+    let order = Order::SubmitPartial(partial.clone());
+    apply(&mut state, order.clone())?;
+    let head = state.head().ok_or("not finalized")?.published.clone();
+    let opened = Opened {
+        header: signed.clone(),
+        bundles: vec![server.clone()],
+    };
+    let news = News {
+        records: vec![head.clone()],
+        open: Some(opened.clone()),
+    };
+    let follow = Follow {
+        after: Some((Epoch::new([8; 32]), 1)),
+        seen: Some(*current.round.context()),
+        wait: 1000,
+    };
+    Ok(vec![
+        ("client_bundle", postcard::to_stdvec(&client)?),
+        ("withdrawal", postcard::to_stdvec(&(&client, &withdrawal))?),
+        ("server_bundle", postcard::to_stdvec(&server)?),
+        ("signed_header", postcard::to_stdvec(&opened)?),
+        ("envelope", postcard::to_stdvec(&envelope)?),
+        ("aggregate", postcard::to_stdvec(&(&signed, &aggregate))?),
+        ("partial", postcard::to_stdvec(&partial)?),
+        ("record", postcard::to_stdvec(&head)?),
+        ("command", log.first().cloned().unwrap_or_default()),
+        ("order", postcard::to_stdvec(&order)?),
+        ("snapshot", snapshot),
+        ("news", postcard::to_stdvec(&news)?),
+        ("calls", postcard::to_stdvec(&follow)?),
+        ("settings", b"acme.mix.prod".to_vec()),
+    ])
 }

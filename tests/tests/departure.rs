@@ -17,10 +17,10 @@ const NOTICED: Duration = Duration::from_secs(15);
 /// round periods.
 const QUIET: Duration = Duration::from_secs(5);
 
-fn leaves(process: &mut Process, signal: Signal) {
+fn leaves(process: &mut Process, signal: Signal) -> TestResult {
     let asked = Instant::now();
     process.signal(signal);
-    let status = process.wait(LEAVE).expect("it leaves within 5 s");
+    let status = process.wait(LEAVE)?;
     let took = asked.elapsed();
     assert!(
         status.success(),
@@ -32,6 +32,7 @@ fn leaves(process: &mut Process, signal: Signal) {
     );
     assert!(took <= LEAVE, "{} took {took:?}", process.name());
     println!("{} left on {signal} after {took:?}", process.name());
+    Ok(())
 }
 
 /// How many rounds each server says it has finalized.
@@ -69,12 +70,12 @@ fn every_binary_leaves_within_five_seconds_with_status_zero() -> TestResult {
         let mut client = client;
         // One that was done before is no news here.
         if client.ended().is_none() {
-            leaves(&mut client, signal);
+            leaves(&mut client, signal)?;
         }
     }
     drop(covers);
     if let Some(aggregator) = &mut cluster.aggregator {
-        leaves(aggregator, Signal::SIGINT);
+        leaves(aggregator, Signal::SIGINT)?;
     }
     for (server, signal) in
         cluster
@@ -82,7 +83,7 @@ fn every_binary_leaves_within_five_seconds_with_status_zero() -> TestResult {
             .iter_mut()
             .zip([Signal::SIGTERM, Signal::SIGINT, Signal::SIGTERM])
     {
-        leaves(&mut server.process, signal);
+        leaves(&mut server.process, signal)?;
     }
     Ok(())
 }
@@ -98,13 +99,13 @@ fn a_process_leaves_within_five_seconds_while_it_still_waits_for_others() -> Tes
     let mut watcher = cluster.watcher()?;
     let mut cover = cluster.client(&["cover"])?;
     cover.expect("bootstrap=", UP)?;
-    leaves(&mut cluster.servers[0].process, Signal::SIGTERM);
-    leaves(&mut watcher, Signal::SIGTERM);
-    leaves(&mut cover, Signal::SIGINT);
+    leaves(&mut cluster.servers[0].process, Signal::SIGTERM)?;
+    leaves(&mut watcher, Signal::SIGTERM)?;
+    leaves(&mut cover, Signal::SIGINT)?;
     // Nobody is there to tell it the committee key.
     let mut lost = cluster.client(&["cover"])?;
     lost.expect("bootstrap=", UP)?;
-    leaves(&mut lost, Signal::SIGINT);
+    leaves(&mut lost, Signal::SIGINT)?;
     Ok(())
 }
 
@@ -121,7 +122,7 @@ fn a_departed_server_stops_rounds_and_its_return_resumes_them() -> TestResult {
             .iter()
             .map(|server| server.process.lines().count())
             .collect();
-        leaves(&mut cluster.servers[gone].process, Signal::SIGTERM);
+        leaves(&mut cluster.servers[gone].process, Signal::SIGTERM)?;
         let rest: Vec<_> = (0..3).filter(|position| *position != gone).collect();
         for &position in &rest {
             let server = &mut cluster.servers[position];

@@ -65,17 +65,21 @@ fn good(name: &str) -> TestResult<Command> {
         .env("ZIPNET_RELAY", "embedded")
         .env("ZIPNET_BIND", "127.0.0.1:0")
         .env("ZIPNET_COMMITTEE_SIZE", "3");
-    match name {
-        "zipnet-server" => {
-            good.env("ZIPNET_COMMITTEE_SECRET", SECRET);
-            good.env("ZIPNET_MIN_PARTICIPANTS", "2");
-        }
-        "zipnet-client" => {
-            good.arg("cover");
-        }
-        _ => {}
+    if name == "zipnet-server" {
+        good.env("ZIPNET_COMMITTEE_SECRET", SECRET);
+        good.env("ZIPNET_MIN_PARTICIPANTS", "2");
     }
     Ok(good)
+}
+
+/// The same with flags; a client's verb comes last.
+fn good_with(name: &str, flags: &[&str]) -> TestResult<Command> {
+    let mut command = good(name)?;
+    command.args(flags);
+    if name == "zipnet-client" {
+        command.arg("cover");
+    }
+    Ok(command)
 }
 
 /// The last line, after checking that it alone is an error.
@@ -119,7 +123,7 @@ fn a_bad_setting_is_one_line_and_status_2() -> TestResult {
     let mut problems = Vec::new();
     for (binaries, variable, value, parts) in BAD {
         for name in *binaries {
-            let mut bad = good(name)?;
+            let mut bad = good_with(name, &[])?;
             match value {
                 Some(value) => bad.env(variable, value),
                 None => bad.env_remove(variable),
@@ -136,16 +140,14 @@ fn a_bad_setting_is_one_line_and_status_2() -> TestResult {
 fn a_bad_flag_is_one_line_and_status_2() -> TestResult {
     let mut problems = Vec::new();
     for name in ALL {
-        let mut bad = good(name)?;
-        bad.arg("--no-such-flag");
+        let bad = good_with(name, &["--no-such-flag"])?;
         problems.extend(refused(
             &format!("{name} --no-such-flag"),
             bad,
             &["--no-such-flag"],
         )?);
         // A flag beats its variable, also when it is the worse of the two.
-        let mut bad = good(name)?;
-        bad.args(["--relay", "pigeon"]);
+        let bad = good_with(name, &["--relay", "pigeon"])?;
         problems.extend(refused(
             &format!("{name} --relay"),
             bad,
@@ -154,15 +156,14 @@ fn a_bad_flag_is_one_line_and_status_2() -> TestResult {
     }
     // Only servers have the committee secret.
     for name in ["zipnet-aggregator", "zipnet-client"] {
-        let mut bad = good(name)?;
-        bad.args(["--committee-secret", SECRET]);
+        let bad = good_with(name, &["--committee-secret", SECRET])?;
         problems.extend(refused(
             &format!("{name} --committee-secret"),
             bad,
             &["--committee-secret"],
         )?);
     }
-    let mut bad = good("zipnet-server")?;
+    let mut bad = good_with("zipnet-server", &[])?;
     bad.env("ZIPNET_SECRET", SECRET)
         .env("ZIPNET_SECRET_FILE", "/etc/hostname");
     problems.extend(refused(
@@ -188,7 +189,7 @@ fn a_taken_metrics_port_is_one_line_and_status_1() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
     for name in ["zipnet-server", "zipnet-aggregator"] {
-        let mut bad = good(name)?;
+        let mut bad = good_with(name, &[])?;
         bad.env("ZIPNET_METRICS", &address);
         fails(name, bad, LIMIT, &[&address, "metrics", "would be right"])?;
     }
@@ -200,7 +201,7 @@ fn a_taken_udp_address_is_one_line_and_status_1() -> TestResult {
     let taken = UdpSocket::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
     for name in ALL {
-        let mut bad = good(name)?;
+        let mut bad = good_with(name, &[])?;
         bad.env("ZIPNET_BIND", &address);
         fails(name, bad, LIMIT, &[&address, "would be right"])?;
     }
@@ -212,7 +213,7 @@ fn a_relay_that_does_not_answer_is_one_line_and_status_1_within_30_seconds() -> 
     // Accepts, and never says a word.
     let mute = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", mute.local_addr()?);
-    let mut bad = good("zipnet-server")?;
+    let mut bad = good_with("zipnet-server", &[])?;
     bad.env("ZIPNET_RELAY", &url);
     fails(
         "a mute relay",

@@ -111,6 +111,21 @@ pub struct News {
     pub open: Option<Opened>,
 }
 
+impl News {
+    /// Bytes of the vectors in the records: nearly all of the answer.
+    #[must_use]
+    pub fn vector_bytes(&self) -> usize {
+        self.records
+            .iter()
+            .map(|published| {
+                let record = &published.record;
+                let partials = record.partials.iter().map(|partial| partial.vector.len());
+                partials.fold(record.aggregate.vector.len(), usize::saturating_add)
+            })
+            .fold(0, usize::saturating_add)
+    }
+}
+
 /// An open round as it travels.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opened {

@@ -339,3 +339,7 @@ fn holds_all(round: &Round, servers: impl IntoIterator<Item = PeerKey>) -> Resul
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

@@ -88,14 +88,8 @@ async fn follow(context: Arc<Context>, request: Follow) -> Result<News, Refused>
     loop {
         views.borrow_and_update();
         let news = news(&context, &request);
-        tracing::trace!(
-            after = ?request.after,
-            records = news.records.len(),
-            open = news.open.is_some(),
-            index = context.view().index,
-            "follower looks"
-        );
         if request.after.is_none() || !news.records.is_empty() || news.open.is_some() {
+            metrics::payload("server-follower", news.vector_bytes());
             return Ok(news);
         }
         tokio::select! {

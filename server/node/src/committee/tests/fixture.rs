@@ -1,0 +1,280 @@
+//! A committee and its clients in memory, made of fixed seeds.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+use zipnet_protocol::{
+    AdmittedServer, Aggregate, ClientBundle, CommitteeSecret, DhSecret, Digest, Epoch, Fold,
+    Instance, Message, RosterEntry, Round, RoundHeader, RoundParams, Sealer, SigningSecret,
+    SlotKey,
+};
+
+pub use super::server::{Server, entropy, nonce};
+use crate::{
+    committee::{
+        command::{Command, Order},
+        state::{Applied, CommitteeState, Final, InFlight, Refusal},
+    },
+    settings::CommitteeRules,
+};
+
+/// The epoch that honest leaders of these tests pick.
+pub const EPOCH: Epoch = Epoch::new([0xee; 32]);
+
+/// A deployment: servers (in their first boot) and clients, each ascending by
+/// id, so that position `i` of the full registry is client `i`.
+pub struct World {
+    pub rules: Arc<CommitteeRules>,
+    pub committee: SigningSecret,
+    pub servers: Vec<Server>,
+    clients: Vec<usize>,
+    seeds: Vec<usize>,
+}
+
+impl World {
+    /// A committee of a configured size; every round needs all servers, and
+    /// two clients.
+    pub fn new(servers: usize, clients: usize) -> Self {
+        Self::with(servers, clients, |_| {})
+    }
+
+    pub fn with(servers: usize, clients: usize, adjust: impl Fn(&mut CommitteeRules)) -> Self {
+        let name = "acme.mix.test".parse().unwrap();
+        let secret = CommitteeSecret::new(Zeroizing::new(b"a secret for the tests".to_vec()));
+        let committee = secret.committee_key(&name);
+        let mut rules = CommitteeRules {
+            instance: Instance::new(name, committee.public()),
+            params: RoundParams::new(4, 64).unwrap(),
+            min_participants: 2,
+            committee_size: Some(u32::try_from(servers).unwrap()),
+            min_servers: None,
+        };
+        adjust(&mut rules);
+        let rules = Arc::new(rules);
+        let mut seeds: Vec<_> = (0..servers).collect();
+        seeds.sort_by_key(|seed| Server::new(&rules, &committee, *seed, 1).id());
+        let servers = seeds
+            .iter()
+            .map(|seed| Server::new(&rules, &committee, *seed, 1))
+            .collect();
+        let mut world = Self {
+            rules,
+            committee,
+            servers,
+            clients: (0..clients).collect(),
+            seeds,
+        };
+        let ids: Vec<_> = (0..clients).map(|at| world.client(at).id()).collect();
+        world.clients.sort_by_key(|seed| ids[*seed]);
+        world
+    }
+
+    /// Another boot of a server, with fresh keys and an empty memory.
+    pub fn reboot(&self, server: usize, boot: u64) -> Server {
+        Server::new(&self.rules, &self.committee, self.seeds[server], boot)
+    }
+
+    /// A server that holds the committee secret and is none of the committee.
+    pub fn newcomer(&self, seed: usize) -> Server {
+        Server::new(&self.rules, &self.committee, 1000 + seed, 1)
+    }
+
+    /// A client's sealer, as if it had sealed nothing yet.
+    pub fn client(&self, client: usize) -> Sealer {
+        let seed = self.clients[client];
+        Sealer::new(
+            &self.rules.instance,
+            DhSecret::from_entropy(&entropy("client dh", seed, 0)),
+            SlotKey::from_entropy(entropy("client slot key", seed, 0)),
+            &self.client_transport(client),
+        )
+    }
+
+    pub fn client_transport(&self, client: usize) -> SigningSecret {
+        SigningSecret::from_seed(&entropy("client transport", self.clients[client], 0))
+    }
+
+    pub fn client_bundles(&self, clients: &[usize]) -> Vec<ClientBundle> {
+        clients
+            .iter()
+            .map(|client| self.client(*client).bundle().clone())
+            .collect()
+    }
+
+    /// An order of a server in its first boot.
+    pub fn say(&self, server: usize, order: &Order) -> Command {
+        self.servers[server].say(&self.rules, order)
+    }
+
+    /// The state in which nothing has happened.
+    pub fn cold(&self) -> CommitteeState {
+        CommitteeState::new(self.rules.clone())
+    }
+
+    /// The state in which all servers and these clients are registered.
+    pub fn founded_with(&self, clients: &[usize]) -> CommitteeState {
+        let mut state = self.cold();
+        for (at, server) in self.servers.iter().enumerate() {
+            state.apply(&self.say(at, &server.registration())).unwrap();
+        }
+        if !clients.is_empty() {
+            let order = Order::RegisterClients(self.client_bundles(clients));
+            state.apply(&self.say(0, &order)).unwrap();
+        }
+        state
+    }
+
+    /// The state in which all servers and clients are registered.
+    pub fn founded(&self) -> CommitteeState {
+        let all: Vec<_> = (0..self.clients.len()).collect();
+        self.founded_with(&all)
+    }
+
+    /// The header that an honest leader of this state would open with.
+    pub fn header(&self, state: &CommitteeState) -> RoundHeader {
+        let number = state.opened() + 1;
+        RoundHeader {
+            instance: *self.rules.instance.id(),
+            epoch: state.epoch().unwrap_or(EPOCH),
+            number,
+            nonce: nonce(number),
+            previous: state.previous(),
+            params: self.rules.params,
+            min_participants: self.rules.min_participants,
+            committee_size: state.committee_size(),
+            roster: state.servers().values().map(entry).collect(),
+            clients: u32::try_from(state.clients().len()).unwrap(),
+            registry: state.clients().digest(),
+        }
+    }
+
+    /// A server's command to open a round.
+    pub fn open_with(&self, server: usize, header: RoundHeader) -> Command {
+        let opener = &self.servers[server];
+        let signed = header.sign(opener.id(), &opener.signing);
+        self.say(server, &Order::OpenRound(signed))
+    }
+
+    /// Opens the next round, led by the first server.
+    pub fn open(&self, state: &mut CommitteeState) -> Arc<Round> {
+        let command = self.open_with(0, self.header(state));
+        match state.apply(&command).unwrap() {
+            Applied::Opened { round, .. } => round,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The honest aggregate of these clients in a round; each says its number.
+    pub fn fold(&self, current: &InFlight, clients: &[usize]) -> Aggregate {
+        let mut fold = Fold::new(
+            *current.round.context(),
+            current.round.header(),
+            current.registry.len(),
+        );
+        for client in clients {
+            let text = format!("client {client}").into_bytes();
+            let message = Message::new(text, &self.rules.params).unwrap();
+            let (_, envelope) = self
+                .client(*client)
+                .seal(&current.round, Some(&message))
+                .unwrap();
+            fold.add(&current.registry, &envelope).unwrap();
+        }
+        fold.finish()
+    }
+
+    /// Gets the aggregate of these clients committed, by way of server 0.
+    pub fn aggregate(&self, state: &mut CommitteeState, clients: &[usize]) {
+        self.aggregate_by(0, state, clients);
+    }
+
+    /// The same by way of another server.
+    pub fn aggregate_by(&self, server: usize, state: &mut CommitteeState, clients: &[usize]) {
+        let aggregate = self.fold(state.current().unwrap(), clients);
+        let command = self.say(server, &Order::SubmitAggregate(aggregate));
+        assert!(matches!(
+            state.apply(&command).unwrap(),
+            Applied::Aggregated
+        ));
+    }
+
+    /// A server's command with its partial of the committed aggregate.
+    pub fn partial(&mut self, server: usize, state: &CommitteeState) -> Command {
+        let current = state.current().unwrap();
+        let aggregate = current.tally.as_ref().unwrap().aggregate();
+        let partial = self.servers[server]
+            .unblind(&current.round, &current.registry, aggregate)
+            .unwrap();
+        self.say(server, &Order::SubmitPartial(partial))
+    }
+
+    /// Gets the partials of these servers committed.
+    pub fn partials(
+        &mut self,
+        state: &mut CommitteeState,
+        servers: &[usize],
+    ) -> Option<Arc<Final>> {
+        let mut last = None;
+        for server in servers {
+            let command = self.partial(*server, state);
+            last = match state.apply(&command).unwrap() {
+                Applied::Finalized(done) => Some(done),
+                Applied::Unblinded => None,
+                other => panic!("{other:?}"),
+            };
+        }
+        last
+    }
+
+    /// Plays a whole round with these clients.
+    pub fn play(&mut self, state: &mut CommitteeState, clients: &[usize]) -> Arc<Final> {
+        let round = self.open(state);
+        self.aggregate(state, clients);
+        let roster: Vec<_> = (0..self.servers.len())
+            .filter(|server| round.server(&self.servers[*server].id()).is_some())
+            .collect();
+        self.partials(state, &roster).unwrap()
+    }
+}
+
+pub fn entry(server: &AdmittedServer) -> RosterEntry {
+    RosterEntry {
+        server: *server.id(),
+        bundle: *server.digest(),
+    }
+}
+
+/// The whole state, byte for byte.
+pub fn bytes(state: &CommitteeState) -> Vec<u8> {
+    postcard::to_stdvec(&state.snapshot()).unwrap()
+}
+
+/// Applies a command that must be refused, and change nothing by that.
+pub fn refuse(state: &mut CommitteeState, command: &Command) -> Refusal {
+    let before = bytes(state);
+    let refusal = state.apply(command).expect_err("refused");
+    assert!(
+        bytes(state) == before,
+        "a refused command changed the state"
+    );
+    refusal
+}
+
+/// Applies a command that must be accepted.
+pub fn accept(state: &mut CommitteeState, command: &Command) -> Applied {
+    state.apply(command).expect("accepted")
+}
+
+/// The messages of a finalized round, in the order of their text.
+pub fn messages(done: &Final) -> Vec<String> {
+    let mut texts: Vec<_> = done
+        .checked
+        .messages()
+        .map(|(_, bytes)| String::from_utf8(bytes).unwrap())
+        .collect();
+    texts.sort();
+    texts
+}
+
+/// Any digest that is none of ours.
+pub const NOBODY: Digest = Digest::new([0x99; 32]);

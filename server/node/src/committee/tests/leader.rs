@@ -1,0 +1,228 @@
+//! A leader that opens rounds as it should not.
+
+use zipnet_protocol::{
+    ClientRegistry, Digest, Epoch, HeaderError, RosterEntry, RoundHeader, RoundParams,
+};
+
+use super::fixture::{World, accept, nonce, refuse};
+use crate::committee::{
+    command::Order,
+    state::{Applied, CommitteeState, Refusal},
+};
+
+/// Tries a forged header beside the honest one, as the first server's command.
+fn forge(
+    world: &World,
+    state: &mut CommitteeState,
+    change: impl FnOnce(&mut RoundHeader),
+) -> Refusal {
+    let honest = world.header(state);
+    let mut forged = honest.clone();
+    change(&mut forged);
+    assert_ne!(forged, honest);
+    let refusal = refuse(state, &world.open_with(0, forged));
+    let taken = accept(&mut state.clone(), &world.open_with(0, honest));
+    assert!(matches!(taken, Applied::Opened { .. }));
+    refusal
+}
+
+#[test]
+fn i7_a_number_opens_once() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let first = world.header(&state);
+    accept(&mut state, &world.open_with(0, first.clone()));
+    for (forged, opener) in [
+        (
+            RoundHeader {
+                nonce: nonce(99),
+                ..first.clone()
+            },
+            0,
+        ),
+        (first.clone(), 0),
+        (first.clone(), 1),
+    ] {
+        let refusal = refuse(&mut state, &world.open_with(opener, forged));
+        assert_eq!(refusal, Refusal::Unfit("number"));
+    }
+    world.aggregate(&mut state, &[0, 1, 2]);
+    world.partials(&mut state, &[0, 1, 2]).unwrap();
+    let again = RoundHeader {
+        nonce: nonce(99),
+        previous: state.previous(),
+        ..first
+    };
+    let refusal = refuse(&mut state, &world.open_with(0, again));
+    assert_eq!(refusal, Refusal::Unfit("number"), "finalized or not");
+}
+
+#[test]
+fn i7_numbers_epoch_and_predecessor_leave_no_choice() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    world.play(&mut state, &[0, 1]);
+    let first = state.previous();
+    world.play(&mut state, &[0, 1]);
+    for number in [0, 1, 2, 4, u64::MAX] {
+        let refusal = forge(&world, &mut state, |header| header.number = number);
+        assert_eq!(refusal, Refusal::Unfit("number"), "{number}");
+    }
+    let refusal = forge(&world, &mut state, |header| {
+        header.epoch = Epoch::new([1; 32]);
+    });
+    assert_eq!(refusal, Refusal::Unfit("epoch"));
+    for previous in [Digest::ZERO, first, super::fixture::NOBODY] {
+        let refusal = forge(&world, &mut state, |header| header.previous = previous);
+        assert_eq!(refusal, Refusal::Unfit("predecessor"));
+    }
+}
+
+#[test]
+fn i2_the_rules_are_not_the_leaders_to_change() {
+    let world = World::with(3, 3, |rules| rules.min_participants = 3);
+    let mut state = world.founded();
+    let refusal = forge(&world, &mut state, |header| {
+        header.params = RoundParams::new(8, 64).unwrap();
+    });
+    assert_eq!(refusal, Refusal::Unfit("parameters"));
+    for minimum in [0, 1, 2, 4] {
+        let refusal = forge(&world, &mut state, |header| {
+            header.min_participants = minimum;
+        });
+        assert_eq!(refusal, Refusal::Unfit("minimum of participants"));
+    }
+    for size in [0, 1, 2, 4, u32::MAX] {
+        let refusal = forge(&world, &mut state, |header| header.committee_size = size);
+        assert_eq!(refusal, Refusal::Unfit("committee size"));
+    }
+}
+
+#[test]
+fn i2_the_crowd_is_not_the_leaders_to_shrink() {
+    let world = World::new(3, 3);
+    let mut state = world.founded();
+    let alone = {
+        let bundles = world.client_bundles(&[0]);
+        ClientRegistry::verify(&world.rules.instance, &bundles).unwrap()
+    };
+    let refusal = forge(&world, &mut state, |header| {
+        header.clients = 1;
+        header.registry = alone.digest();
+    });
+    assert_eq!(refusal, Refusal::Unfit("number of clients"));
+    let refusal = forge(&world, &mut state, |header| {
+        header.registry = alone.digest();
+    });
+    assert_eq!(refusal, Refusal::Unfit("client registry"));
+    for clients in [0, 2, 4, u32::MAX] {
+        let refusal = forge(&world, &mut state, |header| header.clients = clients);
+        assert_eq!(refusal, Refusal::Unfit("number of clients"));
+    }
+}
+
+#[test]
+fn i2_no_round_opens_below_the_minimum_of_clients() {
+    let world = World::new(3, 3);
+    for clients in [&[][..], &[1]] {
+        let mut state = world.founded_with(clients);
+        let header = world.header(&state);
+        let refusal = refuse(&mut state, &world.open_with(0, header));
+        assert_eq!(refusal, Refusal::Unfit("number of clients"));
+    }
+    let mut state = world.founded_with(&[0, 2]);
+    let header = world.header(&state);
+    accept(&mut state, &world.open_with(0, header));
+}
+
+#[test]
+fn i7_a_roster_is_the_committee_as_registered() {
+    let world = World::new(3, 3);
+    let mut state = world.founded();
+    for left_out in 0..3 {
+        let refusal = forge(&world, &mut state, |header| {
+            header.roster.remove(left_out);
+        });
+        assert_eq!(refusal, Refusal::Unfit("roster"));
+    }
+    let refusal = forge(&world, &mut state, |header| header.roster.clear());
+    assert_eq!(refusal, Refusal::Unfit("roster"));
+    // Distinct and in order.
+    let refusal = forge(&world, &mut state, |header| {
+        header.roster[2] = header.roster[1];
+    });
+    assert_eq!(
+        refusal,
+        Refusal::Header(HeaderError::Roster { servers: 3 }),
+        "repeated"
+    );
+    let refusal = forge(&world, &mut state, |header| header.roster.swap(0, 1));
+    assert_eq!(refusal, Refusal::Header(HeaderError::Roster { servers: 3 }));
+    // With the keys that are registered.
+    let other_boot = world.reboot(1, 2).entry();
+    let refusal = forge(&world, &mut state, |header| header.roster[1] = other_boot);
+    let missing = |entry: RosterEntry| {
+        Refusal::Header(HeaderError::MissingBundle {
+            server: entry.server,
+        })
+    };
+    assert_eq!(refusal, missing(other_boot));
+    let stranger = world.newcomer(0).entry();
+    let refusal = forge(&world, &mut state, |header| {
+        header.roster[2] = stranger;
+        header.roster.sort_by_key(|entry| entry.server);
+    });
+    assert_eq!(refusal, missing(stranger));
+    let refusal = forge(&world, &mut state, |header| {
+        header.roster.push(stranger);
+        header.roster.sort_by_key(|entry| entry.server);
+    });
+    assert_eq!(refusal, missing(stranger));
+}
+
+#[test]
+fn i7_a_roster_is_more_than_half_whatever_the_minimum_says() {
+    let world = World::with(4, 3, |rules| rules.min_servers = Some(1));
+    let mut state = world.founded();
+    assert_eq!(state.roster_minimum(), 3);
+    for kept in [1, 2] {
+        let refusal = forge(&world, &mut state, |header| header.roster.truncate(kept));
+        assert_eq!(refusal, Refusal::Unfit("roster"));
+    }
+    let mut smaller = world.header(&state);
+    smaller.roster.truncate(3);
+    accept(&mut state, &world.open_with(0, smaller));
+}
+
+#[test]
+fn i12_a_header_is_opened_by_the_server_that_sends_it() {
+    let world = World::with(4, 3, |rules| rules.min_servers = Some(3));
+    let mut state = world.founded();
+    let header = world.header(&state);
+    let (me, other) = (&world.servers[0], &world.servers[1]);
+
+    let forged = header.clone().sign(other.id(), &me.signing);
+    let refusal = refuse(&mut state, &world.say(0, &Order::OpenRound(forged)));
+    assert!(
+        matches!(refusal, Refusal::Header(HeaderError::Signature(_))),
+        "in another server's name: {refusal}"
+    );
+    let theirs = header.clone().sign(other.id(), &other.signing);
+    let refusal = refuse(&mut state, &world.say(0, &Order::OpenRound(theirs.clone())));
+    assert_eq!(refusal, Refusal::Unfit("opener"), "another server's header");
+
+    let mut without_me = header.clone();
+    without_me.roster.remove(0);
+    let refusal = refuse(&mut state, &world.open_with(0, without_me.clone()));
+    assert_eq!(
+        refusal,
+        Refusal::Header(HeaderError::Opener { opener: me.id() })
+    );
+    accept(&mut state.clone(), &world.open_with(1, without_me));
+
+    let mut elsewhere = header;
+    elsewhere.instance = zipnet_protocol::InstanceId::new([9; 32]);
+    let refusal = refuse(&mut state, &world.open_with(0, elsewhere));
+    assert_eq!(refusal, Refusal::Unfit("instance"));
+    accept(&mut state, &world.say(1, &Order::OpenRound(theirs)));
+}

@@ -1,0 +1,23 @@
+//! Attacks on the committee's replicated state, over a committee in memory.
+
+pub(crate) mod fixture;
+
+mod aggregates;
+mod boots;
+mod force;
+mod guards;
+mod known_gaps;
+mod leader;
+mod leases;
+pub(crate) mod made_up;
+mod membership;
+mod partials;
+mod partition;
+mod resume;
+mod ring;
+mod server;
+mod signatures;
+mod snapshots;
+mod totality;
+mod untrusted_snapshots;
+mod wire;

@@ -1,0 +1,137 @@
+//! The finalized rounds that a node keeps to hand out.
+
+use std::sync::Arc;
+
+use zipnet_protocol::Epoch;
+
+use super::fixture::{EPOCH, World};
+use crate::committee::{Broadcasts, state::Final};
+
+const OTHER: Epoch = Epoch::new([0x0f; 32]);
+
+fn best(ring: &Broadcasts) -> Option<Arc<Final>> {
+    ring.best(|_| true)
+}
+
+/// Some rounds of one history, numbered from 1.
+fn history(rounds: usize) -> Vec<Arc<Final>> {
+    let mut world = World::new(1, 2);
+    let mut state = world.founded();
+    (0..rounds)
+        .map(|_| world.play(&mut state, &[0, 1]))
+        .collect()
+}
+
+/// As many of another epoch.
+fn other_history(rounds: usize) -> Vec<Arc<Final>> {
+    let mut world = World::new(1, 2);
+    let mut state = world.founded();
+    let mut header = world.header(&state);
+    header.epoch = OTHER;
+    state.apply(&world.open_with(0, header)).unwrap();
+    world.aggregate(&mut state, &[0, 1]);
+    let mut done = vec![world.partials(&mut state, &[0]).unwrap()];
+    done.extend((1..rounds).map(|_| world.play(&mut state, &[0, 1])));
+    done
+}
+
+fn push_all(ring: &Broadcasts, rounds: &[Arc<Final>]) {
+    for done in rounds {
+        ring.push(done.clone());
+    }
+}
+
+fn numbers(rounds: &[Arc<Final>]) -> Vec<u64> {
+    rounds.iter().map(|done| done.rank().0).collect()
+}
+
+fn all(ring: &Broadcasts) -> Vec<u64> {
+    numbers(&ring.range(&EPOCH, 0, usize::MAX))
+}
+
+#[test]
+fn i8_the_ring_keeps_the_newest_and_no_more() {
+    let rounds = history(9);
+    let ring = Broadcasts::new(4);
+    assert!(best(&ring).is_none());
+    for (at, done) in rounds.iter().enumerate() {
+        ring.push(done.clone());
+        let kept = all(&ring);
+        assert_eq!(kept.len(), (at + 1).min(4));
+        assert_eq!(kept.last(), Some(&(at as u64 + 1)));
+        assert_eq!(best(&ring).unwrap().rank(), done.rank());
+    }
+    assert_eq!(all(&ring), [6, 7, 8, 9]);
+
+    let smallest = Broadcasts::new(0);
+    push_all(&smallest, &rounds);
+    assert_eq!(all(&smallest), [9]);
+}
+
+#[test]
+fn i6_readers_get_a_range_of_an_epoch() {
+    let ring = Broadcasts::new(16);
+    assert!(ring.range(&EPOCH, 0, 4).is_empty());
+    push_all(&ring, &history(9));
+    let range = |epoch, from, most| numbers(&ring.range(&epoch, from, most));
+    assert_eq!(range(EPOCH, 0, 4), [1, 2, 3, 4]);
+    assert_eq!(range(EPOCH, 5, 4), [5, 6, 7, 8]);
+    assert_eq!(range(EPOCH, 9, 4), [9]);
+    assert_eq!(range(EPOCH, 10, 4), [0_u64; 0]);
+    assert_eq!(range(EPOCH, u64::MAX, 4), [0_u64; 0]);
+    assert_eq!(range(EPOCH, 3, 0), [0_u64; 0]);
+    assert_eq!(range(OTHER, 0, 4), [0_u64; 0]);
+}
+
+#[test]
+fn i6_a_round_is_kept_once() {
+    let rounds = history(5);
+    let ring = Broadcasts::new(4);
+    for done in &rounds {
+        ring.push(done.clone());
+        ring.push(done.clone());
+        ring.push(Arc::new((**done).clone()));
+    }
+    assert_eq!(all(&ring), [2, 3, 4, 5]);
+}
+
+#[test]
+fn i6_an_old_round_does_not_drive_out_a_newer_one() {
+    let rounds = history(6);
+    let ring = Broadcasts::new(4);
+    push_all(&ring, &rounds);
+    // As a snapshot of a leader that fell behind would bring it.
+    ring.push(rounds[0].clone());
+    assert_eq!(all(&ring), [3, 4, 5, 6]);
+    // One that fills a gap goes where it belongs.
+    let gap = Broadcasts::new(4);
+    for at in [0, 1, 3] {
+        gap.push(rounds[at].clone());
+    }
+    gap.push(rounds[2].clone());
+    assert_eq!(all(&gap), [1, 2, 3, 4]);
+}
+
+#[test]
+fn i6_epochs_are_kept_apart() {
+    let (ours, theirs) = (history(5), other_history(3));
+    let ring = Broadcasts::new(7);
+    push_all(&ring, &ours);
+    push_all(&ring, &theirs[..2]);
+    let other = |ring: &Broadcasts| numbers(&ring.range(&OTHER, 0, usize::MAX));
+    assert_eq!(
+        (all(&ring), other(&ring)),
+        (vec![1, 2, 3, 4, 5], vec![1, 2])
+    );
+    assert_eq!(best(&ring).unwrap().rank(), ours[4].rank());
+    let best_other = ring.best(|done| done.epoch() == OTHER).unwrap();
+    assert_eq!(best_other.rank(), theirs[1].rank());
+    assert!(ring.best(|_| false).is_none());
+    // The committee takes the longer history back: the other one ages first.
+    ring.push(ours[4].clone());
+    ring.push(theirs[2].clone());
+    assert_eq!(
+        (all(&ring), other(&ring)),
+        (vec![2, 3, 4, 5], vec![1, 2, 3])
+    );
+}

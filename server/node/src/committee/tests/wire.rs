@@ -1,0 +1,79 @@
+//! Commands and snapshots as they lie on the wire, to take apart and to put
+//! together wrongly.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zipnet_protocol::{
+    Aggregate, Canonical, ClientBundle, Epoch, ServerBundle, ServerId, Signature, SignedHeader,
+    SignedPartial,
+};
+
+use super::fixture::{Server, bytes};
+use crate::{
+    committee::{
+        command::{Command, Published},
+        state::CommitteeState,
+    },
+    settings::CommitteeRules,
+};
+
+/// A command as it lies on the wire, to take apart and put together wrongly.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireCommand {
+    pub sender: ServerId,
+    pub order: Bytes,
+    pub signature: Signature,
+}
+
+impl WireCommand {
+    pub fn of(command: &Command) -> Self {
+        postcard::from_bytes(&postcard::to_stdvec(command).unwrap()).unwrap()
+    }
+
+    pub fn command(&self) -> Command {
+        postcard::from_bytes(&postcard::to_stdvec(self).unwrap()).unwrap()
+    }
+
+    /// Any bytes as an order, with a right signature.
+    pub fn signed(rules: &CommitteeRules, server: &Server, order: Vec<u8>) -> Self {
+        let body = Canonical::new()
+            .fixed(rules.instance.id().as_bytes())
+            .fixed(server.id().as_bytes())
+            .bytes(&order);
+        Self {
+            sender: server.id(),
+            signature: server.signing.sign("zipnet/command/v1", &body),
+            order: order.into(),
+        }
+    }
+}
+
+/// A snapshot as it lies on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireSnapshot {
+    pub epoch: Option<Epoch>,
+    pub opened: u64,
+    pub head: Option<Published>,
+    pub servers: Vec<ServerBundle>,
+    pub absent: Vec<(ServerId, u64)>,
+    pub clients: Vec<(ClientBundle, u64)>,
+    pub current: Option<WireOpen>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireOpen {
+    pub header: SignedHeader,
+    pub bundles: Vec<ServerBundle>,
+    pub registry: Option<Vec<ClientBundle>>,
+    pub tally: Option<(Aggregate, Vec<SignedPartial>)>,
+}
+
+impl WireSnapshot {
+    pub fn of(state: &CommitteeState) -> Self {
+        postcard::from_bytes(&bytes(state)).unwrap()
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap()
+    }
+}

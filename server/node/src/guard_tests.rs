@@ -1,0 +1,247 @@
+//! Attacks on what a server holds itself to, over rounds and states as a
+//! Byzantine leader could forge them: the guard has nobody else to rely on.
+
+use zipnet_protocol::{
+    Aggregate, AggregateError, ClientRegistry, Epoch, Round, RoundHeader, RoundParams,
+};
+
+use super::GuardError;
+use crate::committee::{
+    state::InFlight,
+    tests::fixture::{EPOCH, World, nonce},
+};
+
+/// A round as it stands in some state that says so.
+fn forged(world: &World, change: impl FnOnce(&mut RoundHeader)) -> InFlight {
+    let state = world.founded();
+    let mut header = world.header(&state);
+    change(&mut header);
+    in_flight(world, header, state.clients())
+}
+
+fn in_flight(world: &World, header: RoundHeader, registry: &ClientRegistry) -> InFlight {
+    let opener = &world.servers[0];
+    let servers = world.servers.iter().map(|server| server.admitted.clone());
+    let round = header
+        .sign(opener.id(), &opener.signing)
+        .verify_with(&world.rules.instance, servers)
+        .unwrap();
+    InFlight {
+        round: round.into(),
+        registry: registry.clone().into(),
+        tally: None,
+    }
+}
+
+/// What the first server's guard says to a round with all clients in it.
+fn ask(world: &mut World, current: &InFlight) -> Result<(), GuardError> {
+    let clients: Vec<_> = (0..current.registry.len()).collect();
+    let aggregate = world.fold(current, &clients);
+    world.servers[0]
+        .unblind(&current.round, &current.registry, &aggregate)
+        .map(|partial| assert!(partial.verify(&current.round, &aggregate.digest()).is_ok()))
+}
+
+#[test]
+fn i2_a_number_is_signed_once_whatever_the_state_says() {
+    let mut world = World::new(3, 3);
+    let first = forged(&world, |_| {});
+    let again = forged(&world, |header| header.nonce = nonce(99));
+    assert_ne!(first.round.context(), again.round.context());
+    assert_eq!(ask(&mut world, &first), Ok(()));
+    let refused = Err(GuardError::Signed { last: 1, number: 1 });
+    assert_eq!(ask(&mut world, &again), refused);
+    assert_eq!(ask(&mut world, &first), Ok(()), "the same bytes again");
+    assert_eq!(ask(&mut world, &again), refused);
+}
+
+#[test]
+fn i2_the_same_partial_is_handed_out_again() {
+    let mut world = World::new(3, 3);
+    let current = forged(&world, |_| {});
+    let all = world.fold(&current, &[0, 1, 2]);
+    let two = world.fold(&current, &[0, 1]);
+    let server = &mut world.servers[0];
+    let mut unblind =
+        |aggregate: &Aggregate| server.unblind(&current.round, &current.registry, aggregate);
+    let first = unblind(&all).unwrap();
+    assert_eq!(unblind(&all), Ok(first.clone()));
+    assert_eq!(
+        unblind(&two),
+        Err(GuardError::Signed { last: 1, number: 1 }),
+        "of two aggregates that differ in one client, its slot would be the difference"
+    );
+    let mut garbled = all.clone();
+    garbled.vector = vec![0; garbled.vector.len()].into();
+    assert_eq!(
+        unblind(&garbled),
+        Err(GuardError::Signed { last: 1, number: 1 })
+    );
+    assert_eq!(unblind(&all), Ok(first));
+}
+
+#[test]
+fn i2_numbers_only_go_up_in_each_epoch() {
+    let mut world = World::new(3, 3);
+    let at = |world: &World, epoch: Epoch, number: u64| {
+        forged(world, |header| {
+            header.epoch = epoch;
+            header.number = number;
+        })
+    };
+    let other = Epoch::new([1; 32]);
+    let fifth = at(&world, EPOCH, 5);
+    assert_eq!(ask(&mut world, &fifth), Ok(()));
+    assert_eq!(world.servers[0].guard.floor(&EPOCH), 5);
+    assert_eq!(world.servers[0].guard.floor(&other), 0);
+    for number in [0, 1, 4] {
+        let late = at(&world, EPOCH, number);
+        let refused = Err(GuardError::Signed { last: 5, number });
+        assert_eq!(ask(&mut world, &late), refused);
+    }
+    let elsewhere = at(&world, other, 1);
+    assert_eq!(ask(&mut world, &elsewhere), Ok(()));
+    // The detour does not wash the first epoch's memory away.
+    let again = forged(&world, |header| {
+        header.number = 5;
+        header.nonce = nonce(99);
+    });
+    let refused = Err(GuardError::Signed { last: 5, number: 5 });
+    assert_eq!(ask(&mut world, &again), refused);
+    let next = at(&world, EPOCH, 6);
+    assert_eq!(ask(&mut world, &next), Ok(()));
+}
+
+#[test]
+fn i2_a_refusal_takes_no_number() {
+    let mut world = World::new(3, 3);
+    let current = forged(&world, |_| {});
+    let few = world.fold(&current, &[2]);
+    let refused = world.servers[0].unblind(&current.round, &current.registry, &few);
+    let too_few = AggregateError::TooFew {
+        found: 1,
+        needed: 2,
+    };
+    assert_eq!(refused, Err(GuardError::Aggregate(too_few)));
+    assert_eq!(world.servers[0].guard.floor(&EPOCH), 0);
+    assert_eq!(ask(&mut world, &current), Ok(()));
+}
+
+#[test]
+fn i2_the_rules_hold_against_any_header() {
+    let mut world = World::new(4, 3);
+    let other_shape = forged(&world, |header| {
+        header.params = RoundParams::new(8, 64).unwrap();
+    });
+    let refused = |what| Err(GuardError::Rules(what));
+    assert_eq!(ask(&mut world, &other_shape), refused("parameters"));
+    for minimum in [0, 1, 3] {
+        let smaller = forged(&world, |header| header.min_participants = minimum);
+        let answer = ask(&mut world, &smaller);
+        assert_eq!(answer, refused("minimum of participants"), "{minimum}");
+    }
+    for size in [0, 1, 3, 5] {
+        let resized = forged(&world, |header| header.committee_size = size);
+        assert_eq!(ask(&mut world, &resized), refused("committee size"));
+    }
+    let smaller = forged(&world, |header| header.roster.truncate(3));
+    assert_eq!(ask(&mut world, &smaller), refused("roster"));
+    let honest = forged(&world, |_| {});
+    assert_eq!(ask(&mut world, &honest), Ok(()));
+}
+
+#[test]
+fn i7_fewer_servers_than_configured_are_refused() {
+    let mut world = World::with(5, 3, |rules| rules.min_servers = Some(4));
+    let three = forged(&world, |header| header.roster.truncate(3));
+    assert_eq!(ask(&mut world, &three), Err(GuardError::Rules("roster")));
+    let four = forged(&world, |header| header.roster.truncate(4));
+    assert_eq!(ask(&mut world, &four), Ok(()));
+}
+
+#[test]
+fn i2_the_registry_is_the_one_that_the_header_names() {
+    let mut world = World::new(3, 4);
+    let state = world.founded();
+    let honest = world.header(&state);
+    let part = world.founded_with(&[0, 1, 2]);
+    let swapped = in_flight(&world, honest.clone(), part.clients());
+    let clients = [0, 1, 2];
+    // The bitmap would mean other clients than the ones that sealed.
+    let mut aggregate = world.fold(&swapped, &clients);
+    for registry in [part.clients(), world.founded_with(&[1, 2, 3]).clients()] {
+        let answer = world.servers[0].unblind(&swapped.round, registry, &aggregate);
+        assert_eq!(answer, Err(GuardError::Registry));
+    }
+    let miscounted = in_flight(
+        &world,
+        RoundHeader {
+            clients: 3,
+            ..honest.clone()
+        },
+        state.clients(),
+    );
+    aggregate.context = *miscounted.round.context();
+    let answer = world.servers[0].unblind(&miscounted.round, state.clients(), &aggregate);
+    assert_eq!(answer, Err(GuardError::Registry));
+
+    let right = in_flight(&world, honest, state.clients());
+    assert_eq!(ask(&mut world, &right), Ok(()));
+}
+
+#[test]
+fn i2_a_server_signs_only_as_the_boot_that_the_roster_names() {
+    let mut world = World::new(3, 3);
+    let current = forged(&world, |_| {});
+    let aggregate = world.fold(&current, &[0, 1, 2]);
+    let answer = |server: &mut crate::committee::tests::fixture::Server, round: &Round| {
+        server
+            .unblind(round, &current.registry, &aggregate)
+            .map(|_| ())
+    };
+    let mut later = world.reboot(0, 2);
+    let mut stranger = world.newcomer(0);
+    assert_eq!(
+        answer(&mut later, &current.round),
+        Err(GuardError::NotInRoster)
+    );
+    assert_eq!(
+        answer(&mut stranger, &current.round),
+        Err(GuardError::NotInRoster)
+    );
+    // Registered again under a higher boot: the old bundle does not count.
+    let mut raised = world.reboot(0, 1);
+    raised.guard.set_bundle(*later.admitted.digest());
+    assert_eq!(
+        answer(&mut raised, &current.round),
+        Err(GuardError::NotInRoster)
+    );
+    assert_eq!(answer(&mut world.servers[0], &current.round), Ok(()));
+}
+
+#[test]
+fn i2_epochs_are_remembered_until_there_are_too_many() {
+    let mut world = World::new(1, 2);
+    let epoch = |seed: u16| {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&seed.to_be_bytes());
+        Epoch::new(bytes)
+    };
+    for seed in 0..1024 {
+        let current = forged(&world, |header| header.epoch = epoch(seed));
+        assert_eq!(ask(&mut world, &current), Ok(()));
+    }
+    let one_more = forged(&world, |header| header.epoch = epoch(1024));
+    assert_eq!(ask(&mut world, &one_more), Err(GuardError::Epochs));
+    let first = forged(&world, |header| {
+        header.epoch = epoch(0);
+        header.nonce = nonce(99);
+    });
+    let refused = Err(GuardError::Signed { last: 1, number: 1 });
+    assert_eq!(ask(&mut world, &first), refused, "none was forgotten");
+    let second = forged(&world, |header| {
+        header.epoch = epoch(0);
+        header.number = 2;
+    });
+    assert_eq!(ask(&mut world, &second), Ok(()));
+}
