@@ -12,7 +12,7 @@ use zipnet_node::{
         TransportSeed, TrustSettings, parse_peer,
     },
 };
-use zipnet_protocol::{InstanceName, PeerKey, RoundParams, SigningPublic};
+use zipnet_protocol::{InstanceName, ParamsError, PeerKey, RoundParams, SigningPublic};
 
 use crate::{
     process::Failure,
@@ -67,6 +67,11 @@ pub struct NodeArgs {
     pub slot_bytes: u32,
 }
 
+/// A shape of broadcasts that does not do.
+#[derive(Debug, thiserror::Error)]
+#[error("ZIPNET_SLOTS and ZIPNET_SLOT_BYTES give no usable broadcast")]
+struct ShapeError(#[source] ParamsError);
+
 /// An optional bootstrap hint: an empty variable counts as none.
 #[derive(Debug, Clone)]
 pub struct MaybeHint(Option<BootstrapHint>);
@@ -85,7 +90,8 @@ impl NodeArgs {
     /// # Errors
     /// [`Failure::Usage`].
     pub fn params(&self) -> Result<RoundParams, Failure> {
-        RoundParams::new(self.slots, self.slot_bytes).map_err(Failure::usage)
+        RoundParams::new(self.slots, self.slot_bytes)
+            .map_err(|source| Failure::usage(ShapeError(source)))
     }
 
     /// The network settings; the transport identity is made here if none is
@@ -176,7 +182,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if duration.is_zero() => {
             Err("it is zero; a duration such as 3s would be right".to_owned())
         }
-        Ok(duration) if duration > Duration::from_secs(24 * 60 * 60) => {
+        Ok(duration) if duration > Duration::from_hours(24) => {
             Err("it is longer than a day; a duration such as 3s would be right".to_owned())
         }
         Ok(duration) => Ok(duration),

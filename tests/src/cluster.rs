@@ -18,7 +18,7 @@ use crate::{
 /// How long a process may take to join the network.
 pub const UP: Duration = Duration::from_secs(30);
 /// How long a committee may take to finalize its next round.
-pub const ROUND: Duration = Duration::from_secs(60);
+pub const ROUND: Duration = Duration::from_mins(1);
 /// How long a process may take to leave.
 pub const LEAVE: Duration = Duration::from_secs(5);
 
@@ -163,7 +163,7 @@ pub struct Cluster {
     namespaces: Option<Namespaces>,
     logs: PathBuf,
     started: usize,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Cluster {
@@ -185,7 +185,7 @@ impl Cluster {
         }
         let folder = tempfile::tempdir().map_err(failed)?;
         let mut cluster = Self::logging_to(settings, folder.path());
-        cluster._folder = Some(folder);
+        cluster.folder = Some(folder);
         Ok(cluster)
     }
 
@@ -200,7 +200,7 @@ impl Cluster {
             namespaces: None,
             logs: logs.to_owned(),
             started: 0,
-            _folder: None,
+            folder: None,
         }
     }
 

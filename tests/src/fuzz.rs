@@ -30,6 +30,9 @@ use zipnet_protocol::{
 /// A fuzz target: its name and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
+/// A seed and the target that it is for.
+pub type Seed = (&'static str, Vec<u8>);
+
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("client_bundle", client_bundle),
@@ -193,7 +196,7 @@ pub fn settings(data: &[u8]) {
 ///
 /// # Errors
 /// Whatever in the round did not work.
-pub fn seeds() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let instance = instance();
     let secret = |byte: u8| Zeroizing::new([byte; 32]);
     let committee =

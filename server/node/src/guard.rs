@@ -41,6 +41,16 @@ pub enum GuardError {
         /// The refused one.
         number: u64,
     },
+    /// I7: what an earlier boot of this server signed, only the others know.
+    #[error(
+        "This server is new to the epoch; its first round there needs the whole committee of {committee}, the roster has {roster}"
+    )]
+    Amnesia {
+        /// Servers in the committee.
+        committee: u32,
+        /// Servers in the roster.
+        roster: usize,
+    },
     /// More epochs than a process should ever see.
     #[error("The committee started over more than 1024 times; restart the server")]
     Epochs,
@@ -56,6 +66,7 @@ impl GuardError {
             Self::Registry => "registry",
             Self::Aggregate(_) => "aggregate",
             Self::Signed { .. } => "signed",
+            Self::Amnesia { .. } => "amnesia",
             Self::Epochs => "epochs",
         }
     }
@@ -86,8 +97,16 @@ impl Guard {
 
     /// The bundle may change until the first partial: a server whose clock was
     /// set back has to register again under a higher boot number.
-    pub const fn set_bundle(&mut self, bundle: Digest) {
-        self.bundle = bundle;
+    pub fn set_bundle(&mut self, bundle: Digest) {
+        if self.signed.is_empty() {
+            self.bundle = bundle;
+        }
+    }
+
+    /// Whether any partial was given in this process's life.
+    #[must_use]
+    pub fn has_signed(&self) -> bool {
+        !self.signed.is_empty()
     }
 
     /// The highest round number of an epoch that was signed.
@@ -136,6 +155,14 @@ impl Guard {
                 });
             }
             None if self.signed.len() >= MAX_EPOCHS => return Err(GuardError::Epochs),
+            // An earlier boot may have signed this very number in the other
+            // half of a partition. A roster of everybody holds whoever knows.
+            None if header.number > 1 && header.roster.len() < header.committee_size as usize => {
+                return Err(GuardError::Amnesia {
+                    committee: header.committee_size,
+                    roster: header.roster.len(),
+                });
+            }
             _ => {}
         }
         self.signed.insert(header.epoch, header.number);

@@ -20,6 +20,9 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 const REDIAL: Duration = Duration::from_secs(2);
 /// How long one attempt may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How far the clocks of peers may be off. Nothing here rests on them: rounds
+/// are counted, and each server measures its own time.
+const CLOCK_DRIFT: Duration = Duration::from_mins(10);
 /// mosaik sends the word of departure within 500 ms of the network's end.
 const DEPARTURE: Duration = Duration::from_millis(700);
 
@@ -96,6 +99,7 @@ impl Node {
         };
         let mut discovery = discovery::Config::builder()
             .with_announce_interval(announce)
+            .with_max_time_drift(CLOCK_DRIFT)
             .with_bootstrap(
                 settings
                     .bootstrap
@@ -242,7 +246,7 @@ async fn bounded<E: core::fmt::Display>(dial: impl Future<Output = Result<(), E>
     match timeout(DIAL_TIMEOUT, dial).await {
         Ok(Ok(())) => tracing::debug!(peer = %peer.fmt_short(), "found the bootstrap peer"),
         Ok(Err(error)) => {
-            tracing::debug!(peer = %peer.fmt_short(), %error, "could not dial the bootstrap peer")
+            tracing::debug!(peer = %peer.fmt_short(), %error, "could not dial the bootstrap peer");
         }
         Err(_) => tracing::debug!(peer = %peer.fmt_short(), "the bootstrap peer does not answer"),
     }

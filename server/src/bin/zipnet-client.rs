@@ -166,7 +166,7 @@ async fn speak(publisher: Publisher, json: bool) -> Result<(), Failure> {
         match publisher.publish(line).await {
             Ok(receipt) => say_receipt(&receipt, json),
             Err(error) => tracing::warn!(
-                because = zipnet_node::report::chain(&error),
+                because = %zipnet_node::report::chain(&error),
                 "a line was not sent"
             ),
         }

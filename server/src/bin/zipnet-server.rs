@@ -108,6 +108,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     {
         return Err(Failure::usage(Contradiction::MinServers { min, size }));
     }
+    let cli_has_no_seed = cli.node.secret.is_none() && cli.node.secret_file.is_none();
     let settings = ServerSettings {
         network: cli.node.network()?,
         params: cli.node.params()?,
@@ -130,6 +131,12 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         tracing::info!(
             server = instance.server_id(&peer).short(),
             "spawning zipnet server"
+        );
+    }
+    if cli_has_no_seed {
+        tracing::warn!(
+            "ZIPNET_SECRET is not set: after a restart this server is a stranger, and a complete committee takes no \
+             strangers until all of its servers have started over"
         );
     }
     if settings.min_participants == 1 {

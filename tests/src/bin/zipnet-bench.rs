@@ -5,7 +5,10 @@
 //! Clients answer at once here and the aggregator closes its fold with the
 //! last of them, so the fold deadline is no part of the figures.
 
-#![expect(clippy::cast_precision_loss, reason = "counts of a bench are far below 2^53")]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a bench are far below 2^53"
+)]
 
 use std::{
     error::Error,
@@ -29,7 +32,7 @@ const CLIENTS: usize = 100;
 const ROUNDS: usize = 60;
 /// Rounds before the first that counts: connections and caches are warm then.
 const WARM: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
@@ -40,7 +43,11 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", zipnet_node::report::chain(&*error));
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {}",
+                zipnet_node::report::chain(&*error)
+            );
             ExitCode::FAILURE
         }
     }
@@ -57,18 +64,28 @@ async fn bench() -> BenchResult<()> {
     let mut cluster = Cluster::new(settings.clone())?;
     cluster.populate(0)?;
     let clients = join(&cluster, &settings).await?;
-    say(&format!("3 servers, 1 aggregator, {CLIENTS} clients on loopback; {ROUNDS} rounds"));
+    say(&format!(
+        "3 servers, 1 aggregator, {CLIENTS} clients on loopback; {ROUNDS} rounds"
+    ));
 
     let mut reader = clients.first().ok_or("no client")?.reader();
     for _ in 0..WARM {
-        timeout(PATIENCE, reader.next()).await?.ok_or("the reader ended")?;
+        timeout(PATIENCE, reader.next())
+            .await?
+            .ok_or("the reader ended")?;
     }
-    let marks: Vec<usize> = cluster.servers.iter().map(|server| server.process.lines().count()).collect();
+    let marks: Vec<usize> = cluster
+        .servers
+        .iter()
+        .map(|server| server.process.lines().count())
+        .collect();
     let before = Bytes::read(&cluster);
     let started = Instant::now();
     let mut participants = usize::MAX;
     for _ in 0..ROUNDS {
-        let round = timeout(PATIENCE, reader.next()).await?.ok_or("the reader ended")?;
+        let round = timeout(PATIENCE, reader.next())
+            .await?
+            .ok_or("the reader ended")?;
         participants = participants.min(round.participants());
     }
     let elapsed = started.elapsed();
@@ -83,23 +100,41 @@ async fn bench() -> BenchResult<()> {
     latencies.sort();
     let at = |share: usize| {
         let index = (latencies.len() * share / 100).min(latencies.len().saturating_sub(1));
-        latencies.get(index).copied().unwrap_or_default().as_secs_f64() * 1000.0
+        latencies
+            .get(index)
+            .copied()
+            .unwrap_or_default()
+            .as_secs_f64()
+            * 1000.0
     };
     say("");
     say("| round, from open to finalized | |");
     say("| --- | --- |");
     say(&format!("| p50 | {:.1} ms |", at(50)));
     say(&format!("| p99 | {:.1} ms |", at(99)));
-    say(&format!("| p99 : p50 | {:.2} |", at(99) / at(50).max(f64::MIN_POSITIVE)));
-    say(&format!("| rounds a second (period 200 ms) | {:.2} |", per(ROUNDS, elapsed)));
-    say(&format!("| fewest participants of a round | {participants} |"));
+    say(&format!(
+        "| p99 : p50 | {:.2} |",
+        at(99) / at(50).max(f64::MIN_POSITIVE)
+    ));
+    say(&format!(
+        "| rounds a second (period 200 ms) | {:.2} |",
+        per(ROUNDS, elapsed)
+    ));
+    say(&format!(
+        "| fewest participants of a round | {participants} |"
+    ));
     say("");
     let broadcast = RoundParams::default().broadcast_bytes();
-    say(&format!("| link | bytes a round | in broadcasts of {broadcast} B |"));
+    say(&format!(
+        "| link | bytes a round | in broadcasts of {broadcast} B |"
+    ));
     say("| --- | --- | --- |");
     for (link, bytes) in before.until(&after) {
         let round = bytes / ROUNDS as f64;
-        say(&format!("| {link} | {round:.0} | {:.2} |", round / broadcast as f64));
+        say(&format!(
+            "| {link} | {round:.0} | {:.2} |",
+            round / broadcast as f64
+        ));
     }
     let mut leaving = JoinSet::new();
     for client in clients {
@@ -174,7 +209,11 @@ fn latencies(lines: &Lines, from: usize) -> Vec<Duration> {
 fn seconds_of_day(stamp: &str) -> Option<f64> {
     let (_, time) = stamp.trim_end_matches('Z').split_once('T')?;
     let mut parts = time.split(':').map(str::parse::<f64>);
-    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    let (hours, minutes, seconds) = (
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    );
     Some((hours * 60.0 + minutes) * 60.0 + seconds)
 }
 
@@ -204,12 +243,15 @@ impl Bytes {
             ),
             (
                 "aggregator to server",
-                sum("zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"aggregator-server\"}"),
+                sum(
+                    "zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"aggregator-server\"}",
+                ),
             ),
             (
                 "server to one follower (header, record)",
-                sum("zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"server-follower\"}")
-                    / (clients + 1.0),
+                sum(
+                    "zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"server-follower\"}",
+                ) / (clients + 1.0),
             ),
             (
                 "server to server, all six directions",
@@ -226,7 +268,11 @@ impl Bytes {
             .zip(&after.0)
             .enumerate()
             .map(|(row, ((link, before), (_, after)))| {
-                let bytes = if row == 0 { after * rounds } else { after - before };
+                let bytes = if row == 0 {
+                    after * rounds
+                } else {
+                    after - before
+                };
                 (*link, bytes)
             })
             .collect()

@@ -5,7 +5,9 @@
 //! every finalized round until Ctrl-C.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     io::{BufRead as _, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
@@ -213,10 +215,11 @@ fn say_round(value: &Value, since_start: Option<Duration>) {
         value["round"], value["participants"]
     );
     if let Some(time) = since_start {
-        head.push_str(&format!(
+        let _ = write!(
+            head,
             "  (first round, {:.1} s after the start)",
             time.as_secs_f64()
-        ));
+        );
     }
     say(&head);
     for message in value["messages"].as_array().into_iter().flatten() {
@@ -277,7 +280,7 @@ fn listen(talker: &Process, events: mpsc::Sender<Event>) {
     thread::spawn(move || {
         let mut at = 0;
         loop {
-            match lines.find(at, Duration::from_secs(3600), |line| line.starts_with('{')) {
+            match lines.find(at, Duration::from_hours(1), |line| line.starts_with('{')) {
                 None => return,
                 Some((next, line)) => {
                     at = next;

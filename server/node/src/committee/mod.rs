@@ -179,7 +179,7 @@ impl Committee {
                 tracing::info!(
                     round = %format_args!("r{}", header.number),
                     participants = done.checked.participants(),
-                    record = done.checked.digest().short(),
+                    record = %done.checked.digest().short(),
                     "committee: round finalized"
                 );
             }
@@ -209,8 +209,8 @@ impl Committee {
         } else {
             tracing::warn!(
                 index,
-                sender = command.sender().short(),
-                because = crate::report::chain(refusal),
+                sender = %command.sender().short(),
+                because = %crate::report::chain(refusal),
                 "committee: command refused"
             );
         }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Farthest that a reminder may push the round numbers at once.
-const MAX_JUMP: u64 = 1 << 20;
+pub(super) const MAX_JUMP: u64 = 1 << 20;
 
 impl CommitteeState {
     /// The digest that the next header must name as its predecessor.
@@ -152,11 +152,14 @@ impl CommitteeState {
         self.epoch = epoch;
         self.opened = raised;
         self.current = None;
-        if !same_epoch {
-            // Idleness is counted in rounds of the epoch.
-            for active in Arc::make_mut(&mut self.activity).values_mut() {
-                *active = raised;
-            }
+        // Idleness is counted in rounds; those that were skipped are nobody's.
+        let skipped = raised.saturating_sub(opened);
+        for active in Arc::make_mut(&mut self.activity).values_mut() {
+            *active = if same_epoch {
+                active.saturating_add(skipped)
+            } else {
+                raised
+            };
         }
         if let Some(record) = &record {
             self.head = Some(record.clone());

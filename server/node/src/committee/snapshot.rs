@@ -12,6 +12,7 @@ use zipnet_protocol::{
 
 use super::{
     command::Published,
+    rounds::MAX_JUMP,
     state::{CommitteeState, Final, InFlight},
 };
 use crate::settings::CommitteeRules;
@@ -41,9 +42,6 @@ pub enum SnapshotError {
     /// The open round.
     #[error("The snapshot's open round does not verify")]
     Header(#[source] HeaderError),
-    /// A round that this committee would not have opened.
-    #[error("The {0} of a round in the snapshot does not fit this committee")]
-    Unfit(&'static str),
     /// Its registry.
     #[error("The snapshot's open round names another client registry than the one beside it")]
     Registry,
@@ -200,6 +198,14 @@ impl CommitteeState {
                     && self.servers.keys().all(|id| !self.absent.contains_key(id)),
             ),
             ("epoch", self.epoch.is_some() || self.opened == 0),
+            ("number of rounds", {
+                let head = self.head.as_ref().map_or(0, |head| head.rank().0);
+                self.opened.saturating_sub(head) <= MAX_JUMP
+            }),
+            (
+                "clients' activity",
+                self.activity.values().all(|active| *active <= self.opened),
+            ),
             (
                 "newest record",
                 self.head.as_ref().is_none_or(|head| {

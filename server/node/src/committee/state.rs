@@ -327,15 +327,14 @@ impl CommitteeState {
                 found: server.boot(),
             });
         }
-        if registered.is_none() {
-            let (known, room) = match self.rules.committee_size {
-                Some(size) => (self.servers.len(), size as usize),
-                None if self.absent.contains_key(&id) => (0, MAX_ROSTER),
-                None => (
-                    self.servers.len().saturating_add(self.absent.len()),
-                    MAX_ROSTER,
-                ),
-            };
+        if !self.knows(&id) {
+            // A struck server keeps its place: otherwise whoever strikes the
+            // others could name their successors.
+            let known = self.servers.len().saturating_add(self.absent.len());
+            let room = self
+                .rules
+                .committee_size
+                .map_or(MAX_ROSTER, |size| size as usize);
             if known >= room.min(MAX_ROSTER) {
                 return Err(Refusal::CommitteeFull(known));
             }
@@ -369,12 +368,7 @@ impl CommitteeState {
 
     fn strike(&mut self, server: ServerId, least_boot: u64) {
         Arc::make_mut(&mut self.servers).remove(&server);
-        let absent = Arc::make_mut(&mut self.absent);
-        // Only a configured size lets more names come and go than it counts.
-        if absent.len() >= MAX_ROSTER {
-            absent.pop_first();
-        }
-        absent.insert(server, least_boot);
+        Arc::make_mut(&mut self.absent).insert(server, least_boot);
     }
 
     fn register_clients(

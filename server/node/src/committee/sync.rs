@@ -237,7 +237,7 @@ impl Session {
             Err(error) => {
                 tracing::error!(
                     leader = %self.leader.fmt_short(),
-                    because = crate::report::chain(&error),
+                    because = %crate::report::chain(&error),
                     "refused the committee state that the leader sent"
                 );
                 return false;

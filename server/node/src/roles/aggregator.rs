@@ -186,7 +186,7 @@ impl Aggregator {
                 Err(error) => {
                     tracing::warn!(
                         round = number,
-                        because = crate::report::chain(&error),
+                        because = %crate::report::chain(&error),
                         "cannot serve a round yet"
                     );
                     tokio::time::sleep(PAUSE).await;
@@ -248,7 +248,7 @@ impl Aggregator {
                     metrics::aggregate("failed");
                     tracing::debug!(
                         round = number,
-                        because = crate::report::chain(&error),
+                        because = %crate::report::chain(&error),
                         "no server took the aggregate"
                     );
                     tokio::time::sleep(PAUSE).await;
@@ -337,7 +337,7 @@ impl Aggregator {
                 .as_ref()
                 .is_none_or(|before| before.get(client.id()).is_none());
             if new {
-                tracing::info!(client = client.id().short(), "registering client bundle");
+                tracing::info!(client = %client.id().short(), "registering client bundle");
             }
         }
         let registry = Arc::new(registry);

@@ -25,7 +25,9 @@ const SLACK: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Farthest that a round may be ahead of the last record.
 const MAX_JUMP: u64 = 1 << 20;
-/// Most epochs that are remembered as over.
+/// Farthest that a record which is not trusted may move a reader.
+const MAX_PASSED: u64 = 64;
+/// Most epochs that are remembered as left.
 const MAX_EPOCHS: usize = 64;
 
 /// Something a server sent that does not hold.
@@ -101,7 +103,8 @@ pub struct Follower {
     position: Option<(Epoch, u64)>,
     digest: Option<Digest>,
     seen: Option<RoundContext>,
-    over: VecDeque<Epoch>,
+    /// Epochs that were left, with the last number there.
+    left: VecDeque<(Epoch, u64)>,
     /// How many servers were asked for the same missing records.
     gap_tries: usize,
 }
@@ -130,7 +133,7 @@ impl Follower {
             position: None,
             digest: None,
             seen: None,
-            over: VecDeque::new(),
+            left: VecDeque::new(),
             gap_tries: 0,
         }
     }
@@ -147,7 +150,7 @@ impl Follower {
             let news = match self.peers.call(&request, WAIT + SLACK).await {
                 Ok((_, news)) => news,
                 Err(error) => {
-                    tracing::debug!(because = crate::report::chain(&error), "no news");
+                    tracing::debug!(because = %crate::report::chain(&error), "no news");
                     // A server that was just met may know more.
                     let _ = timeout(PAUSE, self.directory.changed()).await;
                     continue;
@@ -157,7 +160,7 @@ impl Follower {
             let (events, problem) = self.take(news);
             if let Some(error) = &problem {
                 tracing::warn!(
-                    because = crate::report::chain(error),
+                    because = %crate::report::chain(error),
                     "refused news of a server"
                 );
             }
@@ -181,8 +184,12 @@ impl Follower {
                 Ok(done) => done,
                 Err(error) => return (events, Some(NewsError::Record(error))),
             };
-            if self.over.contains(&done.round().header().epoch) {
+            if self.is_over(done.round()) {
                 return (events, Some(NewsError::OldEpoch));
+            }
+            if let Err(error) = self.trusted_roster(done.round()) {
+                self.pass_over(&done);
+                return (events, Some(error));
             }
             if self.position.is_none() {
                 // The newest record is where to start, not news.
@@ -199,10 +206,6 @@ impl Follower {
                     return (events, None);
                 }
                 Step::Gap | Step::New => self.advance(&done),
-            }
-            // One that is not trusted is passed over: the next one may be.
-            if let Err(error) = self.trusted_roster(done.round()) {
-                return (events, Some(error));
             }
             events.push(Event::Finalized(Arc::new(done)));
         }
@@ -255,7 +258,7 @@ impl Follower {
     /// number was set as enough.
     fn trusted_open(&self, round: &Round) -> Result<(), NewsError> {
         let header = round.header();
-        if self.over.contains(&header.epoch) {
+        if self.is_over(round) {
             return Err(NewsError::OldEpoch);
         }
         let base = self
@@ -285,6 +288,28 @@ impl Follower {
         }
     }
 
+    /// Whether a round lies behind in an epoch that was left. The committee may
+    /// come back to one, but only to go on.
+    fn is_over(&self, round: &Round) -> bool {
+        let (epoch, number) = round.position();
+        self.left
+            .iter()
+            .any(|(left, last)| *left == epoch && number <= *last)
+    }
+
+    /// Moves past a record that is not trusted, so that those behind it can be
+    /// read, but not far: it may be made up.
+    fn pass_over(&mut self, done: &FinalizedRound) {
+        let (epoch, number) = done.round().position();
+        if let Some((current, last)) = &mut self.position
+            && *current == epoch
+            && number > *last
+            && number.saturating_sub(*last) <= MAX_PASSED
+        {
+            *last = number;
+        }
+    }
+
     fn step(&self, done: &FinalizedRound) -> Step {
         let (epoch, number) = done.round().position();
         match self.position {
@@ -307,13 +332,14 @@ impl Follower {
         if let Some((current, last)) = self.position {
             if epoch != current && last > 0 {
                 tracing::warn!(
-                    epoch = epoch.short(),
+                    epoch = %epoch.short(),
                     "the committee started over with a new epoch"
                 );
-                if self.over.len() >= MAX_EPOCHS {
-                    self.over.pop_front();
+                if self.left.len() >= MAX_EPOCHS {
+                    self.left.pop_front();
                 }
-                self.over.push_back(current);
+                self.left.retain(|(left, _)| *left != current);
+                self.left.push_back((current, last));
             } else if self.gap_tries > 0 {
                 tracing::warn!(
                     round = number,

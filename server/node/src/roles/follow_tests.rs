@@ -262,7 +262,6 @@ async fn i6_an_epoch_that_is_over_is_not_reported_again() {
 }
 
 #[tokio::test]
-#[ignore = "open: a follower never goes back to an epoch, but a committee does (Resume)"]
 async fn i6_a_committee_that_returns_to_an_epoch_is_followed() {
     let mut world = World::new(3, 3);
     let mut state = world.founded();
@@ -281,7 +280,6 @@ async fn i6_a_committee_that_returns_to_an_epoch_is_followed() {
 }
 
 #[tokio::test]
-#[ignore = "open: a record moves the follower before its roster is looked at"]
 async fn i6_a_record_that_is_not_trusted_moves_nothing() {
     let mut world = World::new(3, 3);
     let mut state = world.founded();

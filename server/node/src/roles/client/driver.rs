@@ -141,7 +141,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(
                     round = round.header().number,
-                    because = crate::report::chain(&error),
+                    because = %crate::report::chain(&error),
                     "sealed nothing for a round"
                 );
             }
@@ -209,7 +209,7 @@ async fn offer(
                 Some(Refused::Text(_)) => {
                     tracing::warn!(
                         round,
-                        because = crate::report::chain(&error),
+                        because = %crate::report::chain(&error),
                         "an envelope was refused"
                     );
                     return;

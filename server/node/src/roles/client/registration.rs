@@ -66,7 +66,7 @@ impl Registrar {
             let pause = match self.servers.call(&self.bundle, PATIENCE).await {
                 Ok((_, Registration::Listed)) => {
                     if !listed_before {
-                        tracing::info!(client = self.bundle.client_id().short(), "registered");
+                        tracing::info!(client = %self.bundle.client_id().short(), "registered");
                     }
                     listed_before = true;
                     REFRESH
@@ -76,7 +76,7 @@ impl Registrar {
                     PENDING
                 }
                 Err(error) => {
-                    tracing::debug!(because = crate::report::chain(&error), "not registered yet");
+                    tracing::debug!(because = %crate::report::chain(&error), "not registered yet");
                     PENDING
                 }
             };

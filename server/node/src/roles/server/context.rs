@@ -88,7 +88,7 @@ impl Context {
         node: &Node,
         rules: Arc<CommitteeRules>,
         keys: Keys,
-        bundle: ServerBundle,
+        bundle: &ServerBundle,
         shared: Arc<Shared>,
         group_secret: &Zeroizing<[u8; 32]>,
         consensus: ConsensusConfig,
@@ -305,7 +305,7 @@ impl Context {
             Err(error) => {
                 tracing::debug!(
                     what,
-                    because = crate::report::chain(&error),
+                    because = %crate::report::chain(&error),
                     "not committed"
                 );
                 None

@@ -1,6 +1,6 @@
 //! Answers the calls of clients, readers and aggregators.
 
-use core::time::Duration;
+use core::{future::ready, time::Duration};
 use std::sync::Arc;
 
 use mosaik::{Network, functions::Handler};
@@ -33,51 +33,47 @@ pub(super) struct Desk {
 
 pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, ServeError> {
     let instance = &context.rules.instance;
-    let with = || context.clone();
-    let (a, b, c, d, e) = (with(), with(), with(), with(), with());
+    let desk = || context.clone();
     Ok(Desk {
         _hello: {
-            let context = with();
+            let context = desk();
             common::serve_hello(network, instance, move || {
                 Some(context.me().bundle().clone())
             })?
         },
-        _follow: common::serve::<FollowCall, _, _>(network, instance, 4096, move |request, _| {
-            follow(a.clone(), request)
-        })?,
-        _register: common::serve::<RegisterCall, _, _>(
-            network,
-            instance,
-            1024,
-            move |bundle, caller| {
-                let context = b.clone();
-                async move { register(&context, bundle, caller) }
-            },
-        )?,
-        _withdraw: common::serve::<WithdrawCall, _, _>(
-            network,
-            instance,
-            1024,
-            move |withdrawal, _| {
-                let context = c.clone();
-                async move { withdraw(&context, withdrawal) }
-            },
-        )?,
-        _registry: common::serve::<RegistryCall, _, _>(
-            network,
-            instance,
-            64,
-            move |request, _| {
-                let context = d.clone();
-                async move { registry(&context, &request) }
-            },
-        )?,
-        _aggregate: common::serve::<AggregateCall, _, _>(
-            network,
-            instance,
-            64,
-            move |aggregate, caller| submit(e.clone(), aggregate, caller),
-        )?,
+        _follow: {
+            let context = desk();
+            common::serve::<FollowCall, _, _>(network, instance, 4096, move |request, _| {
+                follow(context.clone(), request)
+            })?
+        },
+        _register: {
+            let context = desk();
+            common::serve::<RegisterCall, _, _>(network, instance, 1024, move |bundle, caller| {
+                ready(register(&context, bundle, caller))
+            })?
+        },
+        _withdraw: {
+            let context = desk();
+            common::serve::<WithdrawCall, _, _>(network, instance, 1024, move |withdrawal, _| {
+                ready(withdraw(&context, withdrawal))
+            })?
+        },
+        _registry: {
+            let context = desk();
+            common::serve::<RegistryCall, _, _>(network, instance, 64, move |request, _| {
+                ready(registry(&context, &request))
+            })?
+        },
+        _aggregate: {
+            let context = desk();
+            common::serve::<AggregateCall, _, _>(
+                network,
+                instance,
+                64,
+                move |aggregate, caller| submit(context.clone(), aggregate, caller),
+            )?
+        },
     })
 }
 
@@ -247,7 +243,7 @@ async fn submit(
         }
         Err(error) => {
             tracing::debug!(
-                because = crate::report::chain(&error),
+                because = %crate::report::chain(&error),
                 "an aggregate was not committed"
             );
             Err(Refused::Busy)

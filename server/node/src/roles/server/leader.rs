@@ -131,8 +131,8 @@ fn given_up(
         tracing::warn!(
             round = %format_args!("r{}", current.round.header().number),
             aggregated = current.tally.is_some(),
-            left_or_restarted = gone.join(", "),
-            no_partial_of = silent.join(", "),
+            left_or_restarted = %gone.join(", "),
+            no_partial_of = %silent.join(", "),
             "giving up a round{}",
             if late { ": its deadline has passed" } else { "" }
         );
@@ -178,7 +178,7 @@ fn random() -> Option<[u8; 32]> {
         Ok(bytes) => Some(*bytes),
         Err(error) => {
             tracing::error!(
-                because = crate::report::chain(&error),
+                because = %crate::report::chain(&error),
                 "cannot open a round"
             );
             None

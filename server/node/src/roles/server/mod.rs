@@ -140,7 +140,7 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         &node,
         rules,
         keys,
-        bundle,
+        &bundle,
         shared,
         &group_secret,
         consensus()?,
@@ -198,9 +198,9 @@ fn consensus() -> Result<ConsensusConfig, ServerError> {
         .with_heartbeat_interval(Duration::from_millis(300))
         .with_heartbeat_jitter(Duration::from_millis(100))
         .with_max_missed_heartbeats(10)
-        .with_election_timeout(Duration::from_millis(1000))
+        .with_election_timeout(Duration::from_secs(1))
         .with_election_timeout_jitter(Duration::from_millis(700))
-        .with_bootstrap_delay(Duration::from_millis(1000))
+        .with_bootstrap_delay(Duration::from_secs(1))
         .build()
         .map_err(|error| ServerError::Consensus(error.to_string()))
 }

@@ -3,13 +3,13 @@
 
 use core::time::Duration;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use mosaik::PeerId;
 use tokio::time::Instant;
-use zipnet_protocol::{ClientBundle, ClientId, ServerId, Withdrawal};
+use zipnet_protocol::{ClientBundle, ClientId, Digest, ServerId, Withdrawal};
 
 use super::context::Context;
 use crate::{
@@ -72,7 +72,7 @@ struct Leases(BTreeMap<ServerId, Instant>);
 
 pub(super) async fn run(context: Arc<Context>) {
     let mut leases = Leases::default();
-    let mut registered_once = false;
+    let mut rivals = BTreeSet::new();
     let mut sent_at: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -80,7 +80,9 @@ pub(super) async fn run(context: Arc<Context>) {
             () = tokio::time::sleep(TICK) => {}
         }
         let view = context.view();
-        let listed = check_own_entry(&context, &view, &mut registered_once);
+        // Whoever is here only for a moment is missed all the same.
+        context.attendance(&view, &context.bonded());
+        let listed = check_own_entry(&context, &view, &mut rivals);
         if !listed
             && context.leader().is_some()
             && sent_at.is_none_or(|at| at.elapsed() >= PATIENCE)
@@ -110,18 +112,20 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
-/// Whether this server is listed with the keys of this boot.
-fn check_own_entry(context: &Context, view: &View, registered_once: &mut bool) -> bool {
+/// Whether this server is listed with the keys of this boot. If it is listed
+/// with others of a later boot, that is a remnant from before its clock was
+/// set back, and it registers above; or a living twin, and it gives way.
+fn check_own_entry(context: &Context, view: &View, rivals: &mut BTreeSet<Digest>) -> bool {
     let me = context.me();
     let Some(entry) = view.state.servers().get(me.id()) else {
         return false;
     };
     if entry.digest() == me.digest() {
-        *registered_once = true;
         return true;
     }
     if entry.boot() >= me.boot() {
-        if *registered_once {
+        rivals.insert(*entry.digest());
+        if rivals.len() > 1 || context.try_guard().is_none_or(|guard| guard.has_signed()) {
             context.replaced();
         } else if let Some(transport) = context.transport() {
             tracing::warn!(
@@ -160,8 +164,8 @@ impl Leases {
             let since = *self.0.entry(*id).or_insert_with(Instant::now);
             if since.elapsed() >= SERVER_LEASE {
                 tracing::warn!(
-                    server = id.short(),
-                    peer = server.peer().short(),
+                    server = %id.short(),
+                    peer = %server.peer().short(),
                     "striking a server that has not been reachable for {} s",
                     SERVER_LEASE.as_secs()
                 );

@@ -101,7 +101,7 @@ async fn prepare(
         }),
         Ok(Err(error)) => {
             tracing::error!(
-                because = crate::report::chain(&error),
+                because = %crate::report::chain(&error),
                 "cannot agree with a registered client"
             );
             None
@@ -141,7 +141,7 @@ async fn unblind(
             metrics::partial_refused(error.reason());
             tracing::warn!(
                 round = number,
-                because = crate::report::chain(&error),
+                because = %crate::report::chain(&error),
                 "gave no partial for a round"
             );
             None

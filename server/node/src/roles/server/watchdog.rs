@@ -15,7 +15,7 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// How long without a finalized round until the server says why, and how often
 /// it says so again.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(context: Arc<Context>) {
     let mut head = None;
@@ -35,7 +35,7 @@ pub(super) async fn run(context: Arc<Context>) {
                 tracing::info!("all servers are back");
             } else {
                 tracing::warn!(
-                    servers = readiness.away.join(", "),
+                    servers = %readiness.away.join(", "),
                     "servers are missing; {}",
                     if context.rules.min_servers.is_some() {
                         "rounds go on as long as enough are left"
