@@ -128,7 +128,11 @@ impl Node {
                 source: Box::new(source),
             })?;
         let network = Arc::new(network);
-        let redial = tokio::spawn(redial(Arc::downgrade(&network), settings.bootstrap.clone()));
+        let redial = tokio::spawn(redial(
+            Arc::downgrade(&network),
+            settings.bootstrap.clone(),
+            presence,
+        ));
         Ok(Self {
             network,
             transport: SigningSecret::from_seed(seed.as_bytes()),
@@ -218,25 +222,41 @@ async fn relay(setting: &RelaySetting) -> Result<(iroh::RelayMode, Option<Server
 }
 
 /// mosaik dials bootstrap peers once. This dials them until they are known,
-/// and again when they were forgotten.
-async fn redial(network: std::sync::Weak<Network>, hints: Vec<BootstrapHint>) {
+/// and again when they were forgotten. Servers and aggregators besides compare
+/// catalogs with one known peer after the other: gossip alone may take long to
+/// tell of a peer that has restarted.
+async fn redial(network: std::sync::Weak<Network>, hints: Vec<BootstrapHint>, presence: Presence) {
+    let mut turn = 0_usize;
     loop {
-        for hint in &hints {
+        let addresses = {
             let Some(network) = network.upgrade() else {
                 return;
             };
-            if hint.peer == network.local().id()
-                || network
-                    .discovery()
-                    .catalog()
-                    .get_signed(&hint.peer)
-                    .is_some()
-            {
-                continue;
+            let catalog = network.discovery().catalog();
+            let unknown = hints
+                .iter()
+                .filter(|hint| hint.peer != network.local().id())
+                .filter(|hint| catalog.get_signed(&hint.peer).is_none())
+                .map(BootstrapHint::endpoint_addr);
+            let mut addresses: Vec<_> = unknown.collect();
+            if presence == Presence::Infrastructure {
+                turn = turn.wrapping_add(1);
+                let known = catalog.signed_peers_count().max(1);
+                let next = catalog
+                    .signed_peers()
+                    .nth(turn.checked_rem(known).unwrap_or(0));
+                addresses.extend(next.map(|entry| entry.address().clone()));
             }
-            let dial = network.discovery().sync_with(hint.endpoint_addr());
+            addresses
+        };
+        for address in addresses {
+            let Some(network) = network.upgrade() else {
+                return;
+            };
+            let peer = address.id;
+            let dial = network.discovery().sync_with(address);
             drop(network);
-            bounded(dial, &hint.peer).await;
+            bounded(dial, &peer).await;
         }
         tokio::time::sleep(REDIAL).await;
     }
@@ -244,10 +264,10 @@ async fn redial(network: std::sync::Weak<Network>, hints: Vec<BootstrapHint>) {
 
 async fn bounded<E: core::fmt::Display>(dial: impl Future<Output = Result<(), E>>, peer: &PeerId) {
     match timeout(DIAL_TIMEOUT, dial).await {
-        Ok(Ok(())) => tracing::debug!(peer = %peer.fmt_short(), "found the bootstrap peer"),
+        Ok(Ok(())) => tracing::trace!(peer = %peer.fmt_short(), "compared catalogs"),
         Ok(Err(error)) => {
-            tracing::debug!(peer = %peer.fmt_short(), %error, "could not dial the bootstrap peer");
+            tracing::debug!(peer = %peer.fmt_short(), %error, "could not compare catalogs");
         }
-        Err(_) => tracing::debug!(peer = %peer.fmt_short(), "the bootstrap peer does not answer"),
+        Err(_) => tracing::debug!(peer = %peer.fmt_short(), "a peer does not answer"),
     }
 }

@@ -20,6 +20,13 @@ use tokio::time::Instant;
 
 use crate::wire::Refused;
 
+/// How often catalogs are compared while calls fail.
+const REFRESH: Duration = Duration::from_secs(1);
+/// With how many peers at once.
+const REFRESH_PEERS: usize = 4;
+/// How long a peer may take.
+const REFRESH_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Nobody answered a call.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
@@ -86,6 +93,8 @@ where
     allowed: Option<Allowed>,
     callers: Mutex<HashMap<PeerId, PeerCaller<Req, Res>>>,
     preferred: Mutex<Option<PeerId>>,
+    refreshed: Mutex<Option<Instant>>,
+    turn: Mutex<usize>,
 }
 
 impl<Req, Res> Peers<Req, Res>
@@ -108,6 +117,8 @@ where
             allowed,
             callers: Mutex::default(),
             preferred: Mutex::default(),
+            refreshed: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -163,7 +174,41 @@ where
                 }
             }
         }
+        self.refresh();
         Err(last)
+    }
+
+    /// Compares catalogs with a few peers, in the background: gossip alone may
+    /// take very long to tell of a peer that has restarted.
+    fn refresh(&self) {
+        let now = Instant::now();
+        {
+            let mut refreshed = lock(&self.refreshed);
+            if refreshed.is_some_and(|at| now.duration_since(at) < REFRESH) {
+                return;
+            }
+            *refreshed = Some(now);
+        }
+        let discovery = self.network.discovery().clone();
+        let peers: Vec<_> = discovery
+            .catalog()
+            .signed_peers()
+            .map(|entry| entry.address().clone())
+            .collect();
+        let start = lock(&self.turn).wrapping_add(REFRESH_PEERS);
+        *lock(&self.turn) = start;
+        for step in 0..REFRESH_PEERS.min(peers.len()) {
+            let at = start
+                .wrapping_add(step)
+                .checked_rem(peers.len())
+                .unwrap_or(0);
+            if let Some(address) = peers.get(at) {
+                let sync = discovery.sync_with(address.clone());
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(REFRESH_PATIENCE, sync).await;
+                });
+            }
+        }
     }
 
     /// Asks another peer first next time.

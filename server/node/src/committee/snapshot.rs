@@ -198,14 +198,6 @@ impl CommitteeState {
                     && self.servers.keys().all(|id| !self.absent.contains_key(id)),
             ),
             ("epoch", self.epoch.is_some() || self.opened == 0),
-            ("number of rounds", {
-                let head = self.head.as_ref().map_or(0, |head| head.rank().0);
-                self.opened.saturating_sub(head) <= MAX_JUMP
-            }),
-            (
-                "clients' activity",
-                self.activity.values().all(|active| *active <= self.opened),
-            ),
             (
                 "newest record",
                 self.head.as_ref().is_none_or(|head| {
@@ -223,6 +215,14 @@ impl CommitteeState {
                         && self.previous() == header.previous
                         && follows_rules(header)
                 }),
+            ),
+            ("number of rounds", {
+                let head = self.head.as_ref().map_or(0, |head| head.rank().0);
+                self.opened.saturating_sub(head) <= MAX_JUMP
+            }),
+            (
+                "clients' activity",
+                self.activity.values().all(|active| *active <= self.opened),
             ),
         ];
         match fits.iter().find(|(_, fits)| !fits) {

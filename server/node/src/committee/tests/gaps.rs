@@ -68,9 +68,11 @@ fn split(world: &World) -> [Server; 3] {
 
 #[test]
 fn i7_a_restart_between_two_halves_makes_no_second_record() {
-    let (world, state) = begun(Some(2));
-    let (mut one, mut two) = (state.clone(), state);
+    let (world, mut state) = begun(Some(2));
     let [mut a, mut b, mut c] = split(&world);
+    // All of them take part once, so that each remembers what it signed.
+    assert!(play(&world, &mut state, &mut [&mut a, &mut b, &mut c]).is_some());
+    let (mut one, mut two) = (state.clone(), state);
     let mut records = BTreeSet::new();
     records.extend(play(&world, &mut one, &mut [&mut a, &mut b]));
     assert_eq!(records.len(), 1, "the first half goes on");
@@ -83,12 +85,17 @@ fn i7_a_restart_between_two_halves_makes_no_second_record() {
 
 #[test]
 fn i7_a_new_name_makes_no_second_record() {
-    let (world, state) = begun(Some(2));
-    let (mut one, mut two) = (state.clone(), state);
+    let (world, mut state) = begun(Some(2));
     let [mut a, mut b, mut c] = split(&world);
+    // All of them take part once, so that each remembers what it signed.
+    assert!(play(&world, &mut state, &mut [&mut a, &mut b, &mut c]).is_some());
+    let (mut one, mut two) = (state.clone(), state);
     let mut d = world.newcomer(0);
     strike(&world, &mut one, &a, &c);
-    register(&world, &mut one, &d);
+    assert!(
+        !register(&world, &mut one, &d),
+        "a struck server keeps its place"
+    );
     let mut records = BTreeSet::new();
     records.extend(play(&world, &mut one, &mut [&mut a, &mut d]));
     records.extend(play(&world, &mut two, &mut [&mut b, &mut c]));
