@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use crate::wire::Refused;
 
 /// How often catalogs are compared while calls fail.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_secs(2);
 /// With how many peers at once.
-const REFRESH_PEERS: usize = 4;
+const REFRESH_PEERS: usize = 2;
 /// How long a peer may take.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -174,13 +174,13 @@ where
                 }
             }
         }
-        self.refresh();
+        self.refresh(&last);
         Err(last)
     }
 
     /// Compares catalogs with a few peers, in the background: gossip alone may
     /// take very long to tell of a peer that has restarted.
-    fn refresh(&self) {
+    fn refresh(&self, last: &PeerError) {
         let now = Instant::now();
         {
             let mut refreshed = lock(&self.refreshed);
@@ -190,6 +190,16 @@ where
             *refreshed = Some(now);
         }
         let discovery = self.network.discovery().clone();
+        // Peers that are known but may not be asked are no reason to look on.
+        let failed = matches!(last, PeerError::Failed { .. });
+        if !failed
+            && discovery
+                .catalog()
+                .signed_peers()
+                .any(|entry| entry.functions().contains(&self.function))
+        {
+            return;
+        }
         let peers: Vec<_> = discovery
             .catalog()
             .signed_peers()

@@ -86,8 +86,6 @@ impl Refused {
 pub struct Hello {
     /// The committee key of the instance that the node belongs to.
     pub committee: SigningPublic,
-    /// The bundle of the node, if it is a server.
-    pub server: Option<ServerBundle>,
 }
 
 /// Asks a server for what is new.
@@ -167,6 +165,10 @@ macro_rules! call {
     };
 }
 
+call! {
+    /// Servers show their bundle.
+    MemberCall, "member": () => ServerBundle
+}
 call! {
     /// Clients, readers and aggregators ask servers for news.
     FollowCall, "follow": Follow => News

@@ -129,7 +129,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         );
         let peer = SigningSecret::from_seed(seed.as_bytes()).peer_key();
         tracing::info!(
-            server = instance.server_id(&peer).short(),
+            server = %instance.server_id(&peer).short(),
             "spawning zipnet server"
         );
     }

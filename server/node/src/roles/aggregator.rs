@@ -137,8 +137,7 @@ pub async fn run(
         known: Mutex::default(),
         instance: instance.clone(),
     });
-    let hello =
-        common::serve_hello(&network, &instance, || None).map_err(AggregatorError::Serve)?;
+    let hello = common::serve_hello(&network, &instance).map_err(AggregatorError::Serve)?;
     let desk = {
         let aggregator = aggregator.clone();
         common::serve::<EnvelopeCall, _, _>(&network, &instance, 65_536, move |envelope, caller| {

@@ -1,16 +1,17 @@
 //! What all roles do alike: say that they are up, serve calls, tell the
 //! committee key.
 
-use core::{future::Future, time::Duration};
+use core::{
+    future::{Future, ready},
+    time::Duration,
+};
 
 use mosaik::{
     FunctionId, Network, PeerId,
     functions::{CallContext, Handler, handler::BuilderError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use zipnet_protocol::{
-    Instance, InstanceName, PeerKey, ServerBundle, SigningPublic, domain_digest,
-};
+use zipnet_protocol::{Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
 
 use crate::{
     network::Node,
@@ -89,15 +90,13 @@ where
         .map_err(|source| ServeError { call, source })
 }
 
-/// Tells whoever asks by the instance's name what its committee key is, and
-/// a server's bundle with it.
+/// Tells whoever asks by the instance's name what its committee key is.
 ///
 /// # Errors
 /// [`ServeError`] if the process serves it already.
 pub fn serve_hello(
     network: &Network,
     instance: &Instance,
-    bundle: impl Fn() -> Option<ServerBundle> + Send + Sync + 'static,
 ) -> Result<Handler<(), Hello, Refused>, ServeError> {
     let committee = *instance.committee();
     serve_as(
@@ -105,10 +104,7 @@ pub fn serve_hello(
         hello_id(instance.name()),
         "hello",
         256,
-        move |(), _| {
-            let server = bundle();
-            async move { Ok(Hello { committee, server }) }
-        },
+        move |(), _| ready(Ok(Hello { committee })),
     )
 }
 

@@ -14,12 +14,12 @@ use std::{
 
 use mosaik::{Network, PeerId};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
-use zipnet_protocol::{Instance, PeerKey};
+use zipnet_protocol::{Instance, PeerKey, ServerBundle};
 
 use super::common::peer_id;
 use crate::{
     peers::Peers,
-    wire::{Hello, hello_id},
+    wire::{Call as _, MemberCall},
 };
 
 /// How often the catalog is looked through.
@@ -44,7 +44,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Directory {
     instance: Instance,
-    peers: Arc<Peers<(), Hello>>,
+    peers: Arc<Peers<(), ServerBundle>>,
     known: Mutex<Known>,
     changed: Notify,
 }
@@ -53,7 +53,12 @@ impl Directory {
     /// A directory of nobody yet.
     #[must_use]
     pub fn new(network: &Arc<Network>, instance: &Instance) -> Self {
-        let peers = Peers::new(network.clone(), hello_id(instance.name()), "hello", None);
+        let peers = Peers::new(
+            network.clone(),
+            MemberCall::id(instance),
+            MemberCall::LABEL,
+            None,
+        );
         Self {
             instance: instance.clone(),
             peers: Arc::new(peers),
@@ -115,15 +120,11 @@ impl Directory {
 
     async fn ask(&self, peer: PeerId) {
         let answer = self.peers.call_peer(peer, &(), PATIENCE).await;
-        let server = answer
-            .as_ref()
-            .ok()
-            .and_then(|hello| hello.server.as_ref())
-            .is_some_and(|bundle| {
-                bundle
-                    .verify(&self.instance)
-                    .is_ok_and(|server| peer_id(server.peer()) == Some(peer))
-            });
+        let server = answer.as_ref().is_ok_and(|bundle| {
+            bundle
+                .verify(&self.instance)
+                .is_ok_and(|server| peer_id(server.peer()) == Some(peer))
+        });
         let mut known = self.lock();
         if server {
             known.others.remove(&peer);

@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// How long a server may keep us waiting for news.
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(4);
 /// How much longer the call may take.
-const SLACK: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(2);
 /// How long to wait when nobody answers, or somebody answers nothing.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Farthest that a round may be ahead of the last record.

@@ -13,8 +13,9 @@ use crate::{
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, Follow, FollowCall, Hello, MAX_RECORDS, News, Opened, REGISTRY_PAGE,
-        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, WithdrawCall,
+        AggregateCall, Follow, FollowCall, Hello, MAX_RECORDS, MemberCall, News, Opened,
+        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
+        WithdrawCall,
     },
 };
 
@@ -24,6 +25,7 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// The open calls; they end when this is dropped.
 pub(super) struct Desk {
     _hello: Handler<(), Hello, Refused>,
+    _member: Served<MemberCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
     _withdraw: Served<WithdrawCall>,
@@ -35,10 +37,11 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
     let instance = &context.rules.instance;
     let desk = || context.clone();
     Ok(Desk {
-        _hello: {
+        _hello: common::serve_hello(network, instance)?,
+        _member: {
             let context = desk();
-            common::serve_hello(network, instance, move || {
-                Some(context.me().bundle().clone())
+            common::serve::<MemberCall, _, _>(network, instance, 256, move |(), _| {
+                ready(Ok(context.me().bundle().clone()))
             })?
         },
         _follow: {
