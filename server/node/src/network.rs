@@ -23,6 +23,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far the clocks of peers may be off. Nothing here rests on them: rounds
 /// are counted, and each server measures its own time.
 const CLOCK_DRIFT: Duration = Duration::from_mins(10);
+/// How many peers are told at once what a node serves.
+const SHOWN: usize = 16;
 /// mosaik sends the word of departure within 500 ms of the network's end.
 const DEPARTURE: Duration = Duration::from_millis(700);
 
@@ -78,6 +80,7 @@ pub struct Node {
     network: Arc<Network>,
     transport: SigningSecret,
     redial: JoinHandle<()>,
+    hints: Vec<BootstrapHint>,
     /// Kept alive as long as the node.
     _relay: Option<Server>,
 }
@@ -137,6 +140,7 @@ impl Node {
             network,
             transport: SigningSecret::from_seed(seed.as_bytes()),
             redial,
+            hints: settings.bootstrap.clone(),
             _relay: relay,
         })
     }
@@ -178,6 +182,24 @@ impl Node {
         BootstrapHint {
             peer: self.peer(),
             address,
+        }
+    }
+
+    /// Tells peers at once what this node serves now, in the background: a few
+    /// that serve something, and the bootstrap peers. Gossip may lose the word.
+    pub fn show(&self) {
+        let discovery = self.network.discovery();
+        let catalog = discovery.catalog();
+        let serving = catalog
+            .signed_peers()
+            .filter(|entry| !entry.functions().is_empty())
+            .take(SHOWN)
+            .map(|entry| entry.address().clone());
+        let hints = self.hints.iter().map(BootstrapHint::endpoint_addr);
+        for address in serving.chain(hints) {
+            let peer = address.id;
+            let sync = discovery.sync_with(address);
+            tokio::spawn(async move { bounded(sync, &peer).await });
         }
     }
 

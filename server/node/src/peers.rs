@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use crate::wire::Refused;
 
 /// How often catalogs are compared while calls fail.
-const REFRESH: Duration = Duration::from_secs(2);
+const REFRESH: Duration = Duration::from_secs(1);
 /// With how many peers at once.
-const REFRESH_PEERS: usize = 2;
+const REFRESH_PEERS: usize = 3;
 /// How long a peer may take.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -200,9 +200,11 @@ where
         {
             return;
         }
+        // Whoever serves something hears more than a client.
         let peers: Vec<_> = discovery
             .catalog()
             .signed_peers()
+            .filter(|entry| !entry.functions().is_empty())
             .map(|entry| entry.address().clone())
             .collect();
         let start = lock(&self.turn).wrapping_add(REFRESH_PEERS);

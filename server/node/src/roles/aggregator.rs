@@ -146,6 +146,7 @@ pub async fn run(
         })
         .map_err(AggregatorError::Serve)?
     };
+    node.show();
     tracing::info!("aggregator booting; waiting for collections to come online");
 
     let mut follower = Follower::new(network.clone(), &instance, &settings.trust, &directory);

@@ -148,6 +148,7 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     )?;
     let context = Arc::new(context);
     let desk = desk::open(node.network(), &context).map_err(ServerError::Serve)?;
+    node.show();
     tracing::info!("server booting; waiting for collections + group");
 
     let mut tasks = JoinSet::new();
