@@ -18,11 +18,12 @@ use std::{
 };
 
 use tokio::{task::JoinSet, time::timeout};
+use zeroize::Zeroizing;
 use zipnet_node::{
     roles::client::{Client, ClientSettings, Participation},
     settings::{NetworkSettings, RelaySetting, TrustSettings},
 };
-use zipnet_protocol::RoundParams;
+use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams};
 use zipnet_tests::{
     cluster::{Cluster, Settings, scrape},
     process::Lines,
@@ -150,6 +151,9 @@ async fn join(cluster: &Cluster, settings: &Settings) -> BenchResult<Vec<Client>
         .iter()
         .map(|server| server.hint.parse())
         .collect::<Result<Vec<_>, _>>()?;
+    let name: InstanceName = settings.instance.parse()?;
+    let secret = CommitteeSecret::new(Zeroizing::new(settings.secret.clone().into_bytes()));
+    let committee = secret.committee_key(&name).public();
     let mut starting = JoinSet::new();
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
@@ -162,8 +166,8 @@ async fn join(cluster: &Cluster, settings: &Settings) -> BenchResult<Vec<Client>
                 relay: RelaySetting::Embedded,
             },
             trust: TrustSettings {
-                name: settings.instance.parse()?,
-                committee: None,
+                name: name.clone(),
+                committee: Some(committee),
                 required: Vec::new(),
                 committee_size: Some(3),
                 min_servers: None,
