@@ -123,7 +123,7 @@ fn i6_a_partial_is_bound_to_aggregate_length_and_sender() {
             })
         );
     }
-    let in_anothers_name = SignedPartial::sign(
+    let under_other_name = SignedPartial::sign(
         good.context,
         good.aggregate,
         other.id(),
@@ -136,7 +136,7 @@ fn i6_a_partial_is_bound_to_aggregate_length_and_sender() {
     vector[7] ^= 1;
     let mut changed = good.clone();
     changed.vector = vector.into();
-    for forged in [in_anothers_name, renamed, changed] {
+    for forged in [under_other_name, renamed, changed] {
         let refusal = refuse(&mut state, &world.say(0, &submit(&forged)));
         assert!(
             matches!(refusal, Refusal::Partial(PartialError::Signature(_))),
