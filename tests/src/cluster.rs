@@ -2,17 +2,19 @@
 //! loopback or in network namespaces.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
+
 use crate::{
     netns::Namespaces,
     process::{Process, ProcessError, binary, clean},
+    server::{Server, free_port},
 };
 
 /// How long a process may take to join the network.
@@ -59,94 +61,6 @@ impl Default for Settings {
             secret: "the committee secret of a test".into(),
         }
     }
-}
-
-/// A line of a server's log about a finalized round.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finalized {
-    /// The round's number.
-    pub number: u64,
-    /// The start of the record's digest.
-    pub record: String,
-    /// How many clients took part.
-    pub participants: usize,
-}
-
-impl Finalized {
-    fn parse(line: &str) -> Option<Self> {
-        let fields = line.split("committee: round finalized ").nth(1)?;
-        let field = |name: &str| {
-            fields
-                .split(' ')
-                .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-        };
-        Some(Self {
-            number: field("round")?.strip_prefix('r')?.parse().ok()?,
-            record: field("record")?.trim_matches('"').to_owned(),
-            participants: field("participants")?.parse().ok()?,
-        })
-    }
-}
-
-/// A server process with what is needed to start it again.
-#[derive(Debug)]
-pub struct Server {
-    /// The process.
-    pub process: Process,
-    /// `PEERID@ip:port`.
-    pub hint: String,
-    /// Where its metrics are.
-    pub metrics: SocketAddr,
-    index: usize,
-}
-
-impl Server {
-    /// The short name that other servers' logs and metrics use.
-    #[must_use]
-    pub fn short(&self) -> String {
-        self.hint.chars().take(10).collect()
-    }
-
-    /// The server's peer id.
-    #[must_use]
-    pub fn peer(&self) -> String {
-        self.hint.chars().take(64).collect()
-    }
-
-    /// The rounds that it says it has finalized, from line `from` on.
-    #[must_use]
-    pub fn finalized(&self, from: usize) -> Vec<Finalized> {
-        self.process
-            .lines()
-            .since(from)
-            .iter()
-            .filter_map(|line| Finalized::parse(line))
-            .collect()
-    }
-
-    /// The value of a metric whose line starts with `name`.
-    #[must_use]
-    pub fn metric(&self, name: &str) -> Option<f64> {
-        scrape(self.metrics)?
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .find(|line| line.starts_with(name))
-            .and_then(|line| line.rsplit(' ').next())
-            .and_then(|value| value.parse().ok())
-    }
-}
-
-/// Everything the exporter at `address` says.
-#[must_use]
-pub fn scrape(address: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 /// A running deployment. Fields are in the order in which they are dropped.
@@ -361,6 +275,30 @@ impl Cluster {
         self.launch_aggregator(command)
     }
 
+    /// Kills the aggregator and starts it again on the same port.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn restart_aggregator(&mut self) -> Result<(), ProcessError> {
+        let mut command = self.aggregator_command()?;
+        if let Some(mut old) = self.aggregator.take() {
+            old.kill();
+            let hint = old.lines().since(0).into_iter().find_map(|line| {
+                let (_, address) = line.split_once("bootstrap=")?.1.split_once('@')?;
+                Some(address.to_owned())
+            });
+            command.env("ZIPNET_BIND", hint.unwrap_or_default());
+        }
+        self.launch_aggregator(command)
+    }
+
+    /// Sends the aggregator a signal.
+    pub fn signal_aggregator(&self, signal: Signal) {
+        if let Some(aggregator) = &self.aggregator {
+            aggregator.signal(signal);
+        }
+    }
+
     /// The command of the aggregator.
     ///
     /// # Errors
@@ -505,6 +443,9 @@ impl Cluster {
             .env("ZIPNET_UNIVERSE", self.universe())
             .env("ZIPNET_RELAY", "embedded")
             .env("ZIPNET_BOOTSTRAP", self.bootstrap());
+        if let Some(filter) = std::env::var_os("ZIPNET_TEST_LOG_FILTER") {
+            command.env("RUST_LOG", filter);
+        }
         for (variable, value) in &self.settings.variables {
             command.env(variable, value);
         }
@@ -516,20 +457,4 @@ impl Cluster {
         let log = self.logs.join(format!("{:02}-{name}.log", self.started));
         Process::start(name, command, Some(&log))
     }
-}
-
-/// A TCP address on loopback that was free a moment ago.
-#[must_use]
-pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9100)))
-}
-
-/// A UDP address on loopback that was free a moment ago.
-#[must_use]
-pub fn free_udp_port() -> SocketAddr {
-    std::net::UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 4400)))
 }

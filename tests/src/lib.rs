@@ -1,7 +1,8 @@
 //! Real zipnet processes under test.
 //!
-//! [`process`] runs one binary and waits on what it says; [`cluster`] is a
-//! committee with an aggregator and clients; [`netns`] gives each a network of
+//! [`process`] runs one binary and waits on its [`lines`]; [`server`] is a
+//! server seen from outside, [`cluster`] a committee with an aggregator and
+//! clients; [`netns`] gives each a network of
 //! its own; [`fuzz`] holds the bodies of the fuzz targets. The binaries
 //! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
 //! same ground.
@@ -10,5 +11,7 @@
 
 pub mod cluster;
 pub mod fuzz;
+pub mod lines;
 pub mod netns;
 pub mod process;
+pub mod server;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use zipnet_tests::{
-    cluster::{Cluster, LEAVE, ROUND, Server, Settings, UP},
+    cluster::{Cluster, LEAVE, ROUND, Settings, UP},
     process::{Process, TestResult, eventually},
+    server::Server,
 };
 
 /// How soon rounds go on after a restart.
@@ -42,7 +43,7 @@ fn counts(cluster: &Cluster) -> Vec<usize> {
 }
 
 fn missing(server: &Server, who: &str) -> Option<f64> {
-    let text = zipnet_tests::cluster::scrape(server.metrics)?;
+    let text = zipnet_tests::server::scrape(server.metrics)?;
     let name = format!("server=\"{who}\"");
     text.lines()
         .find(|line| line.starts_with("zipnet_roster_missing{") && line.contains(&name))?

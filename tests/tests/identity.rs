@@ -6,8 +6,9 @@ use std::{thread, time::Duration};
 
 use serde_json::Value;
 use zipnet_tests::{
-    cluster::{Cluster, Finalized, ROUND, Settings, UP, free_port},
+    cluster::{Cluster, ROUND, Settings, UP},
     process::{Failed, Process, TestResult, eventually},
+    server::{Finalized, free_port},
 };
 
 /// How long is watched for what must not happen.

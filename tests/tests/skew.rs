@@ -10,8 +10,9 @@ use std::{
 };
 
 use zipnet_tests::{
-    cluster::{Cluster, LEAVE, ROUND, Settings, free_port},
+    cluster::{Cluster, LEAVE, ROUND, Settings},
     process::{Failed, TestResult},
+    server::free_port,
 };
 
 /// How soon rounds go on after a restart.

@@ -23,7 +23,7 @@ use zipnet_node::{
     settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings},
 };
 use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams, SigningSecret};
-use zipnet_tests::cluster::{free_port, free_udp_port, scrape};
+use zipnet_tests::server::{free_port, free_udp_port, scrape};
 
 const ROUNDS: u64 = 10_000;
 /// When memory is first looked at: rings are full and allocators warm by then.

@@ -5,8 +5,9 @@
 use std::fs;
 
 use zipnet_tests::{
-    cluster::{Cluster, ROUND, Server, Settings, UP, free_port, scrape},
+    cluster::{Cluster, ROUND, Settings, UP},
     process::{Failed, Process, TestResult, eventually},
+    server::{Server, free_port, scrape},
 };
 
 /// What dashboards of the reference system and ours show.

@@ -10,7 +10,7 @@
 //!   [`Reader`](roles::client::Reader), to embed.
 //! - [`committee`]: the replicated state machine of the servers.
 //! - [`guard`]: what a server holds itself to, whatever the log says.
-//! - [`settings`], [`network`], [`wire`], [`peers`], [`metrics`]: the ground
+//! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`relay`], [`metrics`]: the ground
 //!   they stand on.
 //!
 //! Every await on the network has a time-out. Secrets live in
@@ -20,9 +20,11 @@
 pub mod committee;
 pub mod entropy;
 pub mod guard;
+pub mod invoke;
 pub mod metrics;
 pub mod network;
 pub mod peers;
+pub mod relay;
 pub mod report;
 pub mod roles;
 pub mod settings;

@@ -3,13 +3,21 @@
 use core::{future::Future, net::Ipv4Addr, net::SocketAddr, time::Duration};
 use std::{collections::BTreeSet, sync::Arc};
 
-use iroh_relay::server::{RelayConfig, Server, ServerConfig};
-use mosaik::{Network, PeerId, SecretKey, discovery, iroh, network};
-use tokio::{task::JoinHandle, time::timeout};
-use zipnet_protocol::SigningSecret;
+use mosaik::{
+    Network, PeerId, SecretKey, Tag,
+    discovery::{self, Catalog},
+    iroh::{self, EndpointAddr},
+    network,
+};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+use zipnet_protocol::{SigningSecret, domain_digest};
 
 use crate::{
     entropy::{self, EntropyError},
+    relay::{EmbeddedRelay, RelayError},
     settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed},
 };
 
@@ -18,11 +26,17 @@ use crate::{
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often bootstrap peers that are not known yet are dialled.
 const REDIAL: Duration = Duration::from_secs(2);
-/// How long one attempt may take.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far the clocks of peers may be off. Nothing here rests on them: rounds
 /// are counted, and each server measures its own time.
 const CLOCK_DRIFT: Duration = Duration::from_mins(10);
+/// How often mosaik pings every peer that it knows. Nothing here chooses by
+/// round-trip time, and of many nodes it costs their number squared.
+const RTT_PROBES: Duration = Duration::from_hours(24);
+/// Ports of nodes with a lasting identity that were told none: below those
+/// that Linux hands out by itself.
+const STEADY_PORTS: core::ops::Range<u16> = 20_000..30_000;
+/// A tag that comes and goes; it means nothing.
+const NUDGE: &str = "zipnet/looking-for-servers";
 /// How many peers are told at once what a node serves.
 const SHOWN: usize = 16;
 /// mosaik sends the word of departure within 500 ms of the network's end.
@@ -35,11 +49,8 @@ pub enum JoinError {
     #[error("Could not make a transport identity")]
     Entropy(#[source] EntropyError),
     /// The embedded relay.
-    #[error("Could not start the embedded relay on 127.0.0.1")]
-    Relay(#[source] iroh_relay::server::SpawnError),
-    /// The embedded relay did not say where it listens.
-    #[error("The embedded relay has no usable address")]
-    RelayAddress,
+    #[error("Could not start the embedded relay")]
+    Relay(#[source] RelayError),
     /// A setting of the discovery.
     #[error("The discovery settings do not build")]
     Discovery(#[source] discovery::ConfigBuilderError),
@@ -75,6 +86,18 @@ pub enum Presence {
     Client,
 }
 
+impl Presence {
+    /// How long one attempt to reach a peer may take. A peer compares catalogs
+    /// with one after the other: of many clients that start together, each
+    /// waits its turn, and asking twice makes all wait twice as long.
+    const fn patience(self) -> Duration {
+        match self {
+            Self::Infrastructure => Duration::from_secs(5),
+            Self::Client => Duration::from_secs(30),
+        }
+    }
+}
+
 /// A joined node.
 pub struct Node {
     network: Arc<Network>,
@@ -82,7 +105,7 @@ pub struct Node {
     redial: JoinHandle<()>,
     hints: Vec<BootstrapHint>,
     /// Kept alive as long as the node.
-    _relay: Option<Server>,
+    _relay: Option<EmbeddedRelay>,
 }
 
 impl Node {
@@ -103,6 +126,7 @@ impl Node {
         let mut discovery = discovery::Config::builder()
             .with_announce_interval(announce)
             .with_max_time_drift(CLOCK_DRIFT)
+            .with_rtt_probe_interval(RTT_PROBES)
             .with_bootstrap(
                 settings
                     .bootstrap
@@ -114,10 +138,16 @@ impl Node {
             // Without the public relays there is no internet to search.
             discovery = discovery.no_dht_bootstrap();
         }
+        let secret_key = SecretKey::from_bytes(seed.as_bytes());
+        let steady = || {
+            let lasting = settings.seed.is_some();
+            lasting.then(|| steady_address(&secret_key.public()))?
+        };
+        let bind = settings.bind.or_else(steady);
         let builder = Network::builder(settings.network_id())
-            .with_secret_key(SecretKey::from_bytes(seed.as_bytes()))
+            .with_secret_key(secret_key)
             .with_relay_mode(relay_mode)
-            .with_addresses(settings.bind.into_iter().collect::<BTreeSet<_>>())
+            .with_addresses(bind.into_iter().collect::<BTreeSet<_>>())
             .with_discovery(discovery);
         let network = timeout(JOIN_TIMEOUT, builder.build())
             .await
@@ -125,9 +155,7 @@ impl Node {
                 relay: settings.relay.to_string(),
             })?
             .map_err(|source| JoinError::Network {
-                bind: settings
-                    .bind
-                    .map_or_else(|| "any address".to_owned(), |bind| bind.to_string()),
+                bind: bind.map_or_else(|| "any address".to_owned(), |bind| bind.to_string()),
                 source: Box::new(source),
             })?;
         let network = Arc::new(network);
@@ -190,16 +218,24 @@ impl Node {
     pub fn show(&self) {
         let discovery = self.network.discovery();
         let catalog = discovery.catalog();
-        let serving = catalog
-            .signed_peers()
-            .filter(|entry| !entry.functions().is_empty())
-            .take(SHOWN)
-            .map(|entry| entry.address().clone());
         let hints = self.hints.iter().map(BootstrapHint::endpoint_addr);
-        for address in serving.chain(hints) {
+        for address in serving(&catalog).take(SHOWN).chain(hints) {
             let peer = address.id;
             let sync = discovery.sync_with(address);
-            tokio::spawn(async move { bounded(sync, &peer).await });
+            let patience = Presence::Infrastructure.patience();
+            tokio::spawn(async move { bounded(sync, &peer, patience).await });
+        }
+    }
+
+    /// Has mosaik look at its catalog again, here and at the peers: bonds with
+    /// peers are formed when the catalog changes, and only then.
+    pub fn nudge(network: &Network) {
+        let discovery = network.discovery();
+        let tag = Tag::from(NUDGE);
+        if discovery.me().tags().contains(&tag) {
+            discovery.remove_tags(tag);
+        } else {
+            discovery.add_tags(tag);
         }
     }
 
@@ -221,7 +257,9 @@ impl core::fmt::Debug for Node {
     }
 }
 
-async fn relay(setting: &RelaySetting) -> Result<(iroh::RelayMode, Option<Server>), JoinError> {
+async fn relay(
+    setting: &RelaySetting,
+) -> Result<(iroh::RelayMode, Option<EmbeddedRelay>), JoinError> {
     let custom = |url: iroh::RelayUrl| {
         // Without `None` iroh would probe the relay's QUIC port for 3 s.
         let config = iroh::RelayConfig::new(url, None);
@@ -231,14 +269,35 @@ async fn relay(setting: &RelaySetting) -> Result<(iroh::RelayMode, Option<Server
         RelaySetting::Default => Ok((iroh::RelayMode::Default, None)),
         RelaySetting::Url(url) => Ok((custom(url.clone()), None)),
         RelaySetting::Embedded => {
-            let mut config = ServerConfig::default();
-            config.relay = Some(RelayConfig::new((Ipv4Addr::LOCALHOST, 0)));
-            let server = Server::spawn(config).await.map_err(JoinError::Relay)?;
-            let address = server.http_addr().ok_or(JoinError::RelayAddress)?;
-            let url = format!("http://{address}")
-                .parse()
-                .map_err(|_| JoinError::RelayAddress)?;
-            Ok((custom(url), Some(server)))
+            let relay = EmbeddedRelay::start().await.map_err(JoinError::Relay)?;
+            Ok((custom(relay.url().clone()), Some(relay)))
+        }
+    }
+}
+
+/// Where the peers are that serve something: servers and aggregators.
+pub(crate) fn serving(catalog: &Catalog) -> impl Iterator<Item = EndpointAddr> {
+    catalog
+        .signed_peers()
+        .filter(|entry| !entry.functions().is_empty())
+        .map(|entry| entry.address().clone())
+}
+
+/// Any address, with a port that follows from the identity. A peer that comes
+/// back where it was is reached at once: iroh sends to the old address of one
+/// that moved until the last connection there has timed out, 15 to 20 s.
+/// `None` if the port is taken.
+fn steady_address(peer: &PeerId) -> Option<SocketAddr> {
+    let digest = domain_digest("zipnet/port/v1", peer.as_bytes());
+    let [high, low, ..] = *digest.as_bytes();
+    let port = STEADY_PORTS.start
+        + u16::from_be_bytes([high, low]) % (STEADY_PORTS.end - STEADY_PORTS.start);
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    match std::net::UdpSocket::bind(address) {
+        Ok(_) => Some(address),
+        Err(error) => {
+            tracing::info!(%address, %error, "the usual port of this identity is not to be had; taking any");
+            None
         }
     }
 }
@@ -263,29 +322,34 @@ async fn redial(network: std::sync::Weak<Network>, hints: Vec<BootstrapHint>, pr
             let mut addresses: Vec<_> = unknown.collect();
             if presence == Presence::Infrastructure {
                 turn = turn.wrapping_add(1);
-                let known = catalog.signed_peers_count().max(1);
-                let next = catalog
-                    .signed_peers()
-                    .nth(turn.checked_rem(known).unwrap_or(0));
-                addresses.extend(next.map(|entry| entry.address().clone()));
+                let mut serving: Vec<_> = serving(&catalog).collect();
+                if !serving.is_empty() {
+                    let next = turn % serving.len();
+                    addresses.push(serving.swap_remove(next));
+                }
             }
             addresses
         };
+        let mut dials = JoinSet::new();
         for address in addresses {
             let Some(network) = network.upgrade() else {
                 return;
             };
             let peer = address.id;
             let dial = network.discovery().sync_with(address);
-            drop(network);
-            bounded(dial, &peer).await;
+            dials.spawn(async move { bounded(dial, &peer, presence.patience()).await });
         }
+        dials.join_all().await;
         tokio::time::sleep(REDIAL).await;
     }
 }
 
-async fn bounded<E: core::fmt::Display>(dial: impl Future<Output = Result<(), E>>, peer: &PeerId) {
-    match timeout(DIAL_TIMEOUT, dial).await {
+async fn bounded<E: core::fmt::Display>(
+    dial: impl Future<Output = Result<(), E>>,
+    peer: &PeerId,
+    patience: Duration,
+) {
+    match timeout(patience, dial).await {
         Ok(Ok(())) => tracing::trace!(peer = %peer.fmt_short(), "compared catalogs"),
         Ok(Err(error)) => {
             tracing::debug!(peer = %peer.fmt_short(), %error, "could not compare catalogs");

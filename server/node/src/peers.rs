@@ -1,27 +1,23 @@
-//! Calling other nodes.
-//!
-//! mosaik's caller tries peers in order of round-trip time, and a peer that
-//! crashed stays first in line until the catalog forgets it, minutes later.
-//! So there is one caller for each peer here, and the choice is ours: the one
-//! that answered last, then the others in turn.
+//! Whom to call: the peer that answered last, then the others in turn.
 
-use core::time::Duration;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use core::{marker::PhantomData, time::Duration};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mosaik::{
-    FunctionId, Network, PeerId,
-    functions::{CallError, Caller},
-};
+use mosaik::{FunctionId, Network, PeerId};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::wire::Refused;
+use crate::{
+    invoke::{InvokeError, Reply, invoke},
+    network::serving,
+    wire::Refused,
+};
 
-/// How often catalogs are compared while calls fail.
+/// How soon catalogs are compared when calls begin to fail; the pause doubles
+/// from time to time.
 const REFRESH: Duration = Duration::from_secs(1);
+/// The longest pause.
+const REFRESH_MAX: Duration = Duration::from_secs(15);
 /// With how many peers at once.
 const REFRESH_PEERS: usize = 3;
 /// How long a peer may take.
@@ -70,8 +66,6 @@ impl PeerError {
     }
 }
 
-type PeerCaller<Req, Res> = Arc<Caller<Req, Res, Refused>>;
-
 /// Tells whether a peer may be asked.
 pub type Allowed = Arc<dyn Fn(&PeerId) -> bool + Send + Sync>;
 
@@ -81,27 +75,40 @@ pub fn only(peers: Vec<PeerId>) -> Allowed {
     Arc::new(move |peer| peers.contains(peer))
 }
 
+/// When catalogs are compared next, because calls fail.
+#[derive(Debug, Default)]
+struct Refresh {
+    due: Option<Instant>,
+    pause: Duration,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+impl Refresh {
+    /// The turn, if one is due.
+    fn take(&mut self, now: Instant) -> Option<usize> {
+        if self.due.is_some_and(|due| now < due) {
+            return None;
+        }
+        self.pause = (self.pause * 2).clamp(REFRESH, REFRESH_MAX);
+        self.due = Some(now + self.pause);
+        self.turn = self.turn.wrapping_add(REFRESH_PEERS);
+        Some(self.turn)
+    }
+}
+
 /// The peers that serve one function.
-pub struct Peers<Req, Res>
-where
-    Req: Serialize + DeserializeOwned + Send + 'static,
-    Res: Serialize + DeserializeOwned + Send + 'static,
-{
+pub struct Peers<Req, Res> {
     network: Arc<Network>,
     function: FunctionId,
     call: &'static str,
     allowed: Option<Allowed>,
-    callers: Mutex<HashMap<PeerId, PeerCaller<Req, Res>>>,
     preferred: Mutex<Option<PeerId>>,
-    refreshed: Mutex<Option<Instant>>,
-    turn: Mutex<usize>,
+    refresh: Mutex<Refresh>,
+    types: PhantomData<fn(&Req) -> Res>,
 }
 
-impl<Req, Res> Peers<Req, Res>
-where
-    Req: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
-    Res: Serialize + DeserializeOwned + Send + Sync + 'static,
-{
+impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
     /// The peers that serve `function`, as far as they are `allowed`.
     #[must_use]
     pub fn new(
@@ -115,10 +122,9 @@ where
             function,
             call,
             allowed,
-            callers: Mutex::default(),
             preferred: Mutex::default(),
-            refreshed: Mutex::default(),
-            turn: Mutex::default(),
+            refresh: Mutex::default(),
+            types: PhantomData,
         }
     }
 
@@ -134,7 +140,6 @@ where
             .filter(|peer| *peer != me)
             .filter(|peer| self.allowed.as_ref().is_none_or(|allowed| allowed(peer)))
             .collect();
-        lock(&self.callers).retain(|peer, _| peers.contains(peer));
         let preferred = *lock(&self.preferred);
         peers.sort_by_key(|peer| Some(*peer) != preferred);
         peers
@@ -155,6 +160,7 @@ where
             match self.call_peer(peer, request, patience).await {
                 Ok(reply) => {
                     *lock(&self.preferred) = Some(peer);
+                    *lock(&self.refresh) = Refresh::default();
                     return Ok((peer, reply));
                 }
                 Err(error) => {
@@ -181,34 +187,20 @@ where
     /// Compares catalogs with a few peers, in the background: gossip alone may
     /// take very long to tell of a peer that has restarted.
     fn refresh(&self, last: &PeerError) {
-        let now = Instant::now();
-        {
-            let mut refreshed = lock(&self.refreshed);
-            if refreshed.is_some_and(|at| now.duration_since(at) < REFRESH) {
-                return;
-            }
-            *refreshed = Some(now);
-        }
-        let discovery = self.network.discovery().clone();
+        let discovery = self.network.discovery();
+        let catalog = discovery.catalog();
         // Peers that are known but may not be asked are no reason to look on.
-        let failed = matches!(last, PeerError::Failed { .. });
-        if !failed
-            && discovery
-                .catalog()
-                .signed_peers()
-                .any(|entry| entry.functions().contains(&self.function))
-        {
+        let known = catalog
+            .signed_peers()
+            .any(|entry| entry.functions().contains(&self.function));
+        if known && !matches!(last, PeerError::Failed { .. }) {
             return;
         }
+        let Some(start) = lock(&self.refresh).take(Instant::now()) else {
+            return;
+        };
         // Whoever serves something hears more than a client.
-        let peers: Vec<_> = discovery
-            .catalog()
-            .signed_peers()
-            .filter(|entry| !entry.functions().is_empty())
-            .map(|entry| entry.address().clone())
-            .collect();
-        let start = lock(&self.turn).wrapping_add(REFRESH_PEERS);
-        *lock(&self.turn) = start;
+        let peers: Vec<_> = serving(&catalog).collect();
         for step in 0..REFRESH_PEERS.min(peers.len()) {
             let at = start
                 .wrapping_add(step)
@@ -243,58 +235,50 @@ where
         request: &Req,
         patience: Duration,
     ) -> Result<Res, PeerError> {
-        let caller = self.caller(peer);
-        let name = || peer.fmt_short().to_string();
-        let started = Instant::now();
         tracing::trace!(call = self.call, peer = %peer.fmt_short(), "calling");
-        caller
-            .call_with_timeout(request.clone(), patience)
-            .await
-            .map_err(|error| match error {
-                CallError::Application(reason) => PeerError::Refused {
+        let started = Instant::now();
+        let outcome = match timeout(patience, self.attempt(peer, request)).await {
+            Ok(Ok(answer)) => {
+                return answer.map_err(|reason| PeerError::Refused {
                     call: self.call,
-                    peer: name(),
+                    peer: peer.fmt_short().to_string(),
                     reason,
-                },
-                other => {
-                    tracing::debug!(
-                        call = self.call,
-                        peer = %peer.fmt_short(),
-                        error = %other,
-                        after_ms = started.elapsed().as_millis(),
-                        "call failed"
-                    );
-                    PeerError::Failed {
-                        call: self.call,
-                        peer: name(),
-                        reason: other.to_string(),
-                    }
-                }
-            })
+                });
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("nothing within {} ms", patience.as_millis()),
+        };
+        tracing::debug!(
+            call = self.call,
+            peer = %peer.fmt_short(),
+            error = outcome,
+            after_ms = started.elapsed().as_millis(),
+            "call failed"
+        );
+        Err(PeerError::Failed {
+            call: self.call,
+            peer: peer.fmt_short().to_string(),
+            reason: outcome,
+        })
     }
 
-    fn caller(&self, peer: PeerId) -> PeerCaller<Req, Res> {
-        lock(&self.callers)
-            .entry(peer)
-            .or_insert_with(|| {
-                let caller = self
-                    .network
-                    .functions()
-                    .caller::<Req, Res, Refused>()
-                    .with_function_id(self.function)
-                    .require(move |candidate| *candidate.id() == peer)
-                    .build();
-                Arc::new(caller)
-            })
-            .clone()
+    async fn attempt(
+        &self,
+        peer: PeerId,
+        request: &Req,
+    ) -> Result<Result<Res, Refused>, InvokeError> {
+        let request = postcard::to_stdvec(request).map_err(InvokeError::Encode)?;
+        let reply = invoke(&self.network, peer, self.function, request.into()).await?;
+        Ok(match reply {
+            Reply::Ok(result) => Ok(postcard::from_bytes(&result).map_err(InvokeError::Decode)?),
+            Reply::Err(refusal) => {
+                Err(postcard::from_bytes(&refusal).map_err(InvokeError::Decode)?)
+            }
+        })
     }
 }
 
-impl<Req, Res> core::fmt::Debug for Peers<Req, Res>
-where
-    Req: Serialize + DeserializeOwned + Send + 'static,
-    Res: Serialize + DeserializeOwned + Send + 'static,
-{
+impl<Req, Res> core::fmt::Debug for Peers<Req, Res> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Peers({})", self.call)
     }

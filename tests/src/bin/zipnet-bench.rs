@@ -20,24 +20,31 @@ use std::{
 use tokio::{task::JoinSet, time::timeout};
 use zeroize::Zeroizing;
 use zipnet_node::{
+    relay::EmbeddedRelay,
     roles::client::{Client, ClientSettings, Participation},
     settings::{NetworkSettings, RelaySetting, TrustSettings},
 };
 use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams};
 use zipnet_tests::{
-    cluster::{Cluster, Settings, scrape},
-    process::Lines,
+    cluster::{Cluster, Settings},
+    lines::Lines,
+    server::scrape,
 };
 
 const CLIENTS: usize = 100;
 const ROUNDS: usize = 60;
 /// Rounds before the first that counts: connections and caches are warm then.
 const WARM: usize = 10;
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let outcome = tokio::runtime::Runtime::new()
         .map_err(Into::into)
         .and_then(|runtime| runtime.block_on(bench()));
@@ -55,7 +62,10 @@ fn main() -> ExitCode {
 }
 
 async fn bench() -> BenchResult<()> {
+    // A relay for each of a hundred clients would be dialled by all others.
+    let relay = EmbeddedRelay::start().await?;
     let settings = Settings {
+        variables: vec![("ZIPNET_RELAY".into(), relay.url().to_string())],
         min_participants: CLIENTS,
         period: "200ms".into(),
         deadline: "60s".into(),
@@ -64,7 +74,7 @@ async fn bench() -> BenchResult<()> {
     };
     let mut cluster = Cluster::new(settings.clone())?;
     cluster.populate(0)?;
-    let clients = join(&cluster, &settings).await?;
+    let clients = join(&cluster, &settings, &relay).await?;
     say(&format!(
         "3 servers, 1 aggregator, {CLIENTS} clients on loopback; {ROUNDS} rounds"
     ));
@@ -145,7 +155,11 @@ async fn bench() -> BenchResult<()> {
     Ok(())
 }
 
-async fn join(cluster: &Cluster, settings: &Settings) -> BenchResult<Vec<Client>> {
+async fn join(
+    cluster: &Cluster,
+    settings: &Settings,
+    relay: &EmbeddedRelay,
+) -> BenchResult<Vec<Client>> {
     let bootstrap = cluster
         .servers
         .iter()
@@ -163,7 +177,7 @@ async fn join(cluster: &Cluster, settings: &Settings) -> BenchResult<Vec<Client>
                 seed: None,
                 bootstrap: bootstrap.clone(),
                 bind: Some("127.0.0.1:0".parse()?),
-                relay: RelaySetting::Embedded,
+                relay: RelaySetting::Url(relay.url().clone()),
             },
             trust: TrustSettings {
                 name: name.clone(),

@@ -185,7 +185,8 @@ impl Client {
     pub async fn leave(mut self) {
         self.tasks.shutdown().await;
         if let Some(registrar) = self.registrar.take() {
-            registrar.withdraw(&self.node, Duration::from_secs(1)).await;
+            let patience = Duration::from_secs(1);
+            registrar.withdraw(self.node.transport(), patience).await;
         }
         drop(self.outbox);
         self.node.leave().await;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use mosaik::Network;
 use tokio::{sync::Notify, time::timeout};
-use zipnet_protocol::{ClientBundle, Instance, Withdrawal};
+use zipnet_protocol::{ClientBundle, Instance, SigningSecret, Withdrawal};
 
 use crate::{
-    network::Node,
     peers::{Allowed, Peers},
     wire::{Call as _, RegisterCall, Registration, WithdrawCall},
 };
@@ -24,7 +23,7 @@ pub(super) struct Registrar {
     bundle: ClientBundle,
     instance: Instance,
     servers: Peers<ClientBundle, Registration>,
-    allowed: Allowed,
+    withdrawals: Peers<Withdrawal, ()>,
     lost: Notify,
 }
 
@@ -48,7 +47,12 @@ impl Registrar {
                 RegisterCall::LABEL,
                 Some(servers.clone()),
             ),
-            allowed: servers,
+            withdrawals: Peers::new(
+                network.clone(),
+                WithdrawCall::id(instance),
+                WithdrawCall::LABEL,
+                Some(servers),
+            ),
             instance: instance.clone(),
             bundle,
             lost: Notify::new(),
@@ -88,16 +92,9 @@ impl Registrar {
     }
 
     /// Takes leave of the committee, if it can be reached soon.
-    pub async fn withdraw(&self, node: &Node, patience: Duration) {
-        let withdrawal =
-            Withdrawal::sign(&self.instance, self.bundle.client_id(), node.transport());
-        let servers = Peers::<Withdrawal, ()>::new(
-            node.network().clone(),
-            WithdrawCall::id(&self.instance),
-            WithdrawCall::LABEL,
-            Some(self.allowed.clone()),
-        );
-        let farewell = servers.call(&withdrawal, patience);
+    pub async fn withdraw(&self, transport: &SigningSecret, patience: Duration) {
+        let withdrawal = Withdrawal::sign(&self.instance, self.bundle.client_id(), transport);
+        let farewell = self.withdrawals.call(&withdrawal, patience);
         if !matches!(timeout(patience, farewell).await, Ok(Ok(_))) {
             tracing::debug!("no server took the withdrawal; the registration will lapse");
         }

@@ -201,6 +201,13 @@ impl Context {
         true
     }
 
+    /// Has mosaik look for servers to bond with.
+    pub fn nudge(&self) {
+        if let Some(network) = self.network.upgrade() {
+            Node::nudge(&network);
+        }
+    }
+
     /// The transport key, while the network lives.
     pub fn transport(&self) -> Option<SigningSecret> {
         let network = self.network.upgrade()?;

@@ -22,6 +22,9 @@ use crate::{
 /// Longest time that a follower is kept waiting.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
+/// How long a client is kept waiting until it is listed.
+const REGISTRATION_WAIT: Duration = Duration::from_secs(2);
+
 /// The open calls; they end when this is dropped.
 pub(super) struct Desk {
     _hello: Handler<(), Hello, Refused>,
@@ -53,7 +56,7 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
         _register: {
             let context = desk();
             common::serve::<RegisterCall, _, _>(network, instance, 1024, move |bundle, caller| {
-                ready(register(&context, bundle, caller))
+                register(context.clone(), bundle, caller)
             })?
         },
         _withdraw: {
@@ -136,8 +139,9 @@ fn news(context: &Context, request: &Follow) -> News {
     }
 }
 
-fn register(
-    context: &Context,
+/// Takes a client's bundle, and waits a while for the committee to list it.
+async fn register(
+    context: Arc<Context>,
     bundle: ClientBundle,
     caller: PeerKey,
 ) -> Result<Registration, Refused> {
@@ -149,23 +153,34 @@ fn register(
             "the bundle belongs to another peer than the caller".to_owned(),
         ));
     }
-    let view = context.view();
-    let listed = view
-        .state
-        .clients()
-        .get(client.id())
-        .is_some_and(|known| *known == client);
-    if listed && !view.state.is_idle(client.id()) {
+    let listed = || {
+        let view = context.view();
+        let known = view.state.clients().get(client.id());
+        let listed = known.is_some_and(|known| *known == client);
+        (listed, listed && !view.state.is_idle(client.id()))
+    };
+    let mut views = context.shared.watch();
+    let (before, active) = listed();
+    if active {
         return Ok(Registration::Listed);
     }
     if !context.waiting().register(bundle) {
         return Err(Refused::Busy);
     }
-    Ok(if listed {
-        Registration::Listed
-    } else {
-        Registration::Pending
-    })
+    let until = Instant::now() + REGISTRATION_WAIT;
+    let mut is_listed = before;
+    while !is_listed {
+        tokio::select! {
+            () = context.stop().cancelled() => return Err(Refused::Busy),
+            changed = timeout_at(until, views.changed()) => {
+                if !matches!(changed, Ok(Ok(()))) {
+                    return Ok(Registration::Pending);
+                }
+                is_listed = listed().0;
+            }
+        }
+    }
+    Ok(Registration::Listed)
 }
 
 fn withdraw(context: &Context, withdrawal: Withdrawal) -> Result<(), Refused> {

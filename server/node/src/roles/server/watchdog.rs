@@ -30,6 +30,9 @@ pub(super) async fn run(context: Arc<Context>) {
         let view = context.view();
         let readiness = Readiness::look(&context, &view);
         set_gauges(&context, &view, &readiness);
+        if context.bonded().len().saturating_add(1) < view.state.committee_size() as usize {
+            context.nudge();
+        }
         if readiness.away != missing_before {
             if readiness.away.is_empty() {
                 tracing::info!("all servers are back");

@@ -1,0 +1,168 @@
+//! Calls a mosaik function of one peer.
+//!
+//! mosaik's own caller chooses the peer by itself, by round-trip time, and a
+//! peer that crashed stays first in line until the catalog forgets it, minutes
+//! later. It also pings every peer of a function at every change of the catalog
+//! until one ping was answered, and peers answer pings one after the other: of
+//! many clients that start together, none comes through. So this speaks the
+//! protocol of mosaik 0.4.2 (`functions/accept.rs`, `network/link.rs`) itself:
+//! a connection a call, on it one stream, on that one frame each way, each a
+//! length of 4 bytes (big endian) and as many bytes of postcard.
+
+use bytes::Bytes;
+use mosaik::{
+    FunctionId, Network, NetworkId, PeerId,
+    iroh::{
+        EndpointAddr,
+        endpoint::{ConnectError, Connection, ConnectionError, RecvStream, VarInt},
+    },
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const ALPN: &[u8] = b"/mosaik/functions/1.0";
+/// The codes of mosaik for "it was answered" and "I do not know you".
+const SUCCESS: VarInt = VarInt::from_u32(200);
+const UNKNOWN_PEER: VarInt = VarInt::from_u32(401);
+/// Longest answer, in bytes: four records of the largest rounds that are
+/// sensible, with room to spare. mosaik itself would take 4 GiB.
+const MAX_REPLY: u32 = 64 << 20;
+/// Bytes that are made room for before they have come.
+const READ_AHEAD: usize = 64 << 10;
+
+/// A call did not come through.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// The peer is not in the catalog.
+    #[error("its address is not known")]
+    Address,
+    /// No connection.
+    #[error("it could not be connected: {0}")]
+    Connect(#[source] ConnectError),
+    /// The peer closed the connection and said why.
+    #[error("it closed the connection: {0}")]
+    Closed(String),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[source] std::io::Error),
+    /// More than we take.
+    #[error("it would answer {found} bytes; at most {MAX_REPLY} are taken")]
+    Length {
+        /// By its word.
+        found: u32,
+    },
+    /// Not mosaik's protocol.
+    #[error("its answer does not decode: {0}")]
+    Decode(#[source] postcard::Error),
+    /// A request that does not encode.
+    #[error("the request does not encode: {0}")]
+    Encode(#[source] postcard::Error),
+}
+
+#[derive(Serialize)]
+struct Request {
+    network: NetworkId,
+    function: FunctionId,
+    payload: Bytes,
+}
+
+/// What a function answered, still encoded.
+#[derive(Debug, Deserialize)]
+pub enum Reply {
+    /// Its result.
+    Ok(Bytes),
+    /// Its refusal.
+    Err(Bytes),
+}
+
+/// Calls `function` of `peer` with an encoded request. It may take for ever:
+/// the caller sets the time-out.
+///
+/// # Errors
+/// [`InvokeError`].
+pub async fn invoke(
+    network: &Network,
+    peer: PeerId,
+    function: FunctionId,
+    payload: Bytes,
+) -> Result<Reply, InvokeError> {
+    let request = Request {
+        network: *network.network_id(),
+        function,
+        payload,
+    };
+    let request = postcard::to_stdvec(&request).map_err(InvokeError::Encode)?;
+    let address = || -> Option<EndpointAddr> {
+        let catalog = network.discovery().catalog();
+        Some(catalog.get_signed(&peer)?.address().clone())
+    };
+    let address = address().ok_or(InvokeError::Address)?;
+    match attempt(network, address.clone(), &request).await {
+        Err((_, Some(code))) if code == UNKNOWN_PEER => {
+            // It has to have us in its catalog first.
+            let _ = network.discovery().sync_with(address.clone()).await;
+            attempt(network, address, &request).await
+        }
+        other => other,
+    }
+    .map_err(|(error, _)| error)
+}
+
+type AttemptError = (InvokeError, Option<VarInt>);
+
+async fn attempt(
+    network: &Network,
+    address: EndpointAddr,
+    request: &[u8],
+) -> Result<Reply, AttemptError> {
+    let endpoint = network.local().endpoint();
+    let connection = endpoint
+        .connect(address, ALPN)
+        .await
+        .map_err(|error| (InvokeError::Connect(error), None))?;
+    match exchange(&connection, request).await {
+        Ok(reply) => {
+            connection.close(SUCCESS, b"Success");
+            Ok(reply)
+        }
+        // Why the peer closed says more than that a stream ended.
+        Err(error) => Err(match connection.close_reason() {
+            Some(ConnectionError::ApplicationClosed(close)) => (
+                InvokeError::Closed(close.reason.escape_ascii().to_string()),
+                Some(close.error_code),
+            ),
+            _ => (error, None),
+        }),
+    }
+}
+
+async fn exchange(connection: &Connection, request: &[u8]) -> Result<Reply, InvokeError> {
+    let broken = InvokeError::Broken;
+    let opened = connection.open_bi().await;
+    let (mut to, mut from) = opened.map_err(|error| broken(error.into()))?;
+    let length = u32::try_from(request.len())
+        .map_err(|_| InvokeError::Encode(postcard::Error::SerializeBufferFull))?;
+    to.write_u32(length).await.map_err(broken)?;
+    to.write_all(request)
+        .await
+        .map_err(|error| broken(error.into()))?;
+    let frame = read_frame(&mut from).await?;
+    postcard::from_bytes(&frame).map_err(InvokeError::Decode)
+}
+
+async fn read_frame(from: &mut RecvStream) -> Result<Vec<u8>, InvokeError> {
+    let found = from.read_u32().await.map_err(InvokeError::Broken)?;
+    if found > MAX_REPLY {
+        return Err(InvokeError::Length { found });
+    }
+    let length = found as usize;
+    let mut frame = Vec::with_capacity(length.min(READ_AHEAD));
+    let read = from.take(u64::from(found)).read_to_end(&mut frame).await;
+    read.map_err(InvokeError::Broken)?;
+    if frame.len() < length {
+        return Err(InvokeError::Broken(
+            std::io::ErrorKind::UnexpectedEof.into(),
+        ));
+    }
+    Ok(frame)
+}

@@ -1,0 +1,114 @@
+//! One server, seen from outside: its log and its metrics.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use crate::process::Process;
+
+/// A line of a server's log about a finalized round.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finalized {
+    /// The round's number.
+    pub number: u64,
+    /// The start of the record's digest.
+    pub record: String,
+    /// How many clients took part.
+    pub participants: usize,
+}
+
+impl Finalized {
+    fn parse(line: &str) -> Option<Self> {
+        let fields = line.split("committee: round finalized ").nth(1)?;
+        let field = |name: &str| {
+            fields
+                .split(' ')
+                .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+        };
+        Some(Self {
+            number: field("round")?.strip_prefix('r')?.parse().ok()?,
+            record: field("record")?.trim_matches('"').to_owned(),
+            participants: field("participants")?.parse().ok()?,
+        })
+    }
+}
+
+/// A server process with what is needed to start it again.
+#[derive(Debug)]
+pub struct Server {
+    /// The process.
+    pub process: Process,
+    /// `PEERID@ip:port`.
+    pub hint: String,
+    /// Where its metrics are.
+    pub metrics: SocketAddr,
+    /// Its place among the servers of the cluster.
+    pub(crate) index: usize,
+}
+
+impl Server {
+    /// The short name that other servers' logs and metrics use.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.hint.chars().take(10).collect()
+    }
+
+    /// The server's peer id.
+    #[must_use]
+    pub fn peer(&self) -> String {
+        self.hint.chars().take(64).collect()
+    }
+
+    /// The rounds that it says it has finalized, from line `from` on.
+    #[must_use]
+    pub fn finalized(&self, from: usize) -> Vec<Finalized> {
+        self.process
+            .lines()
+            .since(from)
+            .iter()
+            .filter_map(|line| Finalized::parse(line))
+            .collect()
+    }
+
+    /// The value of a metric whose line starts with `name`.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        scrape(self.metrics)?
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.rsplit(' ').next())
+            .and_then(|value| value.parse().ok())
+    }
+}
+
+/// Everything the exporter at `address` says.
+#[must_use]
+pub fn scrape(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// A TCP address on loopback that was free a moment ago.
+#[must_use]
+pub fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9100)))
+}
+
+/// A UDP address on loopback that was free a moment ago.
+#[must_use]
+pub fn free_udp_port() -> SocketAddr {
+    std::net::UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 4400)))
+}
