@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use mosaik::{Network, PeerId};
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc, oneshot,
+    },
     task::JoinSet,
     time::Instant,
 };
@@ -19,7 +22,7 @@ use super::{
 };
 use crate::{
     peers::{Peers, only},
-    roles::follow::{Event, Follower},
+    roles::follow::Event,
     wire::{Call as _, EnvelopeCall, Refused},
 };
 
@@ -55,7 +58,6 @@ pub(super) struct Driver {
     registrar: Arc<Registrar>,
     aggregators: Arc<Peers<SealedEnvelope, ()>>,
     outbox: mpsc::Receiver<Outgoing>,
-    finalized: broadcast::Sender<Arc<FinalizedRound>>,
     current: Option<Current>,
     offers: JoinSet<()>,
 }
@@ -68,7 +70,6 @@ impl Driver {
         registrar: Arc<Registrar>,
         aggregators: Vec<PeerId>,
         outbox: mpsc::Receiver<Outgoing>,
-        finalized: broadcast::Sender<Arc<FinalizedRound>>,
     ) -> Self {
         let allowed = (!aggregators.is_empty()).then(|| only(aggregators));
         let aggregators = Peers::new(
@@ -82,19 +83,24 @@ impl Driver {
             registrar,
             aggregators: Arc::new(aggregators),
             outbox,
-            finalized,
             current: None,
             offers: JoinSet::new(),
         }
     }
 
-    pub async fn run(mut self, mut follower: Follower) {
+    pub async fn run(mut self, mut events: broadcast::Receiver<Event>) {
         loop {
-            for event in follower.next().await {
-                match event {
-                    Event::Opened(round) => self.seal(&round),
-                    Event::Finalized(done) => self.finalized(&done),
+            match events.recv().await {
+                Ok(Event::Opened(round)) => self.seal(&round),
+                Ok(Event::Finalized(done)) => self.finalized(&done),
+                // Whatever was sealed then is sealed again.
+                Err(RecvError::Lagged(events)) => {
+                    tracing::warn!(events, "this client was too slow and lost rounds");
+                    if let Some(current) = &mut self.current {
+                        current.sealed = None;
+                    }
                 }
+                Err(RecvError::Closed) => return,
             }
             while self.offers.try_join_next().is_some() {}
         }
@@ -148,9 +154,7 @@ impl Driver {
         }
     }
 
-    fn finalized(&mut self, done: &Arc<FinalizedRound>) {
-        // Nobody may be reading.
-        let _ = self.finalized.send(done.clone());
+    fn finalized(&mut self, done: &FinalizedRound) {
         if let Some(mut current) = self.current.take() {
             let header = done.round().header();
             match current.sealed.take() {
@@ -219,19 +223,4 @@ async fn offer(
         }
     }
     tracing::debug!(round, "no aggregator took the envelope");
-}
-
-/// Follows the committee for readers only.
-pub(super) async fn watch(
-    mut follower: Follower,
-    finalized: broadcast::Sender<Arc<FinalizedRound>>,
-) {
-    loop {
-        for event in follower.next().await {
-            if let Event::Finalized(done) = event {
-                // Nobody may be reading.
-                let _ = finalized.send(done);
-            }
-        }
-    }
 }

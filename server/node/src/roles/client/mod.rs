@@ -30,7 +30,7 @@ use tokio::{
     sync::{broadcast, mpsc},
     task::JoinSet,
 };
-use zipnet_protocol::{DhSecret, FinalizedRound, Instance, RoundParams, Sealer, SlotKey};
+use zipnet_protocol::{DhSecret, Instance, RoundParams, Sealer, SlotKey};
 
 pub use publisher::{PublishError, Publisher, Receipt};
 pub use reader::Reader;
@@ -38,7 +38,7 @@ pub use reader::Reader;
 use super::{
     common::{self, CommitteeKeyError},
     directory::Directory,
-    follow::Follower,
+    follow::{Event, Follower},
 };
 use crate::{
     entropy::{self, EntropyError},
@@ -46,10 +46,11 @@ use crate::{
     peers::Allowed,
     settings::{NetworkSettings, TrustSettings},
 };
+use driver::{Driver, Outgoing};
 use registration::Registrar;
 
-/// Rounds that a slow reader may lag behind before it loses some.
-const READER_BACKLOG: usize = 256;
+/// Events that a slow listener may lag behind before it loses some.
+const BACKLOG: usize = 512;
 /// Messages that wait to be sealed.
 const OUTBOX: usize = 64;
 
@@ -89,14 +90,23 @@ pub enum ClientError {
     CommitteeKey(#[source] CommitteeKeyError),
 }
 
+/// What clients of one process share: the node, and what it hears.
+#[derive(Debug)]
+struct Host {
+    node: Node,
+    instance: Instance,
+    trust: TrustSettings,
+    params: RoundParams,
+    directory: Arc<Directory>,
+    events: broadcast::Sender<Event>,
+    tasks: JoinSet<()>,
+}
+
 /// A running client.
 #[derive(Debug)]
 pub struct Client {
-    node: Node,
-    instance: Instance,
-    params: RoundParams,
-    outbox: mpsc::Sender<driver::Outgoing>,
-    finalized: broadcast::Sender<Arc<FinalizedRound>>,
+    host: Arc<Host>,
+    outbox: mpsc::Sender<Outgoing>,
     registrar: Option<Arc<Registrar>>,
     tasks: JoinSet<()>,
 }
@@ -111,53 +121,73 @@ impl Client {
         settings: ClientSettings,
         participation: Participation,
     ) -> Result<Self, ClientError> {
-        let node = Node::join(&settings.network, Presence::Client)
+        let ClientSettings {
+            network,
+            trust,
+            params,
+        } = settings;
+        let node = Node::join(&network, Presence::Client)
             .await
             .map_err(ClientError::Join)?;
-        common::announce(&node, &settings.network, &settings.trust.name, "client");
-        let instance = common::find_instance(&node, &settings.trust, &settings.network)
+        common::announce(&node, &network, &trust.name, "client");
+        let instance = common::find_instance(&node, &trust, &network)
             .await
             .map_err(ClientError::CommitteeKey)?;
         let directory = Arc::new(Directory::new(node.network(), &instance));
-        let follower = Follower::new(
-            node.network().clone(),
-            &instance,
-            &settings.trust,
-            &directory,
-        );
-        let (outbox, incoming) = mpsc::channel(OUTBOX);
-        let finalized = broadcast::Sender::new(READER_BACKLOG);
+        let follower = Follower::new(node.network().clone(), &instance, &trust, &directory);
+        let events = broadcast::Sender::new(BACKLOG);
         let mut tasks = JoinSet::new();
         tasks.spawn(directory.clone().run());
-        let registrar = if participation == Participation::Watch {
-            tasks.spawn(driver::watch(follower, finalized.clone()));
-            None
-        } else {
-            let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
-            let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
-            let sealer = Sealer::new(&instance, dh, slot_key, node.transport());
-            let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
-            let bundle = sealer.bundle().clone();
-            let registrar = Arc::new(Registrar::new(node.network(), &instance, bundle, servers));
-            tasks.spawn(registrar.clone().run());
-            let driver = driver::Driver::new(
-                node.network(),
-                &instance,
-                sealer,
-                registrar.clone(),
-                settings.trust.aggregators.clone(),
-                incoming,
-                finalized.clone(),
-            );
-            tasks.spawn(driver.run(follower));
-            Some(registrar)
-        };
-        Ok(Self {
+        tasks.spawn(follow(follower, events.clone()));
+        let host = Host {
             node,
             instance,
-            params: settings.params,
+            trust,
+            params,
+            directory,
+            events,
+            tasks,
+        };
+        Self::on(Arc::new(host), participation)
+    }
+
+    /// Another client on the same node, with fresh keys of its own. To the
+    /// committee they are two; whoever sees connections sees one host.
+    ///
+    /// # Errors
+    /// [`ClientError::Entropy`].
+    pub fn another(&self, participation: Participation) -> Result<Self, ClientError> {
+        Self::on(self.host.clone(), participation)
+    }
+
+    fn on(host: Arc<Host>, participation: Participation) -> Result<Self, ClientError> {
+        let (outbox, incoming) = mpsc::channel(OUTBOX);
+        let mut tasks = JoinSet::new();
+        let mut registrar = None;
+        if participation != Participation::Watch {
+            let network = host.node.network();
+            let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
+            let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
+            let sealer = Sealer::new(&host.instance, dh, slot_key, host.node.transport());
+            let directory = host.directory.clone();
+            let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
+            let bundle = sealer.bundle().clone();
+            let registered = Arc::new(Registrar::new(network, &host.instance, bundle, servers));
+            tasks.spawn(registered.clone().run());
+            let driver = Driver::new(
+                network,
+                &host.instance,
+                sealer,
+                registered.clone(),
+                host.trust.aggregators.clone(),
+                incoming,
+            );
+            tasks.spawn(driver.run(host.events.subscribe()));
+            registrar = Some(registered);
+        }
+        Ok(Self {
+            host,
             outbox,
-            finalized,
             registrar,
             tasks,
         })
@@ -166,29 +196,50 @@ impl Client {
     /// A handle to publish with.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.outbox.clone(), self.params)
+        Publisher::new(self.outbox.clone(), self.host.params)
     }
 
     /// A handle to read with, from the next finalized round on.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(self.finalized.subscribe())
+        Reader::new(self.host.events.subscribe())
     }
 
     /// The instance that the client belongs to.
     #[must_use]
-    pub const fn instance(&self) -> &Instance {
-        &self.instance
+    pub fn instance(&self) -> &Instance {
+        &self.host.instance
     }
 
-    /// Withdraws from the registry and leaves the network.
+    /// Withdraws from the registry; the last client of a node takes the node
+    /// from the network.
     pub async fn leave(mut self) {
         self.tasks.shutdown().await;
         if let Some(registrar) = self.registrar.take() {
             let patience = Duration::from_secs(1);
-            registrar.withdraw(self.node.transport(), patience).await;
+            let transport = self.host.node.transport();
+            registrar.withdraw(transport, patience).await;
         }
-        drop(self.outbox);
-        self.node.leave().await;
+        if let Some(host) = Arc::into_inner(self.host) {
+            let Host {
+                node,
+                directory,
+                mut tasks,
+                ..
+            } = host;
+            tasks.shutdown().await;
+            drop(directory);
+            node.leave().await;
+        }
+    }
+}
+
+/// Tells all clients of the node what happens.
+async fn follow(mut follower: Follower, events: broadcast::Sender<Event>) {
+    loop {
+        for event in follower.next().await {
+            // Nobody may be listening.
+            let _ = events.send(event);
+        }
     }
 }

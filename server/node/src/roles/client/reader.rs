@@ -5,25 +5,28 @@ use std::sync::Arc;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use zipnet_protocol::FinalizedRound;
 
+use crate::roles::follow::Event;
+
 /// Yields finalized rounds, each verified: signed by every server of a roster
 /// that this client trusts.
 #[derive(Debug)]
 pub struct Reader {
-    rounds: Receiver<Arc<FinalizedRound>>,
+    events: Receiver<Event>,
 }
 
 impl Reader {
-    pub(super) const fn new(rounds: Receiver<Arc<FinalizedRound>>) -> Self {
-        Self { rounds }
+    pub(super) const fn new(events: Receiver<Event>) -> Self {
+        Self { events }
     }
 
     /// The next finalized round; `None` once the client has left.
     pub async fn next(&mut self) -> Option<Arc<FinalizedRound>> {
         loop {
-            match self.rounds.recv().await {
-                Ok(round) => return Some(round),
-                Err(RecvError::Lagged(rounds)) => {
-                    tracing::warn!(rounds, "this reader was too slow and lost rounds");
+            match self.events.recv().await {
+                Ok(Event::Finalized(round)) => return Some(round),
+                Ok(Event::Opened(_)) => {}
+                Err(RecvError::Lagged(events)) => {
+                    tracing::warn!(events, "this reader was too slow and lost rounds");
                 }
                 Err(RecvError::Closed) => return None,
             }
