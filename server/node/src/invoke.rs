@@ -13,7 +13,7 @@ use bytes::Bytes;
 use mosaik::{
     FunctionId, Network, NetworkId, PeerId,
     iroh::{
-        EndpointAddr,
+        Endpoint, EndpointAddr,
         endpoint::{ConnectError, Connection, ConnectionError, RecvStream, VarInt},
     },
 };
@@ -97,11 +97,11 @@ pub async fn invoke(
         Some(catalog.get_signed(&peer)?.address().clone())
     };
     let address = address().ok_or(InvokeError::Address)?;
-    match attempt(network, address.clone(), &request).await {
+    match attempt(network.local().endpoint(), address.clone(), &request).await {
         Err((_, Some(code))) if code == UNKNOWN_PEER => {
             // It has to have us in its catalog first.
             let _ = network.discovery().sync_with(address.clone()).await;
-            attempt(network, address, &request).await
+            attempt(network.local().endpoint(), address, &request).await
         }
         other => other,
     }
@@ -111,11 +111,10 @@ pub async fn invoke(
 type AttemptError = (InvokeError, Option<VarInt>);
 
 async fn attempt(
-    network: &Network,
+    endpoint: &Endpoint,
     address: EndpointAddr,
     request: &[u8],
 ) -> Result<Reply, AttemptError> {
-    let endpoint = network.local().endpoint();
     let connection = endpoint
         .connect(address, ALPN)
         .await
@@ -165,4 +164,107 @@ async fn read_frame(from: &mut RecvStream) -> Result<Vec<u8>, InvokeError> {
         ));
     }
     Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::{future::Future, net::Ipv4Addr, time::Duration};
+
+    use mosaik::iroh::{RelayMode, endpoint::presets};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn endpoint() -> Endpoint {
+        Endpoint::builder(presets::Minimal)
+            .relay_mode(RelayMode::Disabled)
+            .alpns(vec![ALPN.to_vec()])
+            .bind_addr((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .bind()
+            .await
+            .unwrap()
+    }
+
+    /// Calls a peer that does with the first connection what `answer` says.
+    async fn call<F, Fut>(answer: F) -> Result<Reply, AttemptError>
+    where
+        F: FnOnce(Connection) -> Fut + Send + 'static,
+        Fut: Future<Output = Connection> + Send,
+    {
+        let (ours, theirs) = (endpoint().await, endpoint().await);
+        let address = theirs.addr();
+        let peer = tokio::spawn(async move {
+            let connection = theirs.accept().await.unwrap().await.unwrap();
+            answer(connection).await.closed().await;
+            theirs.close().await;
+        });
+        let outcome = timeout(Duration::from_secs(20), attempt(&ours, address, b"hello"));
+        let outcome = outcome.await.unwrap();
+        ours.close().await;
+        timeout(Duration::from_secs(40), peer)
+            .await
+            .unwrap()
+            .unwrap();
+        outcome
+    }
+
+    /// Says `bytes` on the first stream, and no more.
+    async fn say(bytes: Vec<u8>) -> Result<Reply, InvokeError> {
+        let outcome = call(|connection| async move {
+            let (mut to, mut from) = connection.accept_bi().await.unwrap();
+            assert_eq!(from.read_u32().await.unwrap(), 5);
+            to.write_all(&bytes).await.unwrap();
+            to.finish().unwrap();
+            connection
+        });
+        outcome.await.map_err(|(error, _)| error)
+    }
+
+    fn frame(reply: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(reply.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend(reply);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_back_as_it_was_sent() {
+        let reply = say(frame(b"\x00\x03yes")).await.unwrap();
+        assert!(matches!(reply, Reply::Ok(bytes) if &bytes[..] == b"yes"));
+        let reply = say(frame(b"\x01\x02no")).await.unwrap();
+        assert!(matches!(reply, Reply::Err(bytes) if &bytes[..] == b"no"));
+    }
+
+    #[tokio::test]
+    async fn i8_an_answer_that_claims_four_gigabytes_is_not_waited_for() {
+        let error = say(vec![0xff; 8]).await.unwrap_err();
+        assert!(matches!(error, InvokeError::Length { found: u32::MAX }));
+        assert!(error.to_string().contains("at most 67108864"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn i8_a_torn_or_garbled_answer_is_an_error() {
+        let torn = frame(b"\x00\x03yes")[..6].to_vec();
+        assert!(matches!(say(torn).await, Err(InvokeError::Broken(_))));
+        assert!(matches!(say(Vec::new()).await, Err(InvokeError::Broken(_))));
+        // A third kind of reply; a payload that is longer than the frame.
+        for garbled in [&b"\x02\x00"[..], b"\x00\x7fx", b""] {
+            let error = say(frame(garbled)).await.unwrap_err();
+            assert!(matches!(error, InvokeError::Decode(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_says_when_it_closes_is_told() {
+        let outcome = call(|connection| async move {
+            connection.close(UNKNOWN_PEER, b"Unknown\nPeer");
+            connection
+        });
+        let (error, code) = outcome.await.unwrap_err();
+        assert_eq!(code, Some(UNKNOWN_PEER));
+        assert_eq!(
+            error.to_string(),
+            r"it closed the connection: Unknown\nPeer"
+        );
+    }
 }
