@@ -16,8 +16,6 @@ use tracing_subscriber::EnvFilter;
 use zipnet_node::{metrics, report, settings::RelaySetting};
 use zipnet_protocol::InstanceName;
 
-use crate::args::NodeArgs;
-
 /// The log filter unless `RUST_LOG` says otherwise.
 pub const DEFAULT_LOG: &str = "info,zipnet_node=info,mosaik=warn";
 
@@ -62,23 +60,17 @@ struct StartError {
 #[error("RUST_LOG is no log filter; something like `{DEFAULT_LOG}` would be right")]
 struct FilterError(#[source] tracing_subscriber::filter::ParseError);
 
-/// A parsed command line.
-pub trait Invocation {
-    /// The part that every binary has.
-    fn node(&self) -> &NodeArgs;
-}
-
 /// Parses the arguments, starts logging and a runtime, and runs `body` until
 /// it ends or a signal cancels its token. A second signal ends the process at
-/// once.
-pub fn main_with<A, F, Fut>(body: F) -> ExitCode
+/// once. How the process is to reach a relay says how much to log of that.
+pub fn main_with<A, F, Fut>(relay: fn(&A) -> &RelaySetting, body: F) -> ExitCode
 where
-    A: Parser + Invocation,
+    A: Parser,
     F: FnOnce(A, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
     let outcome = match A::try_parse() {
-        Ok(args) => run(args, body),
+        Ok(args) => start_logging(relay(&args)).and_then(|()| run(args, body)),
         Err(error)
             if matches!(
                 error.kind(),
@@ -108,11 +100,9 @@ where
 
 fn run<A, F, Fut>(args: A, body: F) -> Result<(), Failure>
 where
-    A: Invocation,
     F: FnOnce(A, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    start_logging(&args.node().relay)?;
     // A panic in one task must not leave a process that is half alive, in no
     // profile: what ships aborts by itself.
     let default_hook = std::panic::take_hook();

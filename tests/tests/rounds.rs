@@ -4,8 +4,14 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
+use zipnet_node::{
+    roles::client::{Client, Participation},
+    settings::RelaySetting,
+};
 use zipnet_tests::{
     cluster::{Cluster, ROUND, Settings, UP},
+    embedded::client_settings,
     process::{Failed, Process, TestResult},
 };
 
@@ -173,4 +179,32 @@ fn the_longest_message_lands_and_a_longer_one_is_refused_with_the_limit() -> Tes
     };
     assert!(!reader.json_since(0).iter().any(refused));
     Ok(())
+}
+
+#[test]
+fn clients_of_one_node_take_part_each_for_itself() -> TestResult {
+    let settings = Settings {
+        min_participants: 3,
+        ..Settings::default()
+    };
+    let cluster = Cluster::start(settings, 0)?;
+    let settings = client_settings(&cluster, RelaySetting::Embedded)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let first = Client::start(settings, Participation::Cover).await?;
+        let second = first.another(Participation::Talk)?;
+        let third = first.another(Participation::Cover)?;
+        let mut reader = third.reader();
+        let publisher = second.publisher();
+        let receipt = timeout(ROUND, publisher.publish(b"one of three".to_vec())).await??;
+        assert_eq!(receipt.participants, 3);
+        let round = timeout(ROUND, reader.next()).await?;
+        assert_eq!(round.map(|round| round.participants()), Some(3));
+        // The node stays until the last of them leaves.
+        first.leave().await;
+        third.leave().await;
+        second.leave().await;
+        let ended = async { while reader.next().await.is_some() {} };
+        timeout(ROUND, ended).await?;
+        Ok(())
+    })
 }

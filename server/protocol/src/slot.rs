@@ -23,9 +23,16 @@ pub enum MessageError {
     },
 }
 
-/// A message that fits into a slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message that fits into a slot. Its `Debug` does not show it: who prints
+/// one before it was published tells who wrote it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
+
+impl core::fmt::Debug for Message {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Message({} bytes)", self.0.len())
+    }
+}
 
 impl Message {
     /// Takes the bytes of a message.
@@ -180,6 +187,12 @@ mod tests {
             "bound to its round"
         );
         read(&context, 5, &slot)
+    }
+
+    #[test]
+    fn i11_a_printed_message_does_not_show_what_it_says() {
+        let message = Message::new(b"meet at noon".to_vec(), &RoundParams::default());
+        assert_eq!(format!("{:?}", message.unwrap()), "Message(12 bytes)");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs, duration},
     main_with,
-    process::{Invocation, start_metrics},
+    process::start_metrics,
 };
 
 /// The aggregator of a zipnet deployment. It never holds the committee secret.
@@ -29,14 +29,8 @@ struct Cli {
     metrics: Option<SocketAddr>,
 }
 
-impl Invocation for Cli {
-    fn node(&self) -> &NodeArgs {
-        &self.node
-    }
-}
-
 fn main() -> ExitCode {
-    main_with(run)
+    main_with(|cli: &Cli| &cli.node.relay, run)
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

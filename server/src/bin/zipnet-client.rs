@@ -12,7 +12,6 @@ use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs},
     main_with,
-    process::Invocation,
 };
 
 /// Longest input that is read before it is refused as too long for any slot.
@@ -54,14 +53,8 @@ enum Verb {
 #[error("Could not read standard input")]
 struct InputError(#[source] std::io::Error);
 
-impl Invocation for Cli {
-    fn node(&self) -> &NodeArgs {
-        &self.node
-    }
-}
-
 fn main() -> ExitCode {
-    main_with(run)
+    main_with(|cli: &Cli| &cli.node.relay, run)
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

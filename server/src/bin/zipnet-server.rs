@@ -15,7 +15,7 @@ use zipnet_server::{
     Failure,
     args::{NodeArgs, duration},
     main_with,
-    process::{Invocation, start_metrics},
+    process::start_metrics,
     secrets::{self, SecretError, SecretText},
 };
 
@@ -78,14 +78,8 @@ enum Contradiction {
     MinServers { min: u32, size: u32 },
 }
 
-impl Invocation for Cli {
-    fn node(&self) -> &NodeArgs {
-        &self.node
-    }
-}
-
 fn main() -> ExitCode {
-    main_with(run)
+    main_with(|cli: &Cli| &cli.node.relay, run)
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

@@ -22,16 +22,17 @@ use std::{
 };
 
 use tokio::{task::JoinSet, time::timeout};
-use zeroize::Zeroizing;
 use zipnet_node::{
     relay::EmbeddedRelay,
-    roles::client::{Client, ClientSettings, Participation},
-    settings::{NetworkSettings, RelaySetting, TrustSettings},
+    roles::client::{Client, Participation},
+    settings::RelaySetting,
 };
-use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams};
+use zipnet_protocol::RoundParams;
 use zipnet_tests::{
     cluster::{Cluster, Settings},
+    embedded::client_settings,
     lines::Lines,
+    process::Process,
     server::scrape,
 };
 
@@ -72,9 +73,9 @@ async fn bench() -> BenchResult<()> {
         fold_deadline: "30s".into(),
         ..Settings::default()
     };
-    let mut cluster = Cluster::new(settings.clone())?;
+    let mut cluster = Cluster::new(settings)?;
     cluster.populate(0)?;
-    let clients = join(&cluster, &settings, &relay).await?;
+    let clients = join(&cluster, &relay).await?;
     say(&format!(
         "3 servers, 1 aggregator, {CLIENTS} clients on {NODES} nodes, loopback; {ROUNDS} rounds"
     ));
@@ -147,6 +148,19 @@ async fn bench() -> BenchResult<()> {
             round / broadcast as f64
         ));
     }
+    say("");
+    say("| resident memory after that | MB |");
+    say("| --- | --- |");
+    let resident = |process: &Process| process.resident().unwrap_or_default() as f64 / 1e6;
+    for (number, server) in (1..).zip(&cluster.servers) {
+        say(&format!(
+            "| server {number} | {:.0} |",
+            resident(&server.process)
+        ));
+    }
+    if let Some(aggregator) = &cluster.aggregator {
+        say(&format!("| aggregator | {:.0} |", resident(aggregator)));
+    }
     let mut leaving = JoinSet::new();
     for client in clients {
         leaving.spawn(client.leave());
@@ -155,41 +169,12 @@ async fn bench() -> BenchResult<()> {
     Ok(())
 }
 
-async fn join(
-    cluster: &Cluster,
-    settings: &Settings,
-    relay: &EmbeddedRelay,
-) -> BenchResult<Vec<Client>> {
-    let bootstrap = cluster
-        .servers
-        .iter()
-        .map(|server| server.hint.parse())
-        .collect::<Result<Vec<_>, _>>()?;
-    let name: InstanceName = settings.instance.parse()?;
-    let secret = CommitteeSecret::new(Zeroizing::new(settings.secret.clone().into_bytes()));
-    let committee = secret.committee_key(&name).public();
+async fn join(cluster: &Cluster, relay: &EmbeddedRelay) -> BenchResult<Vec<Client>> {
     let mut starting = JoinSet::new();
     let mut clients = Vec::new();
     for _ in 0..NODES {
-        let settings = ClientSettings {
-            network: NetworkSettings {
-                universe: cluster.universe(),
-                seed: None,
-                bootstrap: bootstrap.clone(),
-                bind: Some("127.0.0.1:0".parse()?),
-                relay: RelaySetting::Url(relay.url().clone()),
-            },
-            trust: TrustSettings {
-                name: name.clone(),
-                committee: Some(committee),
-                required: Vec::new(),
-                committee_size: Some(3),
-                min_servers: None,
-                min_participants: 1,
-                aggregators: Vec::new(),
-            },
-            params: RoundParams::default(),
-        };
+        let relay = RelaySetting::Url(relay.url().clone());
+        let settings = client_settings(cluster, relay).map_err(|error| format!("{error:?}"))?;
         starting.spawn(Client::start(settings, Participation::Cover));
     }
     while let Some(client) = starting.join_next().await {

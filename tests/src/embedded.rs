@@ -1,0 +1,44 @@
+//! Clients inside of the test's own process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use zeroize::Zeroizing;
+use zipnet_node::{
+    roles::client::ClientSettings,
+    settings::{NetworkSettings, RelaySetting, TrustSettings},
+};
+use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams};
+
+use crate::{cluster::Cluster, process::TestResult};
+
+/// Settings of a client that trusts the committee of `cluster` and no other.
+///
+/// # Errors
+/// If a server's hint or the instance's name does not parse.
+pub fn client_settings(cluster: &Cluster, relay: RelaySetting) -> TestResult<ClientSettings> {
+    let settings = &cluster.settings;
+    let name: InstanceName = settings.instance.parse()?;
+    let secret = CommitteeSecret::new(Zeroizing::new(settings.secret.clone().into_bytes()));
+    let hints = cluster.servers.iter().map(|server| server.hint.parse());
+    Ok(ClientSettings {
+        network: NetworkSettings {
+            universe: cluster.universe(),
+            seed: None,
+            bootstrap: hints.collect::<Result<_, _>>()?,
+            bind: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            relay,
+        },
+        trust: TrustSettings {
+            committee: Some(secret.committee_key(&name).public()),
+            name,
+            required: Vec::new(),
+            committee_size: settings
+                .committee_size
+                .and_then(|size| size.try_into().ok()),
+            min_servers: None,
+            min_participants: 1,
+            aggregators: Vec::new(),
+        },
+        params: RoundParams::default(),
+    })
+}
