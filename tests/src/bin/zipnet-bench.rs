@@ -148,6 +148,16 @@ async fn bench() -> BenchResult<()> {
             round / broadcast as f64
         ));
     }
+    say_resident(&cluster);
+    let mut leaving = JoinSet::new();
+    for client in clients {
+        leaving.spawn(client.leave());
+    }
+    while leaving.join_next().await.is_some() {}
+    Ok(())
+}
+
+fn say_resident(cluster: &Cluster) {
     say("");
     say("| resident memory after that | MB |");
     say("| --- | --- |");
@@ -161,12 +171,6 @@ async fn bench() -> BenchResult<()> {
     if let Some(aggregator) = &cluster.aggregator {
         say(&format!("| aggregator | {:.0} |", resident(aggregator)));
     }
-    let mut leaving = JoinSet::new();
-    for client in clients {
-        leaving.spawn(client.leave());
-    }
-    while leaving.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn join(cluster: &Cluster, relay: &EmbeddedRelay) -> BenchResult<Vec<Client>> {
