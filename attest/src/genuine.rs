@@ -1,0 +1,245 @@
+//! Whether a quote is genuine: made by Intel's quoting enclave on a platform
+//! that Intel has not revoked, and of a TD that was launched safely.
+//!
+//! dcap-qvl verifies signatures, certificates, revocation lists, TCB and QE
+//! identity; this adds what it leaves out and gives each refusal its rule.
+
+use dcap_qvl::{PckCertFlag, Policy, QuoteClaims, TcbStatus, verify::QuoteVerifier};
+
+use crate::{
+    collateral::Collateral,
+    quote::Quote,
+    rules::{Refusal, Rule},
+};
+
+/// Whose word ends every certificate chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrustRoot {
+    /// Intel's SGX root CA.
+    Intel,
+    /// Another one, DER. Whoever has its key can make any quote.
+    Other(Vec<u8>),
+}
+
+/// A genuine quote. Only [`genuine`] makes one. What it does *not* say: that
+/// the platform's TCB is up to date ([`Genuine::status`]), and that the TD runs
+/// any particular software.
+#[derive(Debug, Clone)]
+pub struct Genuine {
+    quote: Quote,
+    claims: QuoteClaims,
+    issued: u64,
+}
+
+impl Genuine {
+    /// The quote.
+    #[must_use]
+    pub const fn quote(&self) -> &Quote {
+        &self.quote
+    }
+
+    /// How Intel rates the platform.
+    #[must_use]
+    pub const fn status(&self) -> TcbStatus {
+        self.claims.tcb.status
+    }
+
+    /// Intel's advisories that the platform is open to.
+    #[must_use]
+    pub fn advisories(&self) -> &[String] {
+        &self.claims.tcb.advisory_ids
+    }
+
+    /// Number of the TCB evaluation that the rating is from.
+    #[must_use]
+    pub const fn evaluation(&self) -> u32 {
+        self.claims.tcb.eval_data_number
+    }
+
+    /// The model of the platform, 6 bytes.
+    #[must_use]
+    pub const fn fmspc(&self) -> [u8; 6] {
+        self.claims.platform.pck.fmspc
+    }
+
+    /// The platform's own id, 16 bytes, if its certificate has one.
+    #[must_use]
+    pub const fn platform_instance(&self) -> Option<[u8; 16]> {
+        self.claims.platform.pck.platform_instance_id
+    }
+
+    /// Whether hyperthreading is on, as the platform was registered.
+    #[must_use]
+    pub fn smt(&self) -> bool {
+        self.claims.platform.pck.smt_enabled == PckCertFlag::True
+    }
+
+    /// Whether packages may be added to the platform.
+    #[must_use]
+    pub fn dynamic_platform(&self) -> bool {
+        self.claims.platform.pck.dynamic_platform == PckCertFlag::True
+    }
+
+    /// Whether the platform's keys are cached by Intel's registration service.
+    #[must_use]
+    pub fn cached_keys(&self) -> bool {
+        self.claims.platform.pck.cached_keys == PckCertFlag::True
+    }
+
+    /// When the older of TCB info and QE identity was issued, seconds since
+    /// 1970.
+    #[must_use]
+    pub const fn issued(&self) -> u64 {
+        self.issued
+    }
+
+    /// When the first part of the collateral expires, seconds since 1970.
+    #[must_use]
+    pub const fn expires(&self) -> u64 {
+        self.claims.earliest_expiration_date
+    }
+}
+
+/// Judges nothing: that is the policy's job, with the claims in hand.
+struct Claims;
+
+impl Policy for Claims {
+    fn validate(&self, _: &QuoteClaims) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// Verifies that a quote is genuine, with the collateral of its platform, at a
+/// time in seconds since 1970.
+///
+/// # Errors
+/// [`Refusal`] of a rule of ZA-1xx to ZA-4xx, or of ZA-501, ZA-503, ZA-504.
+pub fn genuine(
+    root: &TrustRoot,
+    bytes: &[u8],
+    collateral: &Collateral,
+    now: u64,
+) -> Result<Genuine, Refusal> {
+    let quote = Quote::parse(bytes)?;
+    let verifier = match root {
+        TrustRoot::Intel => QuoteVerifier::new_prod(),
+        TrustRoot::Other(der) => QuoteVerifier::new(der.clone()),
+    };
+    let signed = bytes.get(..quote.length).unwrap_or(bytes);
+    let claims = verifier
+        .verify_with_policy(signed, &collateral.parts, now, &Claims)
+        .map_err(|error| refusal(error, &quote, collateral, now))?;
+    // dcap-qvl compares the FMSPC, but not this.
+    let pck = &claims.platform.pck.pce_id;
+    if pck[..] != collateral.pce_id[..] {
+        return Err(Rule::CollateralPceId.refuse(hex::encode(collateral.pce_id), hex::encode(pck)));
+    }
+    Ok(Genuine {
+        quote,
+        claims,
+        issued: collateral.issued,
+    })
+}
+
+/// What dcap-qvl 0.7.1 says, and which rule that is. The first line that fits
+/// counts.
+const SAYINGS: &[(&str, Rule)] = &[
+    ("Debug mode is enabled", Rule::Debug),
+    ("TD profiling is enabled", Rule::Launch),
+    ("Reserved bits in TD attributes", Rule::Launch),
+    ("TD migration is enabled", Rule::Launch),
+    ("SERVTD_EXT is enabled", Rule::Launch),
+    ("SEPT_VE_DISABLE is not enabled", Rule::Launch),
+    ("Invalid MR service TD", Rule::ServiceTd),
+    ("issue date is in the future", Rule::CollateralFuture),
+    ("TCBInfo expired", Rule::CollateralExpired),
+    ("QE Identity expired", Rule::CollateralExpired),
+    (
+        "Signature is invalid for tcb_info",
+        Rule::CollateralSignature,
+    ),
+    (
+        "Signature is invalid for qe_identity",
+        Rule::CollateralSignature,
+    ),
+    (
+        "must be issued directly by the root CA",
+        Rule::CollateralSignature,
+    ),
+    ("Signature is invalid for qe_report", Rule::QeSignature),
+    ("QE report hash mismatch", Rule::QeBinding),
+    ("ISV enclave report signature", Rule::QuoteSignature),
+    ("Fmspc mismatch", Rule::CollateralFmspc),
+    ("TCB status is invalid: Revoked", Rule::TcbRevoked),
+    ("No matching TCB level found", Rule::TcbUnknown),
+    ("Unrecognized TCB status", Rule::TcbUnknown),
+    ("QE MRSIGNER mismatch", Rule::QeIdentity),
+    ("QE ISVPRODID mismatch", Rule::QeIdentity),
+    ("QE MISCSELECT mismatch", Rule::QeIdentity),
+    ("QE ATTRIBUTES mismatch", Rule::QeIdentity),
+    ("QE report validation failed", Rule::QeIdentity),
+    ("from QE Identity", Rule::QeIdentity),
+    ("TDX module", Rule::ModuleIdentity),
+    ("CertRevoked", Rule::Revoked),
+    ("CertExpired", Rule::CertificateDates),
+    ("CertNotValidYet", Rule::CertificateDates),
+    ("CrlExpired", Rule::CollateralExpired),
+    ("Failed to verify certificate chain", Rule::CertificateChain),
+    (
+        "Certificate chain is too short in quote",
+        Rule::CertificateChain,
+    ),
+    ("Too many intermediate certificates", Rule::CertificateChain),
+    (
+        "Certificate chain is too short for",
+        Rule::CollateralSignature,
+    ),
+    ("Failed to decode quote", Rule::QuoteUndecodable),
+    ("in quote", Rule::QuoteUndecodable),
+    ("PCK cert", Rule::QuoteUndecodable),
+    ("from quote", Rule::QuoteUndecodable),
+    ("QE auth data", Rule::QuoteUndecodable),
+    ("TcbInfo", Rule::CollateralForm),
+    ("TCB Info", Rule::CollateralForm),
+    ("QeIdentity", Rule::CollateralForm),
+    ("QE Identity", Rule::CollateralForm),
+    ("CRL", Rule::CollateralForm),
+];
+
+/// The rule of what dcap-qvl says, with values where they tell more.
+fn refusal(error: anyhow::Error, quote: &Quote, collateral: &Collateral, now: u64) -> Refusal {
+    let said = format!("{error:#}");
+    let rule = SAYINGS
+        .iter()
+        .find(|(words, _)| said.contains(words))
+        .map_or(Rule::QuoteUndecodable, |(_, rule)| *rule);
+    let report = &quote.report;
+    let (found, expected) = match rule {
+        Rule::Debug | Rule::Launch => (
+            hex::encode(report.td_attributes),
+            "0000001000000000, SEPT_VE_DISABLE alone".to_owned(),
+        ),
+        Rule::ServiceTd => (
+            report.mr_service_td.map(hex::encode).unwrap_or_default(),
+            "zeros".to_owned(),
+        ),
+        Rule::CollateralFuture | Rule::CollateralExpired => (
+            collateral.windows(),
+            format!("windows that hold {now} (seconds since 1970)"),
+        ),
+        Rule::CollateralFmspc => (
+            collateral.fmspc(),
+            "the model that the quote's PCK certificate names".to_owned(),
+        ),
+        _ => differing(&said)
+            .unwrap_or_else(|| (error.root_cause().to_string(), "a valid one".to_owned())),
+    };
+    rule.refuse(found, expected).because(error)
+}
+
+/// The values in `... expected A, got B`.
+fn differing(said: &str) -> Option<(String, String)> {
+    let (_, rest) = said.split_once("expected ")?;
+    let (expected, found) = rest.split_once(", got ")?;
+    Some((found.to_owned(), expected.to_owned()))
+}

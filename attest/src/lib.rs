@@ -1,0 +1,41 @@
+//! Attestation of zipnet's servers.
+//!
+//! A server runs in a TD. What it says about its keys is a [`Statement`]; the
+//! hash of that is in a TD quote. Whoever is to trust the server checks, in
+//! this order:
+//!
+//! 1. [`genuine`]: the quote was made by Intel's quoting enclave on a platform
+//!    that Intel has not revoked, and the TD was launched safely;
+//! 2. the platform's TCB status is one that its [`Policy`] accepts;
+//! 3. the measurements are those of an image of the policy, and the statement
+//!    says what the verifier [`Expected`].
+//!
+//! [`Verifier`] does all of it; a [`Verified`] cannot be had otherwise.
+//!
+//! In the guest, [`tsm`] asks the kernel for a quote.
+//!
+//! Every refusal names its [`Rule`], what was found and what was expected. No
+//! rule knows of mosaik, sockets or clocks: the time is an argument. Input of any bytes is refused, never a panic, with bounded work.
+
+pub mod collateral;
+pub mod evidence;
+pub mod genuine;
+pub mod hexes;
+pub mod policy;
+pub mod quote;
+pub mod rules;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+pub mod statement;
+pub mod tcb;
+pub mod tsm;
+pub mod verified;
+
+pub use collateral::Collateral;
+pub use evidence::Evidence;
+pub use genuine::{Genuine, TrustRoot, genuine};
+pub use policy::Policy;
+pub use quote::{Quote, TdReport};
+pub use rules::{Refusal, Rule};
+pub use statement::{Role, Statement};
+pub use verified::{Expected, Verified, Verifier};

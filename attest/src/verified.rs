@@ -1,0 +1,174 @@
+//! The whole verification of a server: its evidence under a policy, against
+//! what the verifier knows by itself.
+
+use crate::{
+    collateral::Collateral,
+    evidence::Evidence,
+    genuine::{Genuine, TrustRoot, genuine},
+    policy::Policy,
+    rules::{Refusal, Rule},
+    statement::Statement,
+};
+
+/// What a verifier knows about a server by itself, never from the evidence:
+/// from its own settings, from the authenticated transport, from the bundle
+/// that it is about to accept. 32 bytes each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The instance.
+    pub instance: [u8; 32],
+    /// The server's id.
+    pub server: [u8; 32],
+    /// The authenticated transport identity.
+    pub peer: [u8; 32],
+    /// The X25519 key of the bundle.
+    pub x25519: [u8; 32],
+    /// The committee signing key of the bundle.
+    pub signing: [u8; 32],
+}
+
+/// A server whose evidence holds in every respect. Only [`Verifier::verify`]
+/// makes one, when every check has run. It holds from now until
+/// [`Verified::not_after`].
+#[derive(Debug, Clone)]
+pub struct Verified {
+    statement: Statement,
+    genuine: Genuine,
+    image: String,
+    shape: String,
+}
+
+impl Verified {
+    /// What the TD states.
+    #[must_use]
+    pub const fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// The quote and its platform.
+    #[must_use]
+    pub const fn genuine(&self) -> &Genuine {
+        &self.genuine
+    }
+
+    /// Name of the image that runs, by the policy.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// Name of the shape that it runs in, by the policy.
+    #[must_use]
+    pub fn shape(&self) -> &str {
+        &self.shape
+    }
+
+    /// When the statement ends, seconds since 1970.
+    #[must_use]
+    pub const fn not_after(&self) -> u64 {
+        self.statement.not_after
+    }
+}
+
+/// A policy with the trust root that it names.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    policy: Policy,
+    root: TrustRoot,
+}
+
+/// A policy names another trust root.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "The policy names another trust root than the one at hand; the certificate that its `root` names would be right"
+)]
+pub struct RootError;
+
+impl Verifier {
+    /// A verifier by a policy.
+    ///
+    /// # Errors
+    /// [`RootError`] if `root` is not the one that the policy names.
+    pub fn new(policy: Policy, root: TrustRoot) -> Result<Self, RootError> {
+        if !policy.names(&root) {
+            return Err(RootError);
+        }
+        Ok(Self { policy, root })
+    }
+
+    /// The policy.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Verifies a server's evidence at a time in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the first rule that is broken. Cheap checks come first:
+    /// what was never meant for this verifier costs it no signature check.
+    pub fn verify(
+        &self,
+        evidence: &Evidence,
+        collateral: &Collateral,
+        expected: &Expected,
+        now: u64,
+    ) -> Result<Verified, Refusal> {
+        let statement = &evidence.statement;
+        self.check_statement(statement, expected, now)?;
+        let genuine = genuine(&self.root, &evidence.quote, collateral, now)?;
+        let said = genuine.quote().report.report_data;
+        let wanted = statement.report_data();
+        if said != wanted {
+            return Err(Rule::ReportData.refuse(hex::encode(said), hex::encode(wanted)));
+        }
+        let (image, shape) = self.policy.judge(&genuine, now)?;
+        Ok(Verified {
+            statement: statement.clone(),
+            image: image.id.clone(),
+            shape: shape.id.clone(),
+            genuine,
+        })
+    }
+
+    fn check_statement(
+        &self,
+        statement: &Statement,
+        expected: &Expected,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let fields = [
+            (
+                Rule::StatementInstance,
+                statement.instance,
+                expected.instance,
+            ),
+            (Rule::StatementServer, statement.server, expected.server),
+            (Rule::StatementPeer, statement.peer, expected.peer),
+            (Rule::StatementKey, statement.x25519, expected.x25519),
+            (Rule::StatementSigning, statement.signing, expected.signing),
+        ];
+        for (rule, is, wanted) in fields {
+            if is != wanted {
+                return Err(rule.refuse(hex::encode(is), hex::encode(wanted)));
+            }
+        }
+        let (from, to) = (statement.not_before, statement.not_after);
+        if now < from {
+            return Err(Rule::StatementFuture.refuse(format!("from {from} on"), format!("{now}")));
+        }
+        if now >= to {
+            return Err(
+                Rule::StatementExpired.refuse(format!("until {to}"), format!("after {now}"))
+            );
+        }
+        let longest = self.policy.max_statement_seconds();
+        if to.saturating_sub(from) > longest {
+            return Err(Rule::StatementLifetime.refuse(
+                format!("{} s", to.saturating_sub(from)),
+                format!("at most {longest} s"),
+            ));
+        }
+        Ok(())
+    }
+}

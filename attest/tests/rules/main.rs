@@ -1,0 +1,133 @@
+//! For each rule one vector that breaks it, and only it: everything else about
+//! the quote, its collateral and the time is in order.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod bare;
+mod whole;
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use zipnet_attest::{
+    Collateral, Genuine, Quote, Refusal, Rule, TrustRoot, genuine,
+    simulation::{Platform, Td, World, WorldBuilder},
+    tcb::TcbRules,
+};
+
+/// 2026-01-01T00:00:00Z
+const ISSUED: u64 = 1_767_225_600;
+const NOW: u64 = ISSUED + 3600;
+
+fn builder() -> WorldBuilder {
+    World::builder(b"rules", ISSUED)
+}
+
+fn on(platform: Platform) -> World {
+    builder().platform(platform).build().unwrap()
+}
+
+fn judge(root: &World, quote: &[u8], collateral: &World, now: u64) -> Result<Genuine, Refusal> {
+    let root = TrustRoot::Other(root.root_der().to_vec());
+    let collateral = Collateral::new(collateral.collateral().clone())?;
+    let found = genuine(&root, quote, &collateral, now)?;
+    TcbRules::default().check(&found)?;
+    Ok(found)
+}
+
+/// A world judged with its own root and collateral.
+fn world(world: &World, td: &Td) -> Refusal {
+    judge(world, &world.quote(td), world, NOW).unwrap_err()
+}
+
+/// A good quote with one change.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Refusal {
+    let world = builder().build().unwrap();
+    let mut quote = world.quote(&Td::default());
+    change(&mut quote);
+    judge(&world, &quote, &world, NOW).unwrap_err()
+}
+
+fn vector(name: &str) -> Vec<u8> {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "vectors", "quotes"]
+        .iter()
+        .collect();
+    fs::read(folder.join(name)).unwrap()
+}
+
+fn intel(quote: &str, collateral: &str, now: u64) -> Refusal {
+    let collateral = Collateral::from_json(&vector(collateral)).unwrap();
+    genuine(&TrustRoot::Intel, &vector(quote), &collateral, now).unwrap_err()
+}
+
+#[test]
+fn a_good_world_breaks_no_rule() {
+    let world = builder().build().unwrap();
+    let found = judge(&world, &world.quote(&Td::default()), &world, NOW).unwrap();
+    assert_eq!(found.quote().report.registers.mrtd, Td::default().mrtd);
+    assert_eq!(found.fmspc(), Platform::default().fmspc);
+}
+
+#[test]
+fn each_rule_is_broken_by_its_vector_and_named() {
+    let vectors = [
+        bare::forms(),
+        bare::genuineness(),
+        bare::collateral(),
+        bare::tcb(),
+        bare::launch(),
+        whole::policies(),
+        whole::statements(),
+    ];
+    let mut broken = BTreeSet::new();
+    for (rule, refusal) in vectors.into_iter().flatten() {
+        assert_eq!(refusal.rule(), rule, "{refusal} {refusal:?}");
+        let text = refusal.to_string();
+        assert!(
+            text.starts_with(&format!("ZA-{} is broken (", rule.number())),
+            "{text}"
+        );
+        assert!(!refusal.found().is_empty(), "{text}");
+        assert!(!refusal.expected().is_empty(), "{text}");
+        broken.insert(rule);
+    }
+    let all: BTreeSet<_> = Rule::ALL.iter().copied().collect();
+    assert_eq!(broken, all, "every rule has a vector");
+}
+
+#[test]
+fn rule_numbers_are_distinct_and_rise() {
+    assert!(
+        Rule::ALL
+            .windows(2)
+            .all(|two| two[0].number() < two[1].number())
+    );
+}
+
+#[test]
+fn i9_a_simulated_quote_is_nothing_to_intels_root_and_the_reverse() {
+    let world = builder().build().unwrap();
+    let quote = world.quote(&Td::default());
+    let simulated = Collateral::new(world.collateral().clone()).unwrap();
+    assert!(genuine(&TrustRoot::Intel, &quote, &simulated, NOW).is_err());
+    let root = TrustRoot::Other(world.root_der().to_vec());
+    let genuine_quote = vector("v4-uptodate.quote.bin");
+    let collateral = Collateral::from_json(&vector("v4-uptodate.collateral.json")).unwrap();
+    let at = 1_750_377_600;
+    assert!(genuine(&TrustRoot::Intel, &genuine_quote, &collateral, at).is_ok());
+    assert!(genuine(&root, &genuine_quote, &collateral, at).is_err());
+    assert!(genuine(&root, &genuine_quote, &simulated, NOW).is_err());
+}
+
+#[test]
+fn no_changed_byte_of_a_simulated_quote_is_accepted_as_another_report() {
+    let world = builder().build().unwrap();
+    let quote = world.quote(&Td::default());
+    let report = Quote::parse(&quote).unwrap().report;
+    // Every byte of header and report, and every 7th of the rest.
+    for at in (0..632).chain((632..quote.len()).step_by(7)) {
+        let mut other = quote.clone();
+        other[at] ^= 0x20;
+        if let Ok(found) = judge(&world, &other, &world, NOW) {
+            assert_eq!(found.quote().report, report, "byte {at}");
+        }
+    }
+}

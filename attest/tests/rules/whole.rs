@@ -1,0 +1,310 @@
+//! What a server's evidence can break under a policy.
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use zipnet_attest::{
+    Collateral, Evidence, Expected, Policy, Refusal, Role, Rule, Statement, TrustRoot, Verified,
+    Verifier,
+    simulation::{Td, World},
+    statement::STATEMENT_BYTES,
+};
+
+use super::{ISSUED, NOW, builder};
+
+fn statement() -> [u8; STATEMENT_BYTES] {
+    let statement = Statement {
+        instance: [1; 32],
+        role: Role::Server,
+        server: [2; 32],
+        peer: [3; 32],
+        x25519: [4; 32],
+        signing: [5; 32],
+        epoch: 1,
+        not_before: ISSUED,
+        not_after: ISSUED + 86_400,
+        config: [6; 32],
+        freshness: [7; 32],
+    };
+    statement.encode()
+}
+
+fn hexes(bytes: &[u8]) -> String {
+    hex::encode(bytes)
+}
+
+/// The policy that accepts the default TD on the default platform.
+fn policy() -> Value {
+    let (world, td) = (builder().build().unwrap(), Td::default());
+    json!({
+        "version": 1,
+        "serial": 1,
+        "root": { "kind": "simulation", "sha256": hexes(&Sha256::digest(world.root_der())) },
+        "tcb": {
+            "accept": ["UpToDate"],
+            "min_evaluation": 0,
+            "reject_advisories": [],
+            "max_collateral_age_days": 30,
+            "smt": true,
+            "dynamic_platform": true,
+            "cached_keys": true,
+        },
+        "td": {
+            "attributes": hexes(&td.td_attributes),
+            "xfam": [hexes(&td.xfam)],
+            "mr_config_id": "00".repeat(48),
+            "mr_owner": "00".repeat(48),
+            "mr_owner_config": "00".repeat(48),
+        },
+        "images": [
+            image("1.4.0", &td),
+            image("1.3.0", &Td { mrtd: [0x13; 48], rtmr: [[0x14; 48]; 4], ..td }),
+        ],
+        "platforms": null,
+        "max_statement_hours": 24,
+    })
+}
+
+fn image(id: &str, td: &Td) -> Value {
+    json!({
+        "id": id,
+        "not_before": ISSUED,
+        "not_after": null,
+        "mrtd": hexes(&td.mrtd),
+        "rtmr1": hexes(&td.rtmr[1]),
+        "rtmr2": hexes(&td.rtmr[2]),
+        "shapes": [{ "id": "small", "rtmr0": hexes(&td.rtmr[0]) }],
+    })
+}
+
+fn expected() -> Expected {
+    Expected {
+        instance: [1; 32],
+        server: [2; 32],
+        peer: [3; 32],
+        x25519: [4; 32],
+        signing: [5; 32],
+    }
+}
+
+/// What the whole verifier says of the good server after a change to policy,
+/// TD, statement, and of what the verifier expects.
+fn whole(
+    policy_of: impl FnOnce(&mut Value),
+    td_of: impl FnOnce(&mut Td),
+    statement_of: impl FnOnce(&mut Statement),
+    now: u64,
+) -> Result<Verified, Refusal> {
+    let world = builder().build().unwrap();
+    let mut policy = policy();
+    policy_of(&mut policy);
+    let policy = Policy::from_json(policy.to_string().as_bytes()).unwrap();
+    let root = TrustRoot::Other(world.root_der().to_vec());
+    let verifier = Verifier::new(policy, root).unwrap();
+    let mut statement = Statement::decode(&statement()).unwrap();
+    statement_of(&mut statement);
+    let mut td = Td {
+        report_data: statement.report_data(),
+        ..Td::default()
+    };
+    td_of(&mut td);
+    let evidence = Evidence {
+        statement,
+        quote: world.quote(&td),
+    };
+    let evidence = Evidence::decode(&evidence.encode()).unwrap();
+    let collateral = Collateral::new(world.collateral().clone()).unwrap();
+    verifier.verify(&evidence, &collateral, &expected(), now)
+}
+
+fn by_policy(change: impl FnOnce(&mut Value)) -> Refusal {
+    whole(change, |_| (), |_| (), NOW).unwrap_err()
+}
+
+fn by_td(change: impl FnOnce(&mut Td)) -> Refusal {
+    whole(|_| (), change, |_| (), NOW).unwrap_err()
+}
+
+fn by_statement(change: impl FnOnce(&mut Statement)) -> Refusal {
+    whole(|_| (), |_| (), change, NOW).unwrap_err()
+}
+
+#[test]
+fn a_good_server_is_verified_with_its_image_and_shape() {
+    let verified = whole(|_| (), |_| (), |_| (), NOW).unwrap();
+    assert_eq!((verified.image(), verified.shape()), ("1.4.0", "small"));
+    assert_eq!(verified.not_after(), ISSUED + 86_400);
+    assert_eq!(verified.statement().x25519, expected().x25519);
+}
+
+#[test]
+fn i9_a_policy_of_intels_root_takes_no_simulated_root() {
+    let world = builder().build().unwrap();
+    let simulated = TrustRoot::Other(world.root_der().to_vec());
+    let other = World::builder(b"another", ISSUED).build().unwrap();
+    let other = TrustRoot::Other(other.root_der().to_vec());
+    let parse = |policy: Value| Policy::from_json(policy.to_string().as_bytes()).unwrap();
+    let mut intel = policy();
+    intel["root"] = json!({ "kind": "intel" });
+    assert!(Verifier::new(parse(intel.clone()), simulated.clone()).is_err());
+    assert!(Verifier::new(parse(intel), TrustRoot::Intel).is_ok());
+    assert!(Verifier::new(parse(policy()), TrustRoot::Intel).is_err());
+    assert!(Verifier::new(parse(policy()), other).is_err());
+    assert!(Verifier::new(parse(policy()), simulated).is_ok());
+}
+
+/// Every object in a policy, by its path.
+fn objects(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.push(path.to_owned());
+            for (name, value) in fields {
+                objects(value, &format!("{path}/{name}"), found);
+            }
+        }
+        Value::Array(values) => {
+            for (at, value) in values.iter().enumerate() {
+                objects(value, &format!("{path}/{at}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_policy_with_a_field_more_or_less_is_no_policy() {
+    let good = policy();
+    let mut paths = Vec::new();
+    objects(&good, "", &mut paths);
+    assert!(paths.len() >= 8, "{paths:?}");
+    for path in paths {
+        let mut more = good.clone();
+        let object = more.pointer_mut(&path).unwrap().as_object_mut().unwrap();
+        let names: Vec<_> = object.keys().cloned().collect();
+        object.insert("unheard_of".to_owned(), json!(1));
+        assert!(
+            Policy::from_json(more.to_string().as_bytes()).is_err(),
+            "{path}"
+        );
+        for name in names {
+            let mut less = good.clone();
+            let object = less.pointer_mut(&path).unwrap().as_object_mut().unwrap();
+            object.remove(&name);
+            let text = less.to_string();
+            assert!(Policy::from_json(text.as_bytes()).is_err(), "{path}/{name}");
+        }
+    }
+    let mut revoked = good.clone();
+    revoked["tcb"]["accept"] = json!(["UpToDate", "Revoked"]);
+    assert!(Policy::from_json(revoked.to_string().as_bytes()).is_err());
+    let mut later = good;
+    later["version"] = json!(2);
+    assert!(Policy::from_json(later.to_string().as_bytes()).is_err());
+}
+
+pub fn policies() -> Vec<(Rule, Refusal)> {
+    let days = |window: u64| {
+        builder()
+            .collateral_window(ISSUED, ISSUED + window * 86_400)
+            .build()
+            .unwrap()
+    };
+    assert_eq!(days(30).root_der(), builder().build().unwrap().root_der());
+    let young = whole(
+        |policy| policy["tcb"]["max_collateral_age_days"] = json!(1),
+        |_| (),
+        |statement| {
+            statement.not_before = ISSUED + 3 * 86_400;
+            statement.not_after = ISSUED + 4 * 86_400;
+        },
+        ISSUED + 3 * 86_400,
+    );
+    let ended = json!(ISSUED + 60);
+    let unlisted = json!(["00".repeat(16)]);
+    vec![
+        (Rule::CollateralAge, young.unwrap_err()),
+        (
+            Rule::PlatformFlags,
+            by_policy(|policy| policy["tcb"]["smt"] = json!(false)),
+        ),
+        (
+            Rule::PlatformUnlisted,
+            by_policy(|policy| policy["platforms"] = unlisted),
+        ),
+        // PKS: harmless to dcap-qvl, but not what the policy says.
+        (Rule::Attributes, by_td(|td| td.td_attributes[3] |= 0x40)),
+        (Rule::Xfam, by_td(|td| td.xfam[1] |= 1)),
+        (Rule::ConfigId, by_td(|td| td.mr_config_id[0] = 1)),
+        (Rule::Owner, by_td(|td| td.mr_owner[0] = 1)),
+        (Rule::OwnerConfig, by_td(|td| td.mr_owner_config[0] = 1)),
+        // One register of another release of the same policy.
+        (Rule::Measurements, by_td(|td| td.rtmr[2] = [0x14; 48])),
+        (
+            Rule::ImageWindow,
+            by_policy(|policy| policy["images"][0]["not_after"] = ended),
+        ),
+    ]
+}
+
+#[test]
+fn registers_of_two_releases_are_never_mixed() {
+    for register in 0..4 {
+        let refusal = by_td(|td| match register {
+            0 => td.mrtd = [0x13; 48],
+            at => td.rtmr[at - 1] = [0x14; 48],
+        });
+        assert_eq!(refusal.rule(), Rule::Measurements);
+        assert!(
+            refusal.expected().starts_with("1.4.0, which differs in "),
+            "{refusal}"
+        );
+    }
+}
+
+pub fn statements() -> Vec<(Rule, Refusal)> {
+    let mut role = statement();
+    role[64] = 2;
+    vec![
+        (
+            Rule::EvidenceForm,
+            Evidence::decode(&[0; 4000]).unwrap_err(),
+        ),
+        (Rule::ReportData, by_td(|td| td.report_data[63] ^= 1)),
+        (
+            Rule::StatementInstance,
+            by_statement(|statement| statement.instance = [9; 32]),
+        ),
+        (
+            Rule::StatementServer,
+            by_statement(|statement| statement.server = [9; 32]),
+        ),
+        (
+            Rule::StatementPeer,
+            by_statement(|statement| statement.peer = [9; 32]),
+        ),
+        (
+            Rule::StatementKey,
+            by_statement(|statement| statement.x25519 = [9; 32]),
+        ),
+        (
+            Rule::StatementSigning,
+            by_statement(|statement| statement.signing = [9; 32]),
+        ),
+        (
+            Rule::StatementFuture,
+            by_statement(|statement| statement.not_before = NOW + 1),
+        ),
+        (
+            Rule::StatementExpired,
+            by_statement(|statement| statement.not_after = NOW),
+        ),
+        (
+            Rule::StatementLifetime,
+            by_statement(|statement| statement.not_after = u64::MAX),
+        ),
+        (
+            Rule::StatementForm,
+            Statement::decode(&statement()[1..]).unwrap_err(),
+        ),
+        (Rule::StatementRole, Statement::decode(&role).unwrap_err()),
+    ]
+}
