@@ -24,6 +24,7 @@ pub mod hexes;
 pub mod policy;
 pub mod quote;
 pub mod rules;
+pub mod signed;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod statement;
@@ -37,5 +38,6 @@ pub use genuine::{Genuine, TrustRoot, genuine};
 pub use policy::Policy;
 pub use quote::{Quote, TdReport};
 pub use rules::{Refusal, Rule};
+pub use signed::{PolicyKeys, SignedPolicy};
 pub use statement::{Role, Statement};
 pub use verified::{Expected, Verified, Verifier};

@@ -3,10 +3,16 @@
 //! Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide.
 
 mod files;
+mod policy;
 mod show;
 mod verify;
 
-use std::{error::Error, io::Write as _, process::ExitCode};
+use std::{
+    error::Error,
+    io::Write as _,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +36,9 @@ enum Verb {
     Verify(verify::Arguments),
     /// Print what a quote says, without verifying anything
     Show(show::Arguments),
+    /// Make, sign, check and try policies
+    #[command(subcommand)]
+    Policy(policy::Verb),
 }
 
 /// What a verb came to.
@@ -52,8 +61,9 @@ impl Outcome {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
-        Verb::Verify(arguments) => verify::run(&arguments),
-        Verb::Show(arguments) => show::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments).map_err(Failure::from),
+        Verb::Show(arguments) => show::run(&arguments).map_err(Failure::from),
+        Verb::Policy(verb) => policy::run(&verb).map_err(Failure::from),
     };
     match outcome {
         Ok(outcome) => ExitCode::from(outcome.status()),
@@ -66,6 +76,30 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }
+}
+
+/// Why a verb came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Policy(#[from] policy::PolicyVerbError),
+}
+
+impl Failure {
+    const fn is_usage(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_usage(),
+            Self::Policy(error) => error.is_usage(),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// What is underneath an error, nearest first.

@@ -1,9 +1,6 @@
 //! `verify`: whether a quote is genuine, and how Intel rates its platform.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,7 +12,7 @@ use zipnet_attest::{
     tcb::{TcbRules, TcbStatus},
 };
 
-use crate::{FileError, Outcome, causes, files, say, show};
+use crate::{FileError, Outcome, causes, files, now, say, show};
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -55,10 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, FileError> {
         return Ok(Outcome::Undecided);
     };
     let collateral = files::read(path, MAX_COLLATERAL)?;
-    let now = arguments.at.unwrap_or_else(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |since| since.as_secs())
-    });
+    let now = arguments.at.unwrap_or_else(now);
     let found = Collateral::from_json(&collateral)
         .and_then(|collateral| genuine(&root, &quote, &collateral, now));
     let found = match found {

@@ -1,0 +1,397 @@
+//! `policy`: policies made, signed, checked, and tried on evidence.
+
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use minisign::{SecretKey, SecretKeyBox};
+use serde_json::{Value, json};
+use zipnet_attest::{
+    Collateral, Evidence, Expected, Policy, PolicyKeys, Quote, Verifier,
+    collateral::MAX_COLLATERAL,
+    evidence::MAX_EVIDENCE,
+    policy::{MAX_POLICY, PolicyError},
+    quote::MAX_QUOTE,
+    signed::{MAX_SIGNATURES, SignedPolicyError},
+    verified::RootError,
+};
+
+use crate::{FileError, Outcome, causes, files, now, say};
+
+/// Longest key file, in bytes.
+const MAX_KEY: usize = 4096;
+
+/// What to do with a policy.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print a new policy that accepts what runs in a quote, to be gone through by a person
+    New(New),
+    /// Sign a policy with a minisign secret key; the signature is added to FILE.minisig
+    Sign(Sign),
+    /// Say whether enough keys signed a policy and its serial does not go back
+    Check(Check),
+    /// Print a policy in words
+    Show(Show),
+    /// Say which servers a policy would refuse, and why
+    Simulate(Simulate),
+}
+
+#[derive(Debug, Args)]
+pub struct New {
+    /// File that holds a quote of the image and shape to accept; not verified
+    #[arg(long, value_name = "FILE")]
+    quote: PathBuf,
+    /// Name of the image
+    #[arg(long, value_name = "NAME")]
+    image: String,
+    /// Name of the shape of VM
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    shape: String,
+    /// Serial of the policy; one more than the last
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    serial: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// The policy
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// A minisign secret key without a password, as `minisign -G -W` makes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The policy; its signatures are in FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Minisign public keys that may sign, `RW...`, repeated or comma separated
+    #[arg(long, value_name = "KEY", value_delimiter = ',', required = true)]
+    key: Vec<String>,
+    /// How many of them have to
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threshold: usize,
+    /// The newest serial seen so far
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    newest: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The policy
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The policy; signatures are not looked at
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Collateral of the servers' platforms, repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    collateral: Vec<PathBuf>,
+    /// The time to judge for, in seconds since 1970 [default: now]
+    #[arg(long, value_name = "UNIX")]
+    at: Option<u64>,
+    /// Who ends every certificate chain: `intel`, or a file with a certificate
+    #[arg(long, value_name = "intel|FILE", default_value = "intel")]
+    root: String,
+    /// Evidence of servers
+    #[arg(value_name = "EVIDENCE", required = true)]
+    evidence: Vec<PathBuf>,
+}
+
+/// A policy could not be worked with.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyVerbError {
+    /// A file.
+    #[error("Could not work with the files of the policy")]
+    File(#[from] FileError),
+    /// It is none.
+    #[error("{path} is no policy", path = .path.display())]
+    Policy {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PolicyError,
+    },
+    /// The keys that were named.
+    #[error("The keys of the policy cannot be used")]
+    Keys(#[source] SignedPolicyError),
+    /// The secret key.
+    #[error("{path} holds no minisign secret key without a password; `minisign -G -W` makes one", path = .path.display())]
+    Secret {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: minisign::PError,
+    },
+    /// Signing.
+    #[error("Could not sign the policy")]
+    Sign(#[source] minisign::PError),
+    /// The signature's file.
+    #[error("Could not add the signature to {path}", path = .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The root.
+    #[error("The policy cannot be used with --root")]
+    Root(#[source] RootError),
+}
+
+impl PolicyVerbError {
+    /// Whether the user named the wrong thing.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Keys(_) | Self::Root(_))
+    }
+}
+
+pub fn run(verb: &Verb) -> Result<Outcome, PolicyVerbError> {
+    match verb {
+        Verb::New(arguments) => new(arguments),
+        Verb::Sign(arguments) => sign(arguments),
+        Verb::Check(arguments) => check(arguments),
+        Verb::Show(arguments) => show(arguments),
+        Verb::Simulate(arguments) => simulate(arguments),
+    }
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, Policy), PolicyVerbError> {
+    let bytes = files::read(path, MAX_POLICY)?;
+    let policy = Policy::from_json(&bytes).map_err(|source| PolicyVerbError::Policy {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((bytes, policy))
+}
+
+fn signatures_of(policy: &Path) -> PathBuf {
+    let mut name = policy.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
+fn new(arguments: &New) -> Result<Outcome, PolicyVerbError> {
+    let bytes = files::read(&arguments.quote, MAX_QUOTE)?;
+    let quote = match Quote::parse(&bytes) {
+        Ok(quote) => quote,
+        Err(refusal) => {
+            crate::verify::say_refusal(&refusal, false);
+            return Ok(Outcome::Refused);
+        }
+    };
+    let report = &quote.report;
+    let [rtmr0, rtmr1, rtmr2, _] = &report.registers.rtmr;
+    let policy = json!({
+        "version": 1,
+        "serial": arguments.serial,
+        "root": { "kind": "intel" },
+        "tcb": {
+            "accept": ["UpToDate"],
+            "min_evaluation": 0,
+            "reject_advisories": [],
+            "max_collateral_age_days": 30,
+            "smt": true,
+            "dynamic_platform": true,
+            "cached_keys": true,
+        },
+        "td": {
+            "attributes": "0000001000000000",
+            "xfam": [hex::encode(report.xfam)],
+            "mr_config_id": "0".repeat(96),
+            "mr_owner": "0".repeat(96),
+            "mr_owner_config": "0".repeat(96),
+        },
+        "images": [{
+            "id": arguments.image,
+            "not_before": 0,
+            "not_after": null,
+            "mrtd": hex::encode(report.registers.mrtd),
+            "rtmr1": hex::encode(rtmr1),
+            "rtmr2": hex::encode(rtmr2),
+            "shapes": [{ "id": arguments.shape, "rtmr0": hex::encode(rtmr0) }],
+        }],
+        "platforms": null,
+        "max_statement_hours": 168,
+    });
+    say(&format!("{policy:#}"));
+    Ok(Outcome::Verified)
+}
+
+fn sign(arguments: &Sign) -> Result<Outcome, PolicyVerbError> {
+    let (bytes, policy) = read(&arguments.policy)?;
+    let key = files::read(&arguments.key, MAX_KEY)?;
+    let text = String::from_utf8_lossy(&key);
+    let key = SecretKeyBox::from_string(&text)
+        .and_then(SecretKey::from_unencrypted_box)
+        .map_err(|source| PolicyVerbError::Secret {
+            path: arguments.key.clone(),
+            source,
+        })?;
+    let comment = format!("zipnet policy, serial {}", policy.serial);
+    let signature = minisign::sign(None, &key, &bytes[..], Some(&comment), None)
+        .map_err(PolicyVerbError::Sign)?;
+    let path = signatures_of(&arguments.policy);
+    let mut options = OpenOptions::new();
+    let added = options
+        .append(true)
+        .create(true)
+        .open(&path)
+        .and_then(|mut file| writeln!(file, "{}", signature.into_string().trim_end()));
+    added.map_err(|source| PolicyVerbError::Write {
+        path: path.clone(),
+        source,
+    })?;
+    say(&format!("signed; the signature is in {}", path.display()));
+    Ok(Outcome::Verified)
+}
+
+fn check(arguments: &Check) -> Result<Outcome, PolicyVerbError> {
+    let keys =
+        PolicyKeys::new(&arguments.key, arguments.threshold).map_err(PolicyVerbError::Keys)?;
+    let policy = files::read(&arguments.policy, MAX_POLICY)?;
+    let signatures = files::read(&signatures_of(&arguments.policy), MAX_SIGNATURES)?;
+    let signatures = String::from_utf8_lossy(&signatures);
+    match keys.open(&policy, &signatures, arguments.newest) {
+        Ok(signed) => {
+            let serial = signed.policy().serial;
+            say(&format!("accepted: serial {serial}, signed by enough keys"));
+            Ok(Outcome::Verified)
+        }
+        Err(error) => {
+            say(&format!("refused: {error}"));
+            for cause in causes(&error) {
+                say(&format!("because: {cause}"));
+            }
+            Ok(Outcome::Refused)
+        }
+    }
+}
+
+fn show(arguments: &Show) -> Result<Outcome, PolicyVerbError> {
+    let (_, policy) = read(&arguments.policy)?;
+    let tcb = &policy.tcb;
+    say(&format!("serial {}, root {:?}", policy.serial, policy.root));
+    say(&format!(
+        "platforms: {:?}, evaluation {} or later, collateral at most {} days old, SMT {}, dynamic {}, cached keys {}",
+        tcb.accept,
+        tcb.min_evaluation,
+        tcb.max_collateral_age_days,
+        tcb.smt,
+        tcb.dynamic_platform,
+        tcb.cached_keys
+    ));
+    match &policy.platforms {
+        None => say("  any platform: one whose keys were extracted can forge every quote"),
+        Some(platforms) => say(&format!("  only {} listed: {platforms:?}", platforms.len())),
+    }
+    say(&format!(
+        "statements: at most {} hours",
+        policy.max_statement_hours
+    ));
+    for image in &policy.images {
+        let end = image
+            .not_after
+            .map_or_else(|| "no end".to_owned(), |end| end.to_string());
+        say(&format!(
+            "image {}: from {} to {end}",
+            image.id, image.not_before
+        ));
+        say(&format!("    mrtd  {}", image.mrtd));
+        say(&format!("   rtmr1  {}", image.rtmr1));
+        say(&format!("   rtmr2  {}", image.rtmr2));
+        for shape in &image.shapes {
+            say(&format!("   rtmr0  {}  {}", shape.rtmr0, shape.id));
+        }
+    }
+    Ok(Outcome::Verified)
+}
+
+fn simulate(arguments: &Simulate) -> Result<Outcome, PolicyVerbError> {
+    let (_, policy) = read(&arguments.policy)?;
+    let root = files::root(&arguments.root)?;
+    let verifier = Verifier::new(policy, root).map_err(PolicyVerbError::Root)?;
+    let at = arguments.at.unwrap_or_else(now);
+    let mut collaterals = Vec::new();
+    for path in &arguments.collateral {
+        collaterals.push(files::read(path, MAX_COLLATERAL)?);
+    }
+    let mut refused = 0_usize;
+    for path in &arguments.evidence {
+        let bytes = files::read(path, MAX_EVIDENCE)?;
+        let verdict = judge(&verifier, &bytes, &collaterals, at);
+        refused = refused.saturating_add(usize::from(verdict["verdict"] != "accept"));
+        let mut line = json!({ "evidence": path.display().to_string() });
+        if let (Some(line), Value::Object(verdict)) = (line.as_object_mut(), verdict) {
+            line.extend(verdict);
+        }
+        say(&line.to_string());
+    }
+    Ok(if refused == 0 {
+        Outcome::Verified
+    } else {
+        Outcome::Refused
+    })
+}
+
+/// The verdict with whichever collateral fits best: that of an acceptance, or
+/// else the refusal that got farthest. Whose evidence it is, is not compared:
+/// the question is what the policy does to it.
+fn judge(verifier: &Verifier, evidence: &[u8], collaterals: &[Vec<u8>], at: u64) -> Value {
+    let mut worst: Option<zipnet_attest::Refusal> = None;
+    for collateral in collaterals {
+        let verdict = Evidence::decode(evidence).and_then(|evidence| {
+            let statement = &evidence.statement;
+            let expected = Expected {
+                instance: statement.instance,
+                server: statement.server,
+                peer: statement.peer,
+                x25519: statement.x25519,
+                signing: statement.signing,
+            };
+            let collateral = Collateral::from_json(collateral)?;
+            verifier.verify(&evidence, &collateral, &expected, at)
+        });
+        match verdict {
+            Ok(server) => {
+                return json!({
+                    "verdict": "accept",
+                    "image": server.image(),
+                    "shape": server.shape(),
+                    "not_after": server.not_after(),
+                });
+            }
+            Err(refusal) => {
+                let farther = worst
+                    .as_ref()
+                    .is_none_or(|worst| refusal.rule() > worst.rule());
+                if farther {
+                    worst = Some(refusal);
+                }
+            }
+        }
+    }
+    worst.map_or_else(
+        || json!({ "verdict": "undecided" }),
+        |refusal| {
+            json!({
+                "verdict": "refuse",
+                "rule": refusal.rule().to_string(),
+                "found": refusal.found(),
+                "expected": refusal.expected(),
+            })
+        },
+    )
+}

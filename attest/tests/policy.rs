@@ -1,0 +1,328 @@
+//! Policies: who may make them, and what the command line does with them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{fs, path::Path, process::Command};
+
+use minisign::KeyPair;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use zipnet_attest::{
+    Evidence, PolicyKeys, Role, Statement,
+    signed::SignedPolicyError,
+    simulation::{Td, World},
+};
+
+const ISSUED: u64 = 1_767_225_600;
+
+fn zeros(bytes: usize) -> String {
+    "00".repeat(bytes)
+}
+
+fn policy(serial: u64) -> String {
+    json!({
+        "version": 1,
+        "serial": serial,
+        "root": { "kind": "intel" },
+        "tcb": {
+            "accept": ["UpToDate"],
+            "min_evaluation": 0,
+            "reject_advisories": [],
+            "max_collateral_age_days": 30,
+            "smt": true,
+            "dynamic_platform": true,
+            "cached_keys": true,
+        },
+        "td": {
+            "attributes": "0000001000000000",
+            "xfam": ["e702060000000000"],
+            "mr_config_id": zeros(48),
+            "mr_owner": zeros(48),
+            "mr_owner_config": zeros(48),
+        },
+        "images": [],
+        "platforms": null,
+        "max_statement_hours": 24,
+    })
+    .to_string()
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate_unencrypted_keypair().unwrap()
+}
+
+fn sign(key: &KeyPair, bytes: &str) -> String {
+    let signature = minisign::sign(None, &key.sk, bytes.as_bytes(), Some("test"), None);
+    signature.unwrap().into_string()
+}
+
+fn keys(of: &[&KeyPair], threshold: usize) -> Result<PolicyKeys, SignedPolicyError> {
+    let texts: Vec<_> = of.iter().map(|key| key.pk.to_base64()).collect();
+    PolicyKeys::new(&texts, threshold)
+}
+
+#[test]
+fn enough_signatures_in_any_order_open_a_policy() {
+    let (one, two, three) = (key(), key(), key());
+    let keys = keys(&[&one, &two, &three], 2).unwrap();
+    let text = policy(7);
+    for signers in [[&one, &two], [&three, &one], [&two, &three]] {
+        let signatures = signers.map(|key| sign(key, &text)).concat();
+        let signed = keys.open(text.as_bytes(), &signatures, 7).unwrap();
+        assert_eq!(signed.policy().serial, 7);
+    }
+}
+
+#[test]
+fn a_missing_signature_or_one_key_twice_is_too_few() {
+    let (one, two, stranger) = (key(), key(), key());
+    let keys = keys(&[&one, &two], 2).unwrap();
+    let text = policy(1);
+    let of_one = sign(&one, &text);
+    for signatures in [
+        String::new(),
+        of_one.clone(),
+        of_one.clone() + &sign(&one, &text),
+        of_one.clone() + &sign(&stranger, &text),
+        of_one.clone() + &sign(&two, &policy(2)),
+    ] {
+        let error = keys.open(text.as_bytes(), &signatures, 0).unwrap_err();
+        let few = matches!(error, SignedPolicyError::Few { found, threshold: 2 } if found < 2);
+        assert!(few, "{error}");
+    }
+}
+
+#[test]
+fn a_key_that_is_named_twice_is_refused_under_another_id_too() {
+    let (one, two) = (key(), key());
+    let same = keys(&[&one, &two, &one], 2).unwrap_err();
+    assert!(matches!(
+        same,
+        SignedPolicyError::SameKey {
+            first: 1,
+            second: 3
+        }
+    ));
+    let mut bytes = one.pk.to_bytes();
+    bytes[3] ^= 0xff;
+    let renamed = minisign::PublicKey::from_bytes(&bytes).unwrap();
+    let texts = [one.pk.to_base64(), renamed.to_base64()];
+    let same = PolicyKeys::new(&texts, 2).unwrap_err();
+    assert!(matches!(same, SignedPolicyError::SameKey { .. }), "{same}");
+}
+
+#[test]
+fn senseless_keys_and_thresholds_are_refused() {
+    let one = key();
+    assert!(matches!(
+        keys(&[&one], 0),
+        Err(SignedPolicyError::Threshold { .. })
+    ));
+    assert!(matches!(
+        keys(&[&one], 2),
+        Err(SignedPolicyError::Threshold { .. })
+    ));
+    for text in ["", "RW", "nonsense", &"A".repeat(56)] {
+        let error = PolicyKeys::new(&[text.to_owned()], 1).unwrap_err();
+        assert!(matches!(error, SignedPolicyError::Key { number: 1, .. }));
+    }
+}
+
+#[test]
+fn every_changed_byte_of_a_signed_policy_is_refused() {
+    let one = key();
+    let keys = keys(&[&one], 1).unwrap();
+    let text = policy(3);
+    let signature = sign(&one, &text);
+    for at in 0..text.len() {
+        let mut changed = text.clone().into_bytes();
+        changed[at] ^= 1;
+        let error = keys.open(&changed, &signature, 0).unwrap_err();
+        assert!(matches!(error, SignedPolicyError::Few { found: 0, .. }));
+    }
+}
+
+#[test]
+fn a_lower_serial_than_seen_is_refused() {
+    let one = key();
+    let keys = keys(&[&one], 1).unwrap();
+    let text = policy(3);
+    let signature = sign(&one, &text);
+    let error = keys.open(text.as_bytes(), &signature, 4).unwrap_err();
+    assert!(matches!(
+        error,
+        SignedPolicyError::Serial {
+            found: 3,
+            newest: 4
+        }
+    ));
+}
+
+#[test]
+fn junk_signatures_are_errors() {
+    let one = key();
+    let keys = keys(&[&one], 1).unwrap();
+    let text = policy(1);
+    let many = sign(&one, &text).repeat(65);
+    let error = keys.open(text.as_bytes(), &many, 0).unwrap_err();
+    assert!(matches!(error, SignedPolicyError::Many));
+    let good = sign(&one, &text);
+    for cut in 0..good.trim_end().len() {
+        assert!(
+            keys.open(text.as_bytes(), &good[..cut], 0).is_err(),
+            "{cut}"
+        );
+    }
+}
+
+/// Runs `zipnet-attest` and yields its status and what it said.
+fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_zipnet-attest"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_policy_is_made_signed_checked_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = World::builder(b"policy", ISSUED).build().unwrap();
+    fs::write(at.join("quote.bin"), world.quote(&Td::default())).unwrap();
+    let (status, text) = run(
+        at,
+        &["policy", "new", "--quote", "quote.bin", "--image", "1.4.0"],
+    );
+    assert_eq!(status, Some(0), "{text}");
+    fs::write(at.join("policy.json"), &text).unwrap();
+    let (one, two) = (key(), key());
+    for (name, key) in [("one.key", &one), ("two.key", &two)] {
+        let secret = key.sk.to_box(None).unwrap().into_string();
+        fs::write(at.join(name), secret).unwrap();
+    }
+    let named = [one.pk.to_base64(), two.pk.to_base64()].join(",");
+    let sign = |key| {
+        run(
+            at,
+            &["policy", "sign", "--policy", "policy.json", "--key", key],
+        )
+    };
+    let check = |more: &[&str]| {
+        let common = [
+            "policy",
+            "check",
+            "--policy",
+            "policy.json",
+            "--key",
+            &named,
+        ];
+        run(at, &[&common[..], more].concat())
+    };
+    assert_eq!(sign("one.key").0, Some(0));
+    assert_eq!(check(&[]).0, Some(0));
+    let (status, text) = check(&["--threshold", "2"]);
+    assert_eq!(status, Some(1));
+    assert!(text.contains("1 of the policy's keys signed"), "{text}");
+    assert_eq!(sign("two.key").0, Some(0));
+    assert_eq!(check(&["--threshold", "2"]).0, Some(0));
+    assert_eq!(check(&["--newest", "2"]).0, Some(1));
+    assert_eq!(check(&["--threshold", "3"]).0, Some(2));
+    let (status, text) = run(at, &["policy", "show", "--policy", "policy.json"]);
+    assert_eq!(status, Some(0));
+    assert!(
+        text.contains("image 1.4.0") && text.contains("any platform"),
+        "{text}"
+    );
+}
+
+/// Evidence of a server in a world.
+fn evidence(world: &World, mrtd: [u8; 48]) -> Vec<u8> {
+    let statement = Statement {
+        instance: [1; 32],
+        role: Role::Server,
+        server: [2; 32],
+        peer: [3; 32],
+        x25519: [4; 32],
+        signing: [5; 32],
+        epoch: 1,
+        not_before: ISSUED,
+        not_after: ISSUED + 86_400,
+        config: [6; 32],
+        freshness: [7; 32],
+    };
+    let td = Td {
+        mrtd,
+        report_data: statement.report_data(),
+        ..Td::default()
+    };
+    let quote = world.quote(&td);
+    Evidence { statement, quote }.encode()
+}
+
+#[test]
+fn simulating_a_policy_names_who_would_be_refused_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = World::builder(b"policy", ISSUED).build().unwrap();
+    fs::write(at.join("root.der"), world.root_der()).unwrap();
+    fs::write(at.join("quote.bin"), world.quote(&Td::default())).unwrap();
+    let parts = world.collateral();
+    let collateral = json!({
+        "pck_crl_issuer_chain": parts.pck_crl_issuer_chain,
+        "root_ca_crl": hex::encode(&parts.root_ca_crl),
+        "pck_crl": hex::encode(&parts.pck_crl),
+        "tcb_info_issuer_chain": parts.tcb_info_issuer_chain,
+        "tcb_info": parts.tcb_info,
+        "tcb_info_signature": hex::encode(&parts.tcb_info_signature),
+        "qe_identity_issuer_chain": parts.qe_identity_issuer_chain,
+        "qe_identity": parts.qe_identity,
+        "qe_identity_signature": hex::encode(&parts.qe_identity_signature),
+    });
+    fs::write(at.join("collateral.json"), collateral.to_string()).unwrap();
+    let (_, text) = run(
+        at,
+        &["policy", "new", "--quote", "quote.bin", "--image", "1.4.0"],
+    );
+    let mut policy: Value = serde_json::from_str(&text).unwrap();
+    let sha256 = hex::encode(Sha256::digest(world.root_der()));
+    policy["root"] = json!({ "kind": "simulation", "sha256": sha256 });
+    fs::write(at.join("policy.json"), policy.to_string()).unwrap();
+    fs::write(at.join("good"), evidence(&world, Td::default().mrtd)).unwrap();
+    fs::write(at.join("other"), evidence(&world, [0x77; 48])).unwrap();
+    fs::write(at.join("junk"), vec![0; 100_000]).unwrap();
+    let time = (ISSUED + 3600).to_string();
+    let simulate = |root, of: &[&str]| {
+        let common = [
+            "policy",
+            "simulate",
+            "--policy",
+            "policy.json",
+            "--collateral",
+            "collateral.json",
+            "--at",
+            &time,
+            "--root",
+            root,
+        ];
+        run(at, &[&common[..], of].concat())
+    };
+    let (status, text) = simulate("root.der", &["good"]);
+    assert_eq!(status, Some(0), "{text}");
+    let (status, text) = simulate("root.der", &["good", "other"]);
+    assert_eq!(status, Some(1));
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["verdict"], "accept");
+    assert_eq!(lines[0]["image"], "1.4.0");
+    assert_eq!(lines[1]["evidence"], "other");
+    assert_eq!(lines[1]["rule"], "ZA-601");
+    // I9: the policy names the simulation's root, and takes no other.
+    assert_eq!(simulate("intel", &["good"]).0, Some(2));
+    let (status, text) = simulate("root.der", &["junk"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("junk is longer than"), "{text}");
+}
