@@ -5,7 +5,7 @@
 //! verified before [`crate::genuine`] has used it.
 
 use dcap_qvl::QuoteCollateralV3;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rules::{Refusal, Rule};
 
@@ -23,7 +23,7 @@ pub struct Collateral {
     pub(crate) issued: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Json {
     pck_crl_issuer_chain: String,
@@ -37,11 +37,11 @@ struct Json {
     qe_identity_signature: Hex,
     /// The chain of one platform. Not used: a quote brings its own, and this
     /// one would take its place.
-    #[serde(default, rename = "pck_certificate_chain")]
+    #[serde(default, rename = "pck_certificate_chain", skip_serializing)]
     _pck_certificate_chain: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Hex(#[serde(with = "hex::serde")] Vec<u8>);
 
 /// Whom the TCB info is about.
@@ -102,6 +102,26 @@ impl Collateral {
             qe_identity_signature: json.qe_identity_signature.0,
             pck_certificate_chain: None,
         })
+    }
+
+    /// Writes the JSON form.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let parts = &self.parts;
+        let json = Json {
+            pck_crl_issuer_chain: parts.pck_crl_issuer_chain.clone(),
+            root_ca_crl: Hex(parts.root_ca_crl.clone()),
+            pck_crl: Hex(parts.pck_crl.clone()),
+            tcb_info_issuer_chain: parts.tcb_info_issuer_chain.clone(),
+            tcb_info: parts.tcb_info.clone(),
+            tcb_info_signature: Hex(parts.tcb_info_signature.clone()),
+            qe_identity_issuer_chain: parts.qe_identity_issuer_chain.clone(),
+            qe_identity: parts.qe_identity.clone(),
+            qe_identity_signature: Hex(parts.qe_identity_signature.clone()),
+            _pck_certificate_chain: None,
+        };
+        // Strings and bytes have no way to fail.
+        serde_json::to_string(&json).unwrap_or_default()
     }
 
     /// Takes collateral in its parts; a PCK certificate chain among them is

@@ -180,6 +180,7 @@ const SAYINGS: &[(&str, Rule)] = &[
     ("QE report validation failed", Rule::QeIdentity),
     ("from QE Identity", Rule::QeIdentity),
     ("TDX module", Rule::ModuleIdentity),
+    ("InvalidCrlSignature", Rule::CollateralSignature),
     ("CertRevoked", Rule::Revoked),
     ("CertExpired", Rule::CertificateDates),
     ("CertNotValidYet", Rule::CertificateDates),

@@ -61,7 +61,7 @@ rules! {
     CollateralForm = 301, "The collateral decodes";
     CollateralFuture = 302, "The collateral is issued already";
     CollateralExpired = 303, "The collateral, revocation lists included, has not expired";
-    CollateralSignature = 304, "Intel signed the collateral";
+    CollateralSignature = 304, "The collateral is signed under the trusted root";
     CollateralFmspc = 305, "The collateral is of this model of platform (FMSPC)";
     CollateralPceId = 306, "The collateral is of this platform's PCE";
     CollateralAge = 307, "The collateral is young enough for the policy";

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
-use zipnet_attest::{Quote, quote::MAX_QUOTE};
+use zipnet_attest::{Collateral, Quote, quote::MAX_QUOTE};
 
 fn folder() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "vectors", "quotes"]
@@ -83,6 +83,67 @@ fn each_refused_quote_is_refused_by_the_rule_that_it_breaks() {
 }
 
 #[test]
+fn collateral_comes_back_from_its_json() {
+    for name in ["v4-uptodate.collateral.json", "v5-td15ex.collateral.json"] {
+        let read = Collateral::from_json(&fs::read(folder().join(name)).unwrap()).unwrap();
+        assert_eq!(
+            Collateral::from_json(read.to_json().as_bytes()).unwrap(),
+            read
+        );
+    }
+}
+
+/// Makes a quote over 64 bytes of 0xab in a simulated world.
+fn simulate(folder: &std::path::Path) {
+    let output = Command::new(env!("CARGO_BIN_EXE_zipnet-attest"))
+        .args([
+            "quote",
+            "--report-data",
+            &"ab".repeat(64),
+            "--out",
+            "td.quote",
+        ])
+        .args(["--simulated", "test", "--at", "1767225600"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn i9_a_simulated_quote_is_accepted_under_its_own_root_only() {
+    let folder = tempfile::tempdir().unwrap();
+    simulate(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (quote, collateral) = (file("td.quote"), file("td.collateral.json"));
+    let (root, at) = (file("td.root.der"), "1767229200");
+    let common = ["--quote", &quote, "--collateral", &collateral, "--at", at];
+    let (status, answer) = verify(&[&common[..], &["--root", &root]].concat());
+    assert_eq!(status, Some(0), "{answer}");
+    assert_eq!(answer["report_data"], "ab".repeat(64));
+    let (status, answer) = verify(&common);
+    assert_eq!(status, Some(1));
+    assert_eq!(answer["rule"], "ZA-304", "{answer}");
+}
+
+#[test]
+fn a_machine_that_is_no_td_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("tsm");
+    let output = Command::new(env!("CARGO_BIN_EXE_zipnet-attest"))
+        .args(["quote", "--report-data", &"00".repeat(64), "--out", "quote"])
+        .arg("--tsm")
+        .arg(&missing)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("run in a TD"), "{text}");
+    assert!(!folder.path().join("quote").exists());
+}
+
+#[test]
 fn without_collateral_nothing_is_decided() {
     let (status, answer) = verify(&["--quote", "v4-uptodate.quote.bin"]);
     assert_eq!(status, Some(3));
@@ -155,6 +216,46 @@ fn our_parser_agrees_with_dcap_qvl_field_by_field() {
         let service = theirs.report.as_td15().map(|report| report.mr_service_td);
         assert_eq!(us.mr_service_td, service, "{name}");
     }
+}
+
+/// What tdx-quote reads, if it can: it panics on some quotes.
+fn second_opinion(bytes: &[u8]) -> Option<tdx_quote::Quote> {
+    let read = std::panic::catch_unwind(|| tdx_quote::Quote::from_bytes(bytes));
+    read.ok()?.ok()
+}
+
+#[test]
+fn our_parser_agrees_with_tdx_quote_wherever_that_can_read() {
+    let mut read = 0;
+    for (name, bytes) in quotes() {
+        let ours = Quote::parse(&bytes).unwrap();
+        let Some(theirs) = second_opinion(&bytes) else {
+            continue;
+        };
+        read += 1;
+        let us = &ours.report;
+        let rtmr = [
+            theirs.rtmr0(),
+            theirs.rtmr1(),
+            theirs.rtmr2(),
+            theirs.rtmr3(),
+        ];
+        assert_eq!(us.registers.mrtd, theirs.mrtd(), "{name}");
+        assert_eq!(us.registers.rtmr, rtmr, "{name}");
+        assert_eq!(us.report_data, theirs.report_input_data(), "{name}");
+        let body = &theirs.body;
+        assert_eq!(us.tee_tcb_svn, body.tee_tcb_svn, "{name}");
+        assert_eq!(us.mr_seam, body.mrseam, "{name}");
+        assert_eq!(us.mr_signer_seam, body.mrsignerseam, "{name}");
+        assert_eq!(us.seam_attributes, body.seamattributes, "{name}");
+        assert_eq!(us.td_attributes, body.tdattributes, "{name}");
+        assert_eq!(us.xfam, body.xfam, "{name}");
+        assert_eq!(us.mr_config_id, body.mrconfigid, "{name}");
+        assert_eq!(us.mr_owner, body.mrowner, "{name}");
+        assert_eq!(us.mr_owner_config, body.mrownerconfig, "{name}");
+    }
+    // It refuses version 5.
+    assert_eq!(read, 3);
 }
 
 #[test]

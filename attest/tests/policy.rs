@@ -7,7 +7,7 @@ use minisign::KeyPair;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
-    Evidence, PolicyKeys, Role, Statement,
+    Collateral, Evidence, PolicyKeys, Role, Statement,
     signed::SignedPolicyError,
     simulation::{Td, World},
 };
@@ -268,19 +268,8 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     let world = World::builder(b"policy", ISSUED).build().unwrap();
     fs::write(at.join("root.der"), world.root_der()).unwrap();
     fs::write(at.join("quote.bin"), world.quote(&Td::default())).unwrap();
-    let parts = world.collateral();
-    let collateral = json!({
-        "pck_crl_issuer_chain": parts.pck_crl_issuer_chain,
-        "root_ca_crl": hex::encode(&parts.root_ca_crl),
-        "pck_crl": hex::encode(&parts.pck_crl),
-        "tcb_info_issuer_chain": parts.tcb_info_issuer_chain,
-        "tcb_info": parts.tcb_info,
-        "tcb_info_signature": hex::encode(&parts.tcb_info_signature),
-        "qe_identity_issuer_chain": parts.qe_identity_issuer_chain,
-        "qe_identity": parts.qe_identity,
-        "qe_identity_signature": hex::encode(&parts.qe_identity_signature),
-    });
-    fs::write(at.join("collateral.json"), collateral.to_string()).unwrap();
+    let collateral = Collateral::new(world.collateral().clone()).unwrap();
+    fs::write(at.join("collateral.json"), collateral.to_json()).unwrap();
     let (_, text) = run(
         at,
         &["policy", "new", "--quote", "quote.bin", "--image", "1.4.0"],

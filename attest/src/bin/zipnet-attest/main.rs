@@ -4,6 +4,7 @@
 
 mod files;
 mod policy;
+mod quote;
 mod show;
 mod verify;
 
@@ -32,6 +33,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Have this machine make a TD quote
+    Quote(quote::Arguments),
     /// Say whether a quote is genuine, and how Intel rates its platform
     Verify(verify::Arguments),
     /// Print what a quote says, without verifying anything
@@ -61,6 +64,7 @@ impl Outcome {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
+        Verb::Quote(arguments) => quote::run(&arguments).map_err(Failure::from),
         Verb::Verify(arguments) => verify::run(&arguments).map_err(Failure::from),
         Verb::Show(arguments) => show::run(&arguments).map_err(Failure::from),
         Verb::Policy(verb) => policy::run(&verb).map_err(Failure::from),
@@ -84,6 +88,8 @@ enum Failure {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
+    Quote(#[from] quote::QuoteError),
+    #[error(transparent)]
     Policy(#[from] policy::PolicyVerbError),
 }
 
@@ -91,6 +97,7 @@ impl Failure {
     const fn is_usage(&self) -> bool {
         match self {
             Self::File(error) => error.is_usage(),
+            Self::Quote(_) => false,
             Self::Policy(error) => error.is_usage(),
         }
     }
