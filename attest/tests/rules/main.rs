@@ -94,6 +94,20 @@ fn each_rule_is_broken_by_its_vector_and_named() {
 }
 
 #[test]
+fn the_guide_lists_every_rule_in_its_words() {
+    let guide: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "docs", "verifying.md"]
+        .iter()
+        .collect();
+    let guide = fs::read_to_string(guide).unwrap();
+    let listed = guide.lines().filter(|line| line.starts_with("| ZA-")).count();
+    assert_eq!(listed, Rule::ALL.len());
+    for rule in Rule::ALL {
+        let row = format!("| {rule} | {} |", rule.title());
+        assert!(guide.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn rule_numbers_are_distinct_and_rise() {
     assert!(
         Rule::ALL
