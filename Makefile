@@ -38,7 +38,7 @@ check: ## formatting, lints, dependencies, spelling, shell scripts
 
 bench: ## throughput and latency: the protocol alone, then end to end
 	@scripts/setup.sh build
-	@cargo bench -p zipnet-protocol --locked
+	@cargo bench -p zipnet-protocol -p zipnet-attest --locked
 	@$(BUILD)
 	@exec $(BIN)/zipnet-bench
 

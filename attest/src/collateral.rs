@@ -12,6 +12,8 @@ use crate::rules::{Refusal, Rule};
 /// Longest collateral that is read, in bytes. Intel's has about 25,000.
 pub const MAX_COLLATERAL: usize = 512 << 10;
 
+const DAY: i64 = 86_400;
+
 /// Collateral in the `QuoteCollateralV3` JSON form, as dcap-qvl, PCCS clients
 /// and others write it. Not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Collateral {
     fmspc: String,
     /// When the older of TCB info and QE identity was issued.
     pub(crate) issued: u64,
+    /// When the first of TCB info and QE identity expires.
+    expires: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -53,24 +57,33 @@ struct TcbInfo {
     pce_id: String,
 }
 
-/// When a part of the collateral is in force, in Intel's words.
-#[derive(Deserialize)]
+/// When a part of the collateral is in force, in its own words: not verified,
+/// and no dates unless [`crate::genuine`] has accepted them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Window {
-    issue_date: String,
-    next_update: String,
+pub struct Window {
+    /// From here on.
+    pub issue_date: String,
+    /// Until here.
+    pub next_update: String,
 }
 
-/// When a part was issued, seconds since 1970.
-fn issued(part: &str) -> Result<u64, Refusal> {
-    let form = || Rule::CollateralForm.refuse("a part without", "an issueDate in RFC 3339");
+/// When a part was issued and when it expires, seconds since 1970.
+pub(crate) fn dates(part: &str) -> Result<(u64, u64), Refusal> {
+    let form = || {
+        Rule::CollateralForm.refuse(
+            "a part without its dates",
+            "an issueDate and a nextUpdate in RFC 3339",
+        )
+    };
+    let seconds = |date: &str| {
+        let date = humantime::parse_rfc3339(date).map_err(|error| form().because(error))?;
+        date.duration_since(std::time::UNIX_EPOCH)
+            .map(|since| since.as_secs())
+            .map_err(|error| form().because(error))
+    };
     let window: Window = serde_json::from_str(part).map_err(|error| form().because(error))?;
-    let date =
-        humantime::parse_rfc3339(&window.issue_date).map_err(|error| form().because(error))?;
-    let since = date.duration_since(std::time::UNIX_EPOCH);
-    since
-        .map(|since| since.as_secs())
-        .map_err(|error| form().because(error))
+    Ok((seconds(&window.issue_date)?, seconds(&window.next_update)?))
 }
 
 impl Collateral {
@@ -128,7 +141,7 @@ impl Collateral {
     /// dropped.
     ///
     /// # Errors
-    /// [`Refusal`] of ZA-301 if the TCB info names no PCE, or a part no date.
+    /// [`Refusal`] of ZA-301 if the TCB info names no PCE, or a part no dates.
     pub fn new(mut parts: QuoteCollateralV3) -> Result<Self, Refusal> {
         parts.pck_certificate_chain = None;
         let form = |found: &str| Rule::CollateralForm.refuse(found, "TCB info with a pceId");
@@ -137,31 +150,71 @@ impl Collateral {
         let mut pce_id = [0; 2];
         hex::decode_to_slice(&info.pce_id, &mut pce_id)
             .map_err(|error| form("another pceId").because(error))?;
-        let issued = issued(&parts.tcb_info)?.min(issued(&parts.qe_identity)?);
+        let tcb_info = dates(&parts.tcb_info)?;
+        let qe_identity = dates(&parts.qe_identity)?;
         Ok(Self {
             parts,
             pce_id,
             fmspc: info.fmspc,
-            issued,
+            issued: tcb_info.0.min(qe_identity.0),
+            expires: tcb_info.1.min(qe_identity.1),
         })
     }
 
-    /// The model of platform that it is of, in Intel's words.
-    pub(crate) fn fmspc(&self) -> String {
+    /// Whole days until the first of TCB info and QE identity expires, rounded
+    /// down: negative once it has. `now` is in seconds since 1970.
+    ///
+    /// Revocation lists and certificates may expire earlier;
+    /// [`Genuine::expires`](crate::Genuine::expires) counts them too.
+    #[must_use]
+    pub fn days_left(&self, now: u64) -> i64 {
+        let seconds = i64::try_from(i128::from(self.expires) - i128::from(now));
+        seconds.unwrap_or(i64::MIN).div_euclid(DAY)
+    }
+
+    /// The model of platform that it is of, 6 bytes, if it is one.
+    pub(crate) fn model(&self) -> Option<[u8; 6]> {
+        let mut model = [0; 6];
+        hex::decode_to_slice(&self.fmspc, &mut model).ok()?;
+        Some(model)
+    }
+
+    /// The model of platform that it is of, in its own words, shortened. Not
+    /// verified.
+    #[must_use]
+    pub fn fmspc(&self) -> String {
         self.fmspc.escape_debug().take(64).collect()
+    }
+
+    /// The PCE that it is of. Not verified.
+    #[must_use]
+    pub const fn pce_id(&self) -> [u8; 2] {
+        self.pce_id
+    }
+
+    /// When the TCB info is in force, if it says so. Not verified.
+    #[must_use]
+    pub fn tcb_info_window(&self) -> Option<Window> {
+        serde_json::from_str(&self.parts.tcb_info).ok()
+    }
+
+    /// When the QE identity is in force, if it says so. Not verified.
+    #[must_use]
+    pub fn qe_identity_window(&self) -> Option<Window> {
+        serde_json::from_str(&self.parts.qe_identity).ok()
     }
 
     /// When TCB info and QE identity are in force, for people.
     pub(crate) fn windows(&self) -> String {
-        let window = |name: &str, json: &str| match serde_json::from_str::<Window>(json) {
-            Ok(Window {
+        let window = |name: &str, window: Option<Window>| match window {
+            Some(Window {
                 issue_date,
                 next_update,
             }) => format!("{name} {issue_date} to {next_update}"),
-            Err(_) => format!("{name} without dates"),
+            None => format!("{name} without dates"),
         };
-        let tcb = window("TCB info", &self.parts.tcb_info);
-        let qe = window("QE identity", &self.parts.qe_identity);
+        let tcb = window("TCB info", self.tcb_info_window());
+        let qe = window("QE identity", self.qe_identity_window());
         format!("{tcb}, {qe}")
     }
 }

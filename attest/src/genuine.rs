@@ -141,9 +141,42 @@ pub fn genuine(
     })
 }
 
+/// Collateral whose every signed part has been verified with a genuine quote:
+/// TCB info, QE identity and both revocation lists. Only [`trusted`] makes one.
+///
+/// It borrows the very collateral that was verified, so that no other can take
+/// its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Trusted<'a>(&'a Collateral);
+
+impl<'a> Trusted<'a> {
+    /// What was verified.
+    #[must_use]
+    pub const fn collateral(self) -> &'a Collateral {
+        self.0
+    }
+}
+
+/// [`genuine`], with the proof that the collateral is to be trusted as well,
+/// as [`Store::put`](crate::Store::put) demands it.
+///
+/// # Errors
+/// As [`genuine`].
+pub fn trusted<'a>(
+    root: &TrustRoot,
+    bytes: &[u8],
+    collateral: &'a Collateral,
+    now: u64,
+) -> Result<(Genuine, Trusted<'a>), Refusal> {
+    let found = genuine(root, bytes, collateral, now)?;
+    Ok((found, Trusted(collateral)))
+}
+
 /// What dcap-qvl 0.7.1 says, and which rule that is. The first line that fits
 /// counts.
 const SAYINGS: &[(&str, Rule)] = &[
+    // Says of the quoting enclave what the next line says of the TD.
+    ("QE report validation failed", Rule::QeIdentity),
     ("Debug mode is enabled", Rule::Debug),
     ("TD profiling is enabled", Rule::Launch),
     ("Reserved bits in TD attributes", Rule::Launch),
@@ -177,7 +210,6 @@ const SAYINGS: &[(&str, Rule)] = &[
     ("QE ISVPRODID mismatch", Rule::QeIdentity),
     ("QE MISCSELECT mismatch", Rule::QeIdentity),
     ("QE ATTRIBUTES mismatch", Rule::QeIdentity),
-    ("QE report validation failed", Rule::QeIdentity),
     ("from QE Identity", Rule::QeIdentity),
     ("TDX module", Rule::ModuleIdentity),
     ("InvalidCrlSignature", Rule::CollateralSignature),
@@ -185,6 +217,7 @@ const SAYINGS: &[(&str, Rule)] = &[
     ("CertExpired", Rule::CertificateDates),
     ("CertNotValidYet", Rule::CertificateDates),
     ("CrlExpired", Rule::CollateralExpired),
+    ("Failed to load root ca", Rule::CertificateChain),
     ("Failed to verify certificate chain", Rule::CertificateChain),
     (
         "Certificate chain is too short in quote",

@@ -18,6 +18,7 @@
 //! rule knows of mosaik, sockets or clocks: the time is an argument. Input of any bytes is refused, never a panic, with bounded work.
 
 pub mod collateral;
+mod edition;
 pub mod evidence;
 pub mod genuine;
 pub mod hexes;
@@ -28,16 +29,18 @@ pub mod signed;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod statement;
+pub mod store;
 pub mod tcb;
 pub mod tsm;
 pub mod verified;
 
 pub use collateral::Collateral;
 pub use evidence::Evidence;
-pub use genuine::{Genuine, TrustRoot, genuine};
+pub use genuine::{Genuine, TrustRoot, Trusted, genuine, trusted};
 pub use policy::Policy;
 pub use quote::{Quote, TdReport};
 pub use rules::{Refusal, Rule};
 pub use signed::{PolicyKeys, SignedPolicy};
 pub use statement::{Role, Statement};
+pub use store::{Ca, Store};
 pub use verified::{Expected, Verified, Verifier};

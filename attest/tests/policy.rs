@@ -309,6 +309,35 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     assert_eq!(lines[0]["image"], "1.4.0");
     assert_eq!(lines[1]["evidence"], "other");
     assert_eq!(lines[1]["rule"], "ZA-601");
+    let evidence = |of, more: &[&str]| {
+        let common = [
+            "evidence",
+            "--json",
+            "--policy",
+            "policy.json",
+            "--collateral",
+            "collateral.json",
+            "--at",
+            &time,
+            "--root",
+            "root.der",
+            "--evidence",
+            of,
+        ];
+        let (status, text) = run(at, &[&common[..], more].concat());
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let peer = "03".repeat(32);
+    let (status, answer) = evidence("good", &["--peer", &peer]);
+    assert_eq!(status, Some(0), "{answer}");
+    assert_eq!(answer["shape"], "default");
+    assert_eq!(answer["tcb_status"], "UpToDate");
+    let not_compared = json!(["instance", "server", "x25519", "signing"]);
+    assert_eq!(answer["not_compared"], not_compared);
+    let (status, answer) = evidence("good", &["--peer", &"04".repeat(32)]);
+    assert_eq!((status, &answer["rule"]), (Some(1), &json!("ZA-706")));
+    let (status, answer) = evidence("other", &[]);
+    assert_eq!((status, &answer["rule"]), (Some(1), &json!("ZA-601")));
     // I9: the policy names the simulation's root, and takes no other.
     assert_eq!(simulate("intel", &["good"]).0, Some(2));
     let (status, text) = simulate("root.der", &["junk"]);

@@ -99,7 +99,10 @@ fn the_guide_lists_every_rule_in_its_words() {
         .iter()
         .collect();
     let guide = fs::read_to_string(guide).unwrap();
-    let listed = guide.lines().filter(|line| line.starts_with("| ZA-")).count();
+    let listed = guide
+        .lines()
+        .filter(|line| line.starts_with("| ZA-"))
+        .count();
     assert_eq!(listed, Rule::ALL.len());
     for rule in Rule::ALL {
         let row = format!("| {rule} | {} |", rule.title());

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,15 @@ pub enum FileError {
     /// It could not be read.
     #[error("Could not read {path}", path = .path.display())]
     Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It could not be written.
+    #[error("Could not write {path}", path = .path.display())]
+    Write {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -64,6 +73,26 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
         });
     }
     Ok(bytes)
+}
+
+/// Writes a file.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    std::fs::write(path, bytes).map_err(|source| FileError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes to standard output; a reader that has gone is no failure.
+pub fn put(bytes: &[u8]) -> Result<(), FileError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != ErrorKind::BrokenPipe => Err(FileError::Write {
+            path: PathBuf::from("standard output"),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// `intel`, or the certificate in a file.

@@ -2,9 +2,14 @@
 //!
 //! Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide.
 
+mod checks;
+mod evidence;
 mod files;
+mod html;
 mod policy;
 mod quote;
+mod report;
+mod sections;
 mod show;
 mod verify;
 
@@ -37,6 +42,10 @@ enum Verb {
     Quote(quote::Arguments),
     /// Say whether a quote is genuine, and how Intel rates its platform
     Verify(verify::Arguments),
+    /// Say whether a server's evidence holds under a policy
+    Evidence(evidence::Arguments),
+    /// Write a page that says what `verify` found, for people
+    Report(report::Arguments),
     /// Print what a quote says, without verifying anything
     Show(show::Arguments),
     /// Make, sign, check and try policies
@@ -66,6 +75,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Quote(arguments) => quote::run(&arguments).map_err(Failure::from),
         Verb::Verify(arguments) => verify::run(&arguments).map_err(Failure::from),
+        Verb::Evidence(arguments) => evidence::run(&arguments).map_err(Failure::from),
+        Verb::Report(arguments) => report::run(&arguments).map_err(Failure::from),
         Verb::Show(arguments) => show::run(&arguments).map_err(Failure::from),
         Verb::Policy(verb) => policy::run(&verb).map_err(Failure::from),
     };
@@ -88,6 +99,8 @@ enum Failure {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
+    Evidence(#[from] evidence::EvidenceError),
+    #[error(transparent)]
     Quote(#[from] quote::QuoteError),
     #[error(transparent)]
     Policy(#[from] policy::PolicyVerbError),
@@ -97,6 +110,7 @@ impl Failure {
     const fn is_usage(&self) -> bool {
         match self {
             Self::File(error) => error.is_usage(),
+            Self::Evidence(error) => error.is_usage(),
             Self::Quote(_) => false,
             Self::Policy(error) => error.is_usage(),
         }

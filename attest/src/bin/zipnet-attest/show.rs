@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use zipnet_attest::{Quote, quote::MAX_QUOTE};
 
 use crate::{FileError, Outcome, files, say, verify};
@@ -30,24 +30,19 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, FileError> {
     };
     let fields = fields(&quote);
     if arguments.json {
-        say(&fields.to_string());
+        say(&Value::Object(fields).to_string());
     } else {
         say("not verified: anybody can write these bytes");
-        for (name, value) in fields.as_object().into_iter().flatten() {
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), ToOwned::to_owned);
-            say(&format!("{name:>16}  {value}"));
-        }
+        say_fields(&fields);
     }
     Ok(Outcome::Verified)
 }
 
 /// The fields of a quote by their names.
-pub fn fields(quote: &Quote) -> Value {
+pub fn fields(quote: &Quote) -> Map<String, Value> {
     let report = &quote.report;
     let [rtmr0, rtmr1, rtmr2, rtmr3] = &report.registers.rtmr;
-    json!({
+    let fields = json!({
         "version": quote.version,
         "length": quote.length,
         "mrtd": hex::encode(report.registers.mrtd),
@@ -66,5 +61,19 @@ pub fn fields(quote: &Quote) -> Value {
         "mr_signer_seam": hex::encode(report.mr_signer_seam),
         "seam_attributes": hex::encode(report.seam_attributes),
         "tee_tcb_svn": hex::encode(report.tee_tcb_svn),
-    })
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// Prints fields for people, one a line.
+pub fn say_fields(fields: &Map<String, Value>) {
+    for (name, value) in fields {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), ToOwned::to_owned);
+        say(&format!("{name:>16}  {value}"));
+    }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use zipnet_attest::{
-    Collateral, Genuine, Refusal,
+    Collateral, Genuine, Refusal, TrustRoot,
     collateral::MAX_COLLATERAL,
     genuine,
     quote::MAX_QUOTE,
@@ -14,65 +14,144 @@ use zipnet_attest::{
 
 use crate::{FileError, Outcome, causes, files, now, say, show};
 
-/// Arguments of `verify`.
+/// What to verify, and how.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct Inputs {
     /// File that holds a quote
     #[arg(long, value_name = "FILE")]
-    quote: PathBuf,
+    pub quote: PathBuf,
     /// File that holds its platform's collateral, as `QuoteCollateralV3` JSON; without
     /// one nothing can be decided
     #[arg(long, value_name = "FILE")]
-    collateral: Option<PathBuf>,
+    pub collateral: Option<PathBuf>,
     /// The time to verify for, in seconds since 1970 [default: now]
     #[arg(long, value_name = "UNIX")]
     at: Option<u64>,
     /// Who ends every certificate chain: `intel`, or a file with a certificate
     #[arg(long, value_name = "intel|FILE", default_value = "intel")]
-    root: String,
+    pub root: String,
     /// TCB statuses to accept, comma separated
     #[arg(long, value_name = "STATUS", value_delimiter = ',', default_value = "UpToDate", value_parser = TcbRules::parse_status)]
-    accept_tcb: Vec<TcbStatus>,
+    pub accept_tcb: Vec<TcbStatus>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    inputs: Inputs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Outcome, FileError> {
-    let quote = files::read(&arguments.quote, MAX_QUOTE)?;
-    let root = files::root(&arguments.root)?;
-    let Some(path) = &arguments.collateral else {
-        if arguments.json {
-            say(&json!({ "verdict": "undecided", "rule": null }).to_string());
-        } else {
-            say(
-                "undecided: without --collateral nobody can tell a genuine quote from a made-up one",
-            );
+/// The files that were named, and what they come to.
+pub struct Case {
+    /// Bytes of the quote's file.
+    pub quote: Vec<u8>,
+    /// Bytes of the collateral's file.
+    pub collateral: Option<Vec<u8>>,
+    /// Who ends every certificate chain.
+    pub root: TrustRoot,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// How far it came.
+    pub verdict: Verdict,
+}
+
+/// How far verification came.
+pub enum Verdict {
+    /// There is no collateral.
+    Undecided,
+    /// The collateral is refused.
+    Collateral(Refusal),
+    /// The quote is refused.
+    Quote(Collateral, Refusal),
+    /// The quote is genuine; the platform may be refused all the same.
+    Genuine(Collateral, Box<Genuine>, Option<Refusal>),
+}
+
+impl Verdict {
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Undecided => Outcome::Undecided,
+            Self::Collateral(_) | Self::Quote(..) | Self::Genuine(_, _, Some(_)) => {
+                Outcome::Refused
+            }
+            Self::Genuine(_, _, None) => Outcome::Verified,
         }
-        return Ok(Outcome::Undecided);
-    };
-    let collateral = files::read(path, MAX_COLLATERAL)?;
-    let now = arguments.at.unwrap_or_else(now);
-    let found = Collateral::from_json(&collateral)
-        .and_then(|collateral| genuine(&root, &quote, &collateral, now));
-    let found = match found {
-        Ok(found) => found,
-        Err(refusal) => {
-            say_refusal(&refusal, arguments.json);
-            return Ok(Outcome::Refused);
+    }
+
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Undecided => None,
+            Self::Collateral(refusal) | Self::Quote(_, refusal) => Some(refusal),
+            Self::Genuine(_, _, refusal) => refusal.as_ref(),
         }
+    }
+
+    /// The collateral, if it decoded.
+    pub const fn collateral(&self) -> Option<&Collateral> {
+        match self {
+            Self::Undecided | Self::Collateral(_) => None,
+            Self::Quote(collateral, _) | Self::Genuine(collateral, _, _) => Some(collateral),
+        }
+    }
+
+    /// The quote, if it is genuine.
+    pub fn genuine(&self) -> Option<&Genuine> {
+        match self {
+            Self::Genuine(_, found, _) => Some(found),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the files and verifies.
+pub fn judge(inputs: &Inputs) -> Result<Case, FileError> {
+    let quote = files::read(&inputs.quote, MAX_QUOTE)?;
+    let root = files::root(&inputs.root)?;
+    let path = inputs.collateral.as_deref();
+    let collateral = path
+        .map(|path| files::read(path, MAX_COLLATERAL))
+        .transpose()?;
+    let now = inputs.at.unwrap_or_else(now);
+    let verdict = match collateral.as_deref().map(Collateral::from_json) {
+        None => Verdict::Undecided,
+        Some(Err(refusal)) => Verdict::Collateral(refusal),
+        Some(Ok(parts)) => match genuine(&root, &quote, &parts, now) {
+            Err(refusal) => Verdict::Quote(parts, refusal),
+            Ok(found) => {
+                let rules = TcbRules {
+                    accept: inputs.accept_tcb.clone(),
+                    ..TcbRules::default()
+                };
+                let refusal = rules.check(&found).err();
+                Verdict::Genuine(parts, Box::new(found), refusal)
+            }
+        },
     };
-    let rules = TcbRules {
-        accept: arguments.accept_tcb.clone(),
-        ..TcbRules::default()
-    };
-    let refusal = rules.check(&found).err();
-    say_found(&found, refusal.as_ref(), arguments.json);
-    Ok(if refusal.is_none() {
-        Outcome::Verified
-    } else {
-        Outcome::Refused
+    Ok(Case {
+        quote,
+        collateral,
+        root,
+        now,
+        verdict,
     })
+}
+
+pub fn run(arguments: &Arguments) -> Result<Outcome, FileError> {
+    let verdict = judge(&arguments.inputs)?.verdict;
+    match &verdict {
+        Verdict::Undecided => say_undecided(arguments.json),
+        Verdict::Collateral(refusal) | Verdict::Quote(_, refusal) => {
+            say_refusal(refusal, arguments.json);
+        }
+        Verdict::Genuine(_, found, refusal) => {
+            say_found(found, refusal.as_ref(), arguments.json);
+        }
+    }
+    Ok(verdict.outcome())
 }
 
 /// Prints why something is refused.
@@ -122,14 +201,26 @@ fn say_found(found: &Genuine, refusal: Option<&Refusal>, json: bool) {
     }
     let mut answer = refusal.map_or_else(|| json!({ "verdict": "accept", "rule": null }), refused);
     if let Some(answer) = answer.as_object_mut() {
-        let status = format!("{:?}", found.status());
-        answer.insert("tcb_status".to_owned(), status.into());
-        answer.insert("advisories".to_owned(), found.advisories().into());
-        answer.insert("tcb_evaluation".to_owned(), found.evaluation().into());
-        answer.insert("fmspc".to_owned(), hex::encode_upper(found.fmspc()).into());
-        if let Value::Object(fields) = show::fields(found.quote()) {
-            answer.extend(fields);
-        }
+        add_platform(answer, found);
     }
     say(&answer.to_string());
+}
+
+/// Adds what a genuine quote says, and how Intel rates its platform.
+pub fn add_platform(answer: &mut Map<String, Value>, found: &Genuine) {
+    let status = format!("{:?}", found.status());
+    answer.insert("tcb_status".to_owned(), status.into());
+    answer.insert("advisories".to_owned(), found.advisories().into());
+    answer.insert("tcb_evaluation".to_owned(), found.evaluation().into());
+    answer.insert("fmspc".to_owned(), hex::encode_upper(found.fmspc()).into());
+    answer.extend(show::fields(found.quote()));
+}
+
+/// Without collateral there is no verdict.
+pub fn say_undecided(json: bool) {
+    if json {
+        say(&json!({ "verdict": "undecided", "rule": null }).to_string());
+    } else {
+        say("undecided: without --collateral nobody can tell a genuine quote from a made-up one");
+    }
 }
