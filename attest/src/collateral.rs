@@ -6,6 +6,7 @@
 
 use dcap_qvl::QuoteCollateralV3;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::rules::{Refusal, Rule};
 
@@ -25,6 +26,8 @@ pub struct Collateral {
     pub(crate) issued: u64,
     /// When the first of TCB info and QE identity expires.
     expires: u64,
+    /// SHA-256 of all parts.
+    pub(crate) digest: [u8; 32],
 }
 
 #[derive(Deserialize, Serialize)]
@@ -84,6 +87,26 @@ pub(crate) fn dates(part: &str) -> Result<(u64, u64), Refusal> {
     };
     let window: Window = serde_json::from_str(part).map_err(|error| form().because(error))?;
     Ok((seconds(&window.issue_date)?, seconds(&window.next_update)?))
+}
+
+fn digest(parts: &QuoteCollateralV3) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let parts: [&[u8]; 9] = [
+        parts.pck_crl_issuer_chain.as_bytes(),
+        &parts.root_ca_crl,
+        &parts.pck_crl,
+        parts.tcb_info_issuer_chain.as_bytes(),
+        parts.tcb_info.as_bytes(),
+        &parts.tcb_info_signature,
+        parts.qe_identity_issuer_chain.as_bytes(),
+        parts.qe_identity.as_bytes(),
+        &parts.qe_identity_signature,
+    ];
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 impl Collateral {
@@ -153,6 +176,7 @@ impl Collateral {
         let tcb_info = dates(&parts.tcb_info)?;
         let qe_identity = dates(&parts.qe_identity)?;
         Ok(Self {
+            digest: digest(&parts),
             parts,
             pce_id,
             fmspc: info.fmspc,

@@ -32,6 +32,21 @@ pub struct Genuine {
 }
 
 impl Genuine {
+    /// Whether every date that was checked holds at another time too. On the
+    /// last second parts of the collateral differ: then it has to be asked.
+    pub(crate) const fn holds_at(&self, now: u64) -> bool {
+        self.claims.latest_issue_date <= now && now < self.claims.earliest_expiration_date
+    }
+
+    /// The same platform with another TD, whose signature was checked. `None`
+    /// if dcap-qvl cannot read the quote.
+    pub(crate) fn of_another_td(mut self, quote: Quote, bytes: &[u8]) -> Option<Self> {
+        let read = dcap_qvl::quote::Quote::parse(bytes).ok()?;
+        self.claims.report = read.report;
+        self.quote = quote;
+        Some(self)
+    }
+
     /// The quote.
     #[must_use]
     pub const fn quote(&self) -> &Quote {

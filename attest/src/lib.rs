@@ -33,6 +33,7 @@ pub mod store;
 pub mod tcb;
 pub mod tsm;
 pub mod verified;
+pub mod warm;
 
 pub use collateral::Collateral;
 pub use evidence::Evidence;
@@ -44,3 +45,4 @@ pub use signed::{PolicyKeys, SignedPolicy};
 pub use statement::{Role, Statement};
 pub use store::{Ca, Store};
 pub use verified::{Expected, Verified, Verifier};
+pub use warm::WarmVerifier;

@@ -71,6 +71,8 @@ pub struct Quote {
     pub pce_svn: u16,
     /// Bytes of the quote without padding.
     pub length: usize,
+    /// Bytes that the attestation key signed: header and report.
+    signed: usize,
     /// The report.
     pub report: TdReport,
 }
@@ -127,6 +129,7 @@ impl Quote {
             2
         };
         let report = TdReport::read(&mut reader, kind)?;
+        let signed = bytes.len() - reader.rest.len();
         let signature = reader.u32("the length of the signature")? as usize;
         reader.take(signature, "the signature")?;
         let length = bytes.len() - reader.rest.len();
@@ -141,8 +144,15 @@ impl Quote {
             qe_svn,
             pce_svn,
             length,
+            signed,
             report,
         })
+    }
+
+    /// Bytes that the attestation key signed: header and report.
+    #[must_use]
+    pub const fn signed_length(&self) -> usize {
+        self.signed
     }
 }
 

@@ -1,13 +1,16 @@
 //! The whole verification of a server: its evidence under a policy, against
 //! what the verifier knows by itself.
 
+use std::sync::Arc;
+
 use crate::{
     collateral::Collateral,
     evidence::Evidence,
-    genuine::{Genuine, TrustRoot, genuine},
+    genuine::{Genuine, TrustRoot},
     policy::Policy,
     rules::{Refusal, Rule},
     statement::Statement,
+    warm::WarmVerifier,
 };
 
 /// What a verifier knows about a server by itself, never from the evidence:
@@ -70,11 +73,13 @@ impl Verified {
     }
 }
 
-/// A policy with the trust root that it names.
+/// A policy with the trust root that it names. It remembers platforms, so
+/// that a second server on one, or a renewed statement, is verified sooner.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     policy: Policy,
     root: TrustRoot,
+    platforms: Arc<WarmVerifier>,
 }
 
 /// A policy names another trust root.
@@ -93,7 +98,11 @@ impl Verifier {
         if !policy.names(&root) {
             return Err(RootError);
         }
-        Ok(Self { policy, root })
+        Ok(Self {
+            policy,
+            root,
+            platforms: Arc::default(),
+        })
     }
 
     /// The policy.
@@ -116,7 +125,8 @@ impl Verifier {
     ) -> Result<Verified, Refusal> {
         let statement = &evidence.statement;
         self.check_statement(statement, expected, now)?;
-        let genuine = genuine(&self.root, &evidence.quote, collateral, now)?;
+        let platforms = &self.platforms;
+        let genuine = platforms.genuine(&self.root, &evidence.quote, collateral, now)?;
         let said = genuine.quote().report.report_data;
         let wanted = statement.report_data();
         if said != wanted {
