@@ -1,7 +1,12 @@
 //! Policies: who may make them, and what the command line does with them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use minisign::KeyPair;
 use serde_json::{Value, json};
@@ -309,6 +314,14 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     assert_eq!(lines[0]["image"], "1.4.0");
     assert_eq!(lines[1]["evidence"], "other");
     assert_eq!(lines[1]["rule"], "ZA-601");
+    // The goal is a second on two idle cores; this bound is for busy ones.
+    let many = vec!["good"; 1000];
+    let started = Instant::now();
+    let (status, text) = simulate("root.der", &many);
+    let took = started.elapsed();
+    println!("1,000 evidence files in {took:?}");
+    assert_eq!((status, text.lines().count()), (Some(0), 1000));
+    assert!(took < Duration::from_secs(10), "{took:?}");
     let evidence = |of, more: &[&str]| {
         let common = [
             "evidence",

@@ -326,7 +326,13 @@ fn simulate(arguments: &Simulate) -> Result<Outcome, PolicyVerbError> {
     let at = arguments.at.unwrap_or_else(now);
     let mut collaterals = Vec::new();
     for path in &arguments.collateral {
-        collaterals.push(files::read(path, MAX_COLLATERAL)?);
+        match Collateral::from_json(&files::read(path, MAX_COLLATERAL)?) {
+            Ok(collateral) => collaterals.push(collateral),
+            Err(refusal) => {
+                crate::verify::say_refusal(&refusal, false);
+                return Ok(Outcome::Refused);
+            }
+        }
     }
     let mut refused = 0_usize;
     for path in &arguments.evidence {
@@ -349,7 +355,7 @@ fn simulate(arguments: &Simulate) -> Result<Outcome, PolicyVerbError> {
 /// The verdict with whichever collateral fits best: that of an acceptance, or
 /// else the refusal that got farthest. Whose evidence it is, is not compared:
 /// the question is what the policy does to it.
-fn judge(verifier: &Verifier, evidence: &[u8], collaterals: &[Vec<u8>], at: u64) -> Value {
+fn judge(verifier: &Verifier, evidence: &[u8], collaterals: &[Collateral], at: u64) -> Value {
     let mut worst: Option<zipnet_attest::Refusal> = None;
     for collateral in collaterals {
         let verdict = Evidence::decode(evidence).and_then(|evidence| {
@@ -361,8 +367,7 @@ fn judge(verifier: &Verifier, evidence: &[u8], collaterals: &[Vec<u8>], at: u64)
                 x25519: statement.x25519,
                 signing: statement.signing,
             };
-            let collateral = Collateral::from_json(collateral)?;
-            verifier.verify(&evidence, &collateral, &expected, at)
+            verifier.verify(&evidence, collateral, &expected, at)
         });
         match verdict {
             Ok(server) => {
