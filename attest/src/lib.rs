@@ -15,7 +15,8 @@
 //! In the guest, [`tsm`] asks the kernel for a quote.
 //!
 //! Every refusal names its [`Rule`], what was found and what was expected. No
-//! rule knows of mosaik, sockets or clocks: the time is an argument. Input of any bytes is refused, never a panic, with bounded work.
+//! rule knows of mosaik, sockets or clocks: the time is an argument. Input of
+//! any bytes is refused, never a panic, with bounded work.
 
 pub mod collateral;
 mod edition;

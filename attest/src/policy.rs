@@ -3,12 +3,12 @@
 //! Every field is mandatory and unknown ones are refused, so that nothing is
 //! accepted because somebody forgot to forbid it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     genuine::{Genuine, TrustRoot},
     hexes::Hexes,
-    quote::Registers,
+    quote::{Quote, Registers},
     rules::{Refusal, Rule},
     tcb::{TcbRules, TcbStatus},
 };
@@ -16,11 +16,13 @@ use crate::{
 /// Longest policy file, in bytes.
 pub const MAX_POLICY: usize = 256 << 10;
 
+/// TDATTRIBUTES of a TD that is launched safely: `SEPT_VE_DISABLE` alone.
+const SEPT_VE_DISABLE: [u8; 8] = [0, 0, 0, 0x10, 0, 0, 0, 0];
 const DAY: u64 = 86_400;
 const HOUR: u64 = 3600;
 
 /// A policy. Not authenticated by itself: whoever loads one knows where from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Version of the format: 1.
@@ -53,7 +55,7 @@ where
 }
 
 /// A trust root as a policy names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Root {
     /// Intel's SGX root CA.
@@ -66,7 +68,7 @@ pub enum Root {
 }
 
 /// What is asked of platforms.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tcb {
     /// TCB statuses to accept.
@@ -86,7 +88,7 @@ pub struct Tcb {
 }
 
 /// How TDs are launched.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Td {
     /// TDATTRIBUTES, exactly.
@@ -103,7 +105,7 @@ pub struct Td {
 
 /// One release. MRTD, RTMR1 and RTMR2 hold together with one of the shapes:
 /// registers of two releases are never mixed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
     /// Its name, for people.
@@ -124,7 +126,7 @@ pub struct Image {
 }
 
 /// A shape of VM: RTMR0 depends on processors, memory and devices.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Its name, for people.
@@ -175,6 +177,50 @@ impl Policy {
             return Err(PolicyError::Revoked);
         }
         Ok(policy)
+    }
+
+    /// A first policy, to be gone through by a person: it accepts what runs in
+    /// a quote, as `image` in the shape `shape`, on any platform under Intel's
+    /// root that is up to date. The quote is not verified.
+    #[must_use]
+    pub fn accepting(quote: &Quote, image: &str, shape: &str, serial: u64) -> Self {
+        let report = &quote.report;
+        let [rtmr0, rtmr1, rtmr2, _] = report.registers.rtmr;
+        Self {
+            version: 1,
+            serial,
+            root: Root::Intel {},
+            tcb: Tcb {
+                accept: vec![TcbStatus::UpToDate],
+                min_evaluation: 0,
+                reject_advisories: Vec::new(),
+                max_collateral_age_days: 30,
+                smt: true,
+                dynamic_platform: true,
+                cached_keys: true,
+            },
+            td: Td {
+                attributes: Hexes(SEPT_VE_DISABLE),
+                xfam: vec![Hexes(report.xfam)],
+                mr_config_id: Hexes([0; 48]),
+                mr_owner: Hexes([0; 48]),
+                mr_owner_config: Hexes([0; 48]),
+            },
+            images: vec![Image {
+                id: image.to_owned(),
+                not_before: 0,
+                not_after: None,
+                mrtd: Hexes(report.registers.mrtd),
+                rtmr1: Hexes(rtmr1),
+                rtmr2: Hexes(rtmr2),
+                shapes: vec![Shape {
+                    id: shape.to_owned(),
+                    rtmr0: Hexes(rtmr0),
+                }],
+            }],
+            platforms: None,
+            max_statement_hours: 168,
+        }
     }
 
     /// Longest time that a statement may be in force, in seconds.

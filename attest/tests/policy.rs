@@ -1,6 +1,8 @@
 //! Policies: who may make them, and what the command line does with them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod fixtures;
+
 use std::{
     fs,
     path::Path,
@@ -8,47 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fixtures::{ISSUED, statement};
 use minisign::KeyPair;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
-    Collateral, Evidence, PolicyKeys, Role, Statement,
+    Collateral, Evidence, PolicyKeys,
     signed::SignedPolicyError,
     simulation::{Td, World},
 };
 
-const ISSUED: u64 = 1_767_225_600;
-
-fn zeros(bytes: usize) -> String {
-    "00".repeat(bytes)
-}
-
 fn policy(serial: u64) -> String {
-    json!({
-        "version": 1,
-        "serial": serial,
-        "root": { "kind": "intel" },
-        "tcb": {
-            "accept": ["UpToDate"],
-            "min_evaluation": 0,
-            "reject_advisories": [],
-            "max_collateral_age_days": 30,
-            "smt": true,
-            "dynamic_platform": true,
-            "cached_keys": true,
-        },
-        "td": {
-            "attributes": "0000001000000000",
-            "xfam": ["e702060000000000"],
-            "mr_config_id": zeros(48),
-            "mr_owner": zeros(48),
-            "mr_owner_config": zeros(48),
-        },
-        "images": [],
-        "platforms": null,
-        "max_statement_hours": 24,
-    })
-    .to_string()
+    let world = World::builder(b"policy", ISSUED).build().unwrap();
+    fixtures::policy(&world, serial).to_string()
 }
 
 fn key() -> KeyPair {
@@ -244,19 +217,7 @@ fn a_policy_is_made_signed_checked_and_shown() {
 
 /// Evidence of a server in a world.
 fn evidence(world: &World, mrtd: [u8; 48]) -> Vec<u8> {
-    let statement = Statement {
-        instance: [1; 32],
-        role: Role::Server,
-        server: [2; 32],
-        peer: [3; 32],
-        x25519: [4; 32],
-        signing: [5; 32],
-        epoch: 1,
-        not_before: ISSUED,
-        not_after: ISSUED + 86_400,
-        config: [6; 32],
-        freshness: [7; 32],
-    };
+    let statement = statement();
     let td = Td {
         mrtd,
         report_data: statement.report_data(),
@@ -275,13 +236,7 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     fs::write(at.join("quote.bin"), world.quote(&Td::default())).unwrap();
     let collateral = Collateral::new(world.collateral().clone()).unwrap();
     fs::write(at.join("collateral.json"), collateral.to_json()).unwrap();
-    let (_, text) = run(
-        at,
-        &["policy", "new", "--quote", "quote.bin", "--image", "1.4.0"],
-    );
-    let mut policy: Value = serde_json::from_str(&text).unwrap();
-    let sha256 = hex::encode(Sha256::digest(world.root_der()));
-    policy["root"] = json!({ "kind": "simulation", "sha256": sha256 });
+    let policy = fixtures::policy(&world, 1);
     fs::write(at.join("policy.json"), policy.to_string()).unwrap();
     fs::write(at.join("good"), evidence(&world, Td::default().mrtd)).unwrap();
     fs::write(at.join("other"), evidence(&world, [0x77; 48])).unwrap();
@@ -343,7 +298,7 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     let peer = "03".repeat(32);
     let (status, answer) = evidence("good", &["--peer", &peer]);
     assert_eq!(status, Some(0), "{answer}");
-    assert_eq!(answer["shape"], "default");
+    assert_eq!(answer["shape"], "small");
     assert_eq!(answer["tcb_status"], "UpToDate");
     let not_compared = json!(["instance", "server", "x25519", "signing"]);
     assert_eq!(answer["not_compared"], not_compared);

@@ -3,18 +3,19 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bare;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod whole;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use fixtures::ISSUED;
 use zipnet_attest::{
     Collateral, Genuine, Quote, Refusal, Rule, TrustRoot, genuine,
     simulation::{Platform, Td, World, WorldBuilder},
     tcb::TcbRules,
 };
 
-/// 2026-01-01T00:00:00Z
-const ISSUED: u64 = 1_767_225_600;
 const NOW: u64 = ISSUED + 3600;
 
 fn builder() -> WorldBuilder {

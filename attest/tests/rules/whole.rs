@@ -1,67 +1,32 @@
 //! What a server's evidence can break under a policy.
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
-    Collateral, Evidence, Expected, Policy, Refusal, Role, Rule, Statement, TrustRoot, Verified,
+    Collateral, Evidence, Expected, Policy, Refusal, Rule, Statement, TrustRoot, Verified,
     Verifier,
     simulation::{Td, World},
-    statement::STATEMENT_BYTES,
 };
 
-use super::{ISSUED, NOW, builder};
-
-fn statement() -> [u8; STATEMENT_BYTES] {
-    let statement = Statement {
-        instance: [1; 32],
-        role: Role::Server,
-        server: [2; 32],
-        peer: [3; 32],
-        x25519: [4; 32],
-        signing: [5; 32],
-        epoch: 1,
-        not_before: ISSUED,
-        not_after: ISSUED + 86_400,
-        config: [6; 32],
-        freshness: [7; 32],
-    };
-    statement.encode()
-}
+use super::{
+    ISSUED, NOW, builder,
+    fixtures::{self, statement},
+};
 
 fn hexes(bytes: &[u8]) -> String {
     hex::encode(bytes)
 }
 
-/// The policy that accepts the default TD on the default platform.
+/// The policy of the good world, with a second release, for a day.
 fn policy() -> Value {
-    let (world, td) = (builder().build().unwrap(), Td::default());
-    json!({
-        "version": 1,
-        "serial": 1,
-        "root": { "kind": "simulation", "sha256": hexes(&Sha256::digest(world.root_der())) },
-        "tcb": {
-            "accept": ["UpToDate"],
-            "min_evaluation": 0,
-            "reject_advisories": [],
-            "max_collateral_age_days": 30,
-            "smt": true,
-            "dynamic_platform": true,
-            "cached_keys": true,
-        },
-        "td": {
-            "attributes": hexes(&td.td_attributes),
-            "xfam": [hexes(&td.xfam)],
-            "mr_config_id": "00".repeat(48),
-            "mr_owner": "00".repeat(48),
-            "mr_owner_config": "00".repeat(48),
-        },
-        "images": [
-            image("1.4.0", &td),
-            image("1.3.0", &Td { mrtd: [0x13; 48], rtmr: [[0x14; 48]; 4], ..td }),
-        ],
-        "platforms": null,
-        "max_statement_hours": 24,
-    })
+    let mut policy = fixtures::policy(&builder().build().unwrap(), 1);
+    policy["max_statement_hours"] = json!(24);
+    let older = Td {
+        mrtd: [0x13; 48],
+        rtmr: [[0x14; 48]; 4],
+        ..Td::default()
+    };
+    policy["images"] = json!([image("1.4.0", &Td::default()), image("1.3.0", &older)]);
+    policy
 }
 
 fn image(id: &str, td: &Td) -> Value {
@@ -100,7 +65,7 @@ fn whole(
     let policy = Policy::from_json(policy.to_string().as_bytes()).unwrap();
     let root = TrustRoot::Other(world.root_der().to_vec());
     let verifier = Verifier::new(policy, root).unwrap();
-    let mut statement = Statement::decode(&statement()).unwrap();
+    let mut statement = Statement::decode(&statement().encode()).unwrap();
     statement_of(&mut statement);
     let mut td = Td {
         report_data: statement.report_data(),
@@ -261,7 +226,7 @@ fn registers_of_two_releases_are_never_mixed() {
 }
 
 pub fn statements() -> Vec<(Rule, Refusal)> {
-    let mut role = statement();
+    let mut role = statement().encode();
     role[64] = 2;
     vec![
         (
@@ -303,7 +268,7 @@ pub fn statements() -> Vec<(Rule, Refusal)> {
         ),
         (
             Rule::StatementForm,
-            Statement::decode(&statement()[1..]).unwrap_err(),
+            Statement::decode(&statement().encode()[1..]).unwrap_err(),
         ),
         (Rule::StatementRole, Statement::decode(&role).unwrap_err()),
     ]

@@ -192,40 +192,8 @@ fn new(arguments: &New) -> Result<Outcome, PolicyVerbError> {
             return Ok(Outcome::Refused);
         }
     };
-    let report = &quote.report;
-    let [rtmr0, rtmr1, rtmr2, _] = &report.registers.rtmr;
-    let policy = json!({
-        "version": 1,
-        "serial": arguments.serial,
-        "root": { "kind": "intel" },
-        "tcb": {
-            "accept": ["UpToDate"],
-            "min_evaluation": 0,
-            "reject_advisories": [],
-            "max_collateral_age_days": 30,
-            "smt": true,
-            "dynamic_platform": true,
-            "cached_keys": true,
-        },
-        "td": {
-            "attributes": "0000001000000000",
-            "xfam": [hex::encode(report.xfam)],
-            "mr_config_id": "0".repeat(96),
-            "mr_owner": "0".repeat(96),
-            "mr_owner_config": "0".repeat(96),
-        },
-        "images": [{
-            "id": arguments.image,
-            "not_before": 0,
-            "not_after": null,
-            "mrtd": hex::encode(report.registers.mrtd),
-            "rtmr1": hex::encode(rtmr1),
-            "rtmr2": hex::encode(rtmr2),
-            "shapes": [{ "id": arguments.shape, "rtmr0": hex::encode(rtmr0) }],
-        }],
-        "platforms": null,
-        "max_statement_hours": 168,
-    });
+    let (image, shape) = (&arguments.image, &arguments.shape);
+    let policy = json!(Policy::accepting(&quote, image, shape, arguments.serial));
     say(&format!("{policy:#}"));
     Ok(Outcome::Verified)
 }
