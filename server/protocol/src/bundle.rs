@@ -337,6 +337,18 @@ impl AdmittedServer {
         self.bundle.boot
     }
 
+    /// The name of a key that two servers have in common, if there is one.
+    #[must_use]
+    pub fn shared_key(&self, other: &Self) -> Option<&'static str> {
+        if self.dh() == other.dh() {
+            Some("X25519")
+        } else if self.signing() == other.signing() {
+            Some("committee signing")
+        } else {
+            None
+        }
+    }
+
     /// The digest that round headers name.
     #[must_use]
     pub const fn digest(&self) -> &Digest {

@@ -1,4 +1,5 @@
-//! What a deployment is: a name and a committee key.
+//! What a deployment is: a name, a committee key, and whose word counts for
+//! its servers' evidence.
 
 use core::{fmt, str::FromStr};
 
@@ -6,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     canonical::Canonical,
-    ids::{InstanceId, PeerKey, ServerId},
+    ids::{Digest, InstanceId, PeerKey, ServerId},
     keys::{SigningPublic, SigningSecret},
 };
 
@@ -118,21 +119,38 @@ impl fmt::Debug for CommitteeSecret {
 pub struct Instance {
     name: InstanceName,
     committee: SigningPublic,
+    anchor: Option<Digest>,
     id: InstanceId,
 }
 
 impl Instance {
     /// Binds a name to a committee key. Two operators who pick the same name
-    /// have different keys, hence different instances.
+    /// have different keys, hence different instances. Its servers show no
+    /// evidence.
     #[must_use]
     pub fn new(name: InstanceName, committee: SigningPublic) -> Self {
-        let id = Canonical::new()
-            .bytes(name.as_str().as_bytes())
-            .fixed(committee.as_bytes())
-            .digest("zipnet/instance/v1");
+        let id = body(&name, &committee).digest("zipnet/instance/v1");
         Self {
             name,
             committee,
+            anchor: None,
+            id: InstanceId::new(*id.as_bytes()),
+        }
+    }
+
+    /// As [`Instance::new`], of servers that show evidence. The anchor is the
+    /// digest of what that is judged by for good: the trust root and the keys
+    /// that sign policies, not a policy. So whoever asks for evidence never
+    /// meets who does not, nor a simulation a real committee.
+    #[must_use]
+    pub fn attested(name: InstanceName, committee: SigningPublic, anchor: Digest) -> Self {
+        let id = body(&name, &committee)
+            .fixed(anchor.as_bytes())
+            .digest("zipnet/instance/attested/v1");
+        Self {
+            name,
+            committee,
+            anchor: Some(anchor),
             id: InstanceId::new(*id.as_bytes()),
         }
     }
@@ -149,7 +167,13 @@ impl Instance {
         &self.committee
     }
 
-    /// The digest of both.
+    /// What its servers' evidence is judged by; `None` if they show none.
+    #[must_use]
+    pub const fn anchor(&self) -> Option<&Digest> {
+        self.anchor.as_ref()
+    }
+
+    /// The digest of all of it.
     #[must_use]
     pub const fn id(&self) -> &InstanceId {
         &self.id
@@ -164,6 +188,12 @@ impl Instance {
             .digest("zipnet/server-id/v1");
         ServerId::new(*id.as_bytes())
     }
+}
+
+fn body(name: &InstanceName, committee: &SigningPublic) -> Canonical {
+    Canonical::new()
+        .bytes(name.as_str().as_bytes())
+        .fixed(committee.as_bytes())
 }
 
 #[cfg(test)]
@@ -192,5 +222,16 @@ mod tests {
         };
         assert_ne!(instance(b"one").id(), instance(b"two").id());
         assert_eq!(instance(b"one").id(), instance(b"one").id());
+    }
+
+    #[test]
+    fn i9_another_anchor_or_none_is_another_instance() {
+        let name: InstanceName = "acme.mix.prod".parse().unwrap();
+        let secret = CommitteeSecret::new(Zeroizing::new(b"one".to_vec()));
+        let key = secret.committee_key(&name).public();
+        let attested = |anchor| Instance::attested(name.clone(), key, Digest::new([anchor; 32]));
+        assert_ne!(attested(1).id(), attested(2).id());
+        assert_ne!(attested(1).id(), Instance::new(name.clone(), key).id());
+        assert_ne!(attested(0).id(), Instance::new(name.clone(), key).id());
     }
 }

@@ -58,6 +58,16 @@ pub enum HeaderError {
         #[source]
         source: BundleError,
     },
+    /// Two servers with one key: whoever has it is both, and counts once.
+    #[error("Servers {one} and {other} of the roster have the same {key} key")]
+    SharedKey {
+        /// The first.
+        one: ServerId,
+        /// The second.
+        other: ServerId,
+        /// Which key.
+        key: &'static str,
+    },
     /// Signed by somebody outside of the roster.
     #[error("The header is opened by {opener}, who is not in its roster")]
     Opener {
@@ -252,6 +262,7 @@ impl SignedHeader {
                     })
             })
             .collect::<Result<Vec<_>, _>>()?;
+        all_distinct(&roster)?;
         let opener = roster
             .iter()
             .find(|server| *server.id() == self.opener)
@@ -268,6 +279,23 @@ impl SignedHeader {
             roster,
         })
     }
+}
+
+fn all_distinct(roster: &[AdmittedServer]) -> Result<(), HeaderError> {
+    for (at, server) in roster.iter().enumerate() {
+        let shared = roster.iter().take(at).find_map(|other| {
+            let key = server.shared_key(other)?;
+            Some((other, key))
+        });
+        if let Some((other, key)) = shared {
+            return Err(HeaderError::SharedKey {
+                one: *other.id(),
+                other: *server.id(),
+                key,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A round whose header verified: signed by one of its roster, the roster

@@ -2,7 +2,7 @@
 //! vectors of their ids, bundles and registry.
 
 use serde_json::{Value, json};
-use zipnet_protocol::{CommitteeSecret, Instance, PeerKey, Withdrawal};
+use zipnet_protocol::{CommitteeSecret, Digest, Instance, PeerKey, Withdrawal};
 
 use super::spec::{self, Bytes32, cat};
 use crate::common::{NAME, SECRET, World, entropy, signing};
@@ -256,14 +256,24 @@ pub fn instance() -> Value {
         Instance::new(name, committee).id().as_bytes(),
         &deployment.id
     );
+    let anchor = *entropy("anchor", 0);
+    let attested = spec::attested_instance_id(NAME, &deployment.committee_public, &anchor);
+    let name = NAME.parse().unwrap();
+    assert_eq!(
+        Instance::attested(name, committee, Digest::new(anchor))
+            .id()
+            .as_bytes(),
+        &attested
+    );
 
     json!({
-        "inputs": { "name": NAME, "committee_secret": hex(SECRET) },
+        "inputs": { "name": NAME, "committee_secret": hex(SECRET), "anchor": hex(anchor) },
         "outputs": {
             "committee_seed": hex(deployment.committee_seed),
             "committee_public": hex(deployment.committee_public),
             "group_secret": hex(group),
             "instance_id": hex(deployment.id),
+            "attested_instance_id": hex(attested),
         },
     })
 }

@@ -99,6 +99,12 @@ pub fn instance_id(name: &str, committee_public: &Bytes32) -> Bytes32 {
     digest("zipnet/instance/v1", &body)
 }
 
+pub fn attested_instance_id(name: &str, committee_public: &Bytes32, anchor: &Bytes32) -> Bytes32 {
+    let length = u32::try_from(name.len()).unwrap().to_be_bytes();
+    let body = cat(&[&length, name.as_bytes(), committee_public, anchor]);
+    digest("zipnet/instance/attested/v1", &body)
+}
+
 /// The slot that a client takes in a round.
 pub fn slot(slot_key: &Bytes32, context: &Bytes32, slots: u64) -> u64 {
     let hash = blake3::keyed_hash(slot_key, context);

@@ -135,6 +135,44 @@ fn i3_each_roster_entry_needs_its_own_bundle() {
 }
 
 #[test]
+fn i3_two_servers_with_one_key_are_no_roster() {
+    let world = World::new(3, 1);
+    let (first, second) = (&world.servers[0], &world.servers[1]);
+    let index = second.index;
+    let twin = |dh: &zipnet_protocol::DhSecret, by: &zipnet_protocol::SigningSecret| {
+        let transport = signing("server transport", index);
+        zipnet_protocol::ServerBundle::sign(
+            &world.instance,
+            dh,
+            by,
+            &transport,
+            &world.committee,
+            99,
+        )
+        .verify(&world.instance)
+        .unwrap()
+    };
+    for (twin, key) in [
+        (twin(&first.dh, &second.signing), "X25519"),
+        (twin(&second.dh, &first.signing), "committee signing"),
+    ] {
+        let mut admitted = world.admitted();
+        admitted[1] = twin.clone();
+        let mut header = header(&world, &[0, 1, 2], 3);
+        header.roster[1].bundle = *twin.digest();
+        let opened = header
+            .sign(*world.servers[2].admitted.id(), &world.servers[2].signing)
+            .verify_with(&world.instance, admitted);
+        let error = HeaderError::SharedKey {
+            one: *first.admitted.id(),
+            other: *twin.id(),
+            key,
+        };
+        assert_eq!(opened, Err(error));
+    }
+}
+
+#[test]
 fn i12_only_a_server_of_the_roster_opens() {
     let world = World::new(4, 1);
     let signed = |opener: ServerId, by: &Server| {
