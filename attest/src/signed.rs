@@ -82,6 +82,8 @@ pub enum SignedPolicyError {
 /// The keys of an instance's policies, and how many of them have to sign.
 pub struct PolicyKeys {
     keys: Vec<PublicKey>,
+    /// Their base64, ascending.
+    texts: Vec<String>,
     threshold: usize,
 }
 
@@ -144,10 +146,25 @@ impl PolicyKeys {
             }
             known.push(key);
         }
+        let mut texts: Vec<_> = texts.into_iter().map(str::to_owned).collect();
+        texts.sort();
         Ok(Self {
             keys: known,
+            texts,
             threshold,
         })
+    }
+
+    /// How many of the keys have to sign.
+    #[must_use]
+    pub const fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// The keys in minisign's base64, ascending.
+    #[must_use]
+    pub fn texts(&self) -> &[String] {
+        &self.texts
     }
 
     /// Checks the signatures of a policy file, and that it is not older than

@@ -312,3 +312,24 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     assert_eq!(status, Some(1), "{text}");
     assert!(text.contains("junk is longer than"), "{text}");
 }
+
+#[test]
+fn i9_root_keys_and_threshold_are_the_anchor_and_the_order_of_keys_is_not() {
+    use zipnet_attest::{PolicyKeys, TrustBase, TrustRoot};
+    let keys = [key(), key(), key()].map(|key| key.pk.to_base64());
+    let base = |root, keys: &[String], threshold| {
+        *TrustBase::new(root, PolicyKeys::new(keys, threshold).unwrap()).anchor()
+    };
+    let ours = base(TrustRoot::Intel, &keys, 2);
+    let mut turned = keys.clone();
+    turned.reverse();
+    assert_eq!(base(TrustRoot::Intel, &turned, 2), ours);
+    for other in [
+        base(TrustRoot::Intel, &keys, 1),
+        base(TrustRoot::Intel, &keys[..2], 2),
+        base(TrustRoot::Other(vec![1]), &keys, 2),
+        base(TrustRoot::Other(vec![2]), &keys, 2),
+    ] {
+        assert_ne!(other, ours);
+    }
+}

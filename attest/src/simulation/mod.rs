@@ -48,4 +48,4 @@ mod tests;
 pub use error::SimulationError;
 pub use platform::{Platform, TcbSvns};
 pub use quote::Td;
-pub use world::{World, WorldBuilder};
+pub use world::{SimulatedTd, World, WorldBuilder};

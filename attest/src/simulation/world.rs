@@ -71,6 +71,25 @@ impl World {
     }
 }
 
+/// A world and a TD in it, as a source of quotes.
+#[derive(Debug, Clone)]
+pub struct SimulatedTd {
+    /// The world.
+    pub world: World,
+    /// The TD; its report data is filled in.
+    pub td: Td,
+}
+
+impl crate::QuoteSource for SimulatedTd {
+    fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, crate::source::SourceError> {
+        let td = Td {
+            report_data: *report_data,
+            ..self.td.clone()
+        };
+        Ok(self.world.quote(&td))
+    }
+}
+
 /// Options of a [`World`]; made by [`World::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
