@@ -89,6 +89,24 @@ pub(crate) fn dates(part: &str) -> Result<(u64, u64), Refusal> {
     Ok((seconds(&window.issue_date)?, seconds(&window.next_update)?))
 }
 
+/// The dates of a part, checked as dcap-qvl does: in force on both of them.
+pub(crate) fn in_force(part: &str, name: &str, now: u64) -> Result<(), Refusal> {
+    let (issued, expires) = dates(part)?;
+    let refuse = |rule: Rule| {
+        rule.refuse(
+            format!("a {name} from {issued} to {expires}"),
+            format!("one that holds {now} (seconds since 1970)"),
+        )
+    };
+    if now < issued {
+        return Err(refuse(Rule::CollateralFuture));
+    }
+    if now > expires {
+        return Err(refuse(Rule::CollateralExpired));
+    }
+    Ok(())
+}
+
 fn digest(parts: &QuoteCollateralV3) -> [u8; 32] {
     let mut hash = Sha256::new();
     let parts: [&[u8]; 9] = [

@@ -4,10 +4,12 @@
 //! number come from the same signed list. The PEM chain beside it is signed as
 //! a whole by nobody, and dcap-qvl does not look at it.
 
-use core::fmt;
+use core::{fmt, str::FromStr};
 
+use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
 use serde::Deserialize;
 use x509_cert::{
+    Certificate,
     crl::CertificateList,
     der::{Decode as _, oid::AssociatedOid as _},
     ext::pkix::CrlNumber,
@@ -15,6 +17,7 @@ use x509_cert::{
 
 use crate::{
     collateral::{Collateral, dates},
+    quote::Quote,
     rules::{Refusal, Rule},
 };
 
@@ -36,11 +39,78 @@ impl fmt::Display for Ca {
     }
 }
 
-/// For which platforms collateral is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Platforms {
-    pub(crate) fmspc: [u8; 6],
-    pub(crate) ca: Ca,
+/// A CA that Intel does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no CA of Intel's for platforms; platform or processor would be right")]
+pub struct CaError(String);
+
+impl FromStr for Ca {
+    type Err = CaError;
+
+    fn from_str(name: &str) -> Result<Self, CaError> {
+        match name {
+            "platform" => Ok(Self::Platform),
+            "processor" => Ok(Self::Processor),
+            other => Err(CaError(other.chars().take(64).collect())),
+        }
+    }
+}
+
+impl Ca {
+    /// By the common name of its certificate.
+    fn named(name: &str) -> Option<Self> {
+        match (name.contains("Platform CA"), name.contains("Processor CA")) {
+            (true, false) => Some(Self::Platform),
+            (false, true) => Some(Self::Processor),
+            _ => None,
+        }
+    }
+}
+
+/// For which platforms collateral is: all of one model whose keys one CA
+/// certifies. Written like `00806F050000-platform`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platforms {
+    /// The model, 6 bytes: family, model, stepping, platform type and custom
+    /// SKU.
+    pub fmspc: [u8; 6],
+    /// Who certifies their keys.
+    pub ca: Ca,
+}
+
+impl Platforms {
+    /// Those that a TD quote says it is from, by the PCK certificate in it:
+    /// which collateral to fetch for it. Not verified.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-101 to ZA-108 if it is no quote, of ZA-109 if it
+    /// brings no PCK certificate that can be read.
+    pub fn of_quote(bytes: &[u8]) -> Result<Self, Refusal> {
+        let length = Quote::parse(bytes)?.length;
+        let refuse = |found: &str| {
+            Rule::QuoteUndecodable.refuse(found, "a PCK certificate of a Platform or Processor CA")
+        };
+        let quote = dcap_qvl::quote::Quote::parse(bytes.get(..length).unwrap_or(bytes))
+            .map_err(|error| refuse("other certification data").because(error))?;
+        let chain = extract_cert_chain(&quote)
+            .map_err(|error| refuse("another certificate chain").because(error))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| refuse("an empty certificate chain"))?;
+        let extension = parse_pck_extension(leaf)
+            .map_err(|error| refuse("a certificate without Intel's extension").because(error))?;
+        let certificate: Certificate = Certificate::from_der(leaf)
+            .map_err(|error| refuse("another certificate").because(error))?;
+        let issuer = certificate.tbs_certificate().issuer().common_name();
+        let issuer = issuer.map_err(|error| refuse("an unreadable issuer").because(error))?;
+        let ca = issuer
+            .and_then(|name| Ca::named(&name.value()))
+            .ok_or_else(|| refuse("a certificate of another CA"))?;
+        Ok(Self {
+            fmspc: extension.fmspc,
+            ca,
+        })
+    }
 }
 
 impl fmt::Display for Platforms {
@@ -49,16 +119,23 @@ impl fmt::Display for Platforms {
     }
 }
 
-/// Collateral by what it is for and how new its parts are.
+/// Collateral by what it is for and how new its parts are, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Edition {
-    pub(crate) platforms: Platforms,
-    /// The lower of TCB info and QE identity, as verifiers count it.
-    evaluation: u32,
-    tcb_info: u64,
-    qe_identity: u64,
-    pck_crl: u64,
-    root_crl: u64,
+pub struct Edition {
+    /// What it is for.
+    pub platforms: Platforms,
+    /// Number of the TCB evaluation: the lower of TCB info and QE identity, as
+    /// verifiers count it. Intel raises them one by one, so that they differ
+    /// for some hours.
+    pub evaluation: u32,
+    /// When the TCB info was issued, seconds since 1970.
+    pub tcb_info: u64,
+    /// When the QE identity was issued, seconds since 1970.
+    pub qe_identity: u64,
+    /// Number of the revocation list for PCK certificates, 0 if it has none.
+    pub pck_crl: u64,
+    /// Number of the root CA's revocation list, 0 if it has none.
+    pub root_crl: u64,
 }
 
 #[derive(Deserialize)]
@@ -115,15 +192,12 @@ impl Crl {
     }
 
     fn ca(&self) -> Result<Ca, Refusal> {
-        let is = |name| self.issuer.contains(name);
-        match (is("Platform CA"), is("Processor CA")) {
-            (true, false) => Ok(Ca::Platform),
-            (false, true) => Ok(Ca::Processor),
-            _ => Err(Rule::CollateralForm.refuse(
+        Ca::named(&self.issuer).ok_or_else(|| {
+            Rule::CollateralForm.refuse(
                 format!("a PCK CRL of {:?}", self.issuer),
                 "one of a Platform CA or a Processor CA",
-            )),
-        }
+            )
+        })
     }
 }
 
@@ -132,7 +206,7 @@ impl Edition {
     ///
     /// # Errors
     /// [`Refusal`] of ZA-301.
-    pub(crate) fn of(collateral: &Collateral) -> Result<Self, Refusal> {
+    pub fn of(collateral: &Collateral) -> Result<Self, Refusal> {
         let parts = &collateral.parts;
         let fmspc = collateral.model().ok_or_else(|| {
             Rule::CollateralForm.refuse(collateral.fmspc(), "an fmspc of 12 hex digits")
@@ -159,7 +233,8 @@ impl Edition {
     /// list beside today's TCB info. Therefore no list may have a lower number;
     /// and no date may be earlier, except under a higher evaluation, because
     /// Intel publishes several evaluations side by side.
-    pub(crate) fn replaces(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
         let lists = self.pck_crl >= other.pck_crl && self.root_crl >= other.root_crl;
         let dates = self.tcb_info >= other.tcb_info && self.qe_identity >= other.qe_identity;
         let evaluation = self.evaluation > other.evaluation;

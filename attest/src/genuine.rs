@@ -21,6 +21,20 @@ pub enum TrustRoot {
     Other(Vec<u8>),
 }
 
+/// Intel SGX Root CA, DER, as published on certificates.trustedservices.intel.com.
+const INTEL: &[u8] = include_bytes!("intel-root-ca.der");
+
+impl TrustRoot {
+    /// The certificate, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        match self {
+            Self::Intel => INTEL,
+            Self::Other(der) => der,
+        }
+    }
+}
+
 /// A genuine quote. Only [`genuine`] makes one. What it does *not* say: that
 /// the platform's TCB is up to date ([`Genuine::status`]), and that the TD runs
 /// any particular software.
@@ -156,8 +170,9 @@ pub fn genuine(
     })
 }
 
-/// Collateral whose every signed part has been verified with a genuine quote:
-/// TCB info, QE identity and both revocation lists. Only [`trusted`] makes one.
+/// Collateral whose every signed part has been verified: TCB info, QE identity
+/// and both revocation lists. Only [`trusted`], with a genuine quote, and
+/// [`trusted_alone`](crate::trusted_alone), without one, make one.
 ///
 /// It borrows the very collateral that was verified, so that no other can take
 /// its place.
@@ -165,6 +180,11 @@ pub fn genuine(
 pub struct Trusted<'a>(&'a Collateral);
 
 impl<'a> Trusted<'a> {
+    /// For who has verified all of it.
+    pub(crate) const fn new(collateral: &'a Collateral) -> Self {
+        Self(collateral)
+    }
+
     /// What was verified.
     #[must_use]
     pub const fn collateral(self) -> &'a Collateral {

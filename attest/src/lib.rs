@@ -18,6 +18,7 @@
 //! rule knows of mosaik, sockets or clocks: the time is an argument. Input of
 //! any bytes is refused, never a panic, with bounded work.
 
+mod alone;
 pub mod collateral;
 mod edition;
 pub mod evidence;
@@ -38,7 +39,9 @@ pub mod tsm;
 pub mod verified;
 pub mod warm;
 
+pub use alone::trusted_alone;
 pub use collateral::Collateral;
+pub use edition::{Ca, CaError, Edition, Platforms};
 pub use evidence::Evidence;
 pub use genuine::{Genuine, TrustRoot, Trusted, genuine, trusted};
 pub use policy::Policy;
@@ -47,7 +50,7 @@ pub use rules::{Refusal, Rule};
 pub use signed::{PolicyKeys, SignedPolicy};
 pub use source::QuoteSource;
 pub use statement::{Role, Statement};
-pub use store::{Ca, Store};
+pub use store::Store;
 pub use trust::{PolicyFile, TrustBase};
 pub use verified::{Expected, Verified, Verifier};
 pub use warm::WarmVerifier;

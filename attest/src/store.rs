@@ -14,12 +14,10 @@ use std::{
 
 use crate::{
     collateral::{Collateral, MAX_COLLATERAL},
-    edition::{Edition, Platforms},
+    edition::{Ca, Edition, Platforms},
     genuine::Trusted,
     rules::Refusal,
 };
-
-pub use crate::edition::Ca;
 
 /// Held while a file is compared and replaced.
 const LOCK: &str = ".lock";
@@ -144,8 +142,9 @@ impl Store {
     ///
     /// It takes [`Trusted`], which only verification yields: a document that
     /// nobody signed cannot replace one that Intel did, however new it calls
-    /// itself. The proof is by a quote. So collateral that condemns a platform
-    /// comes in with a quote of another one, not with that platform's own.
+    /// itself. Collateral that condemns a platform does not come in with that
+    /// platform's own quote; [`trusted_alone`](crate::trusted_alone) needs
+    /// none.
     ///
     /// # Errors
     /// [`StoreError`]; what is stored then stays, also if it is not
