@@ -89,8 +89,9 @@ pub(crate) fn dates(part: &str) -> Result<(u64, u64), Refusal> {
     Ok((seconds(&window.issue_date)?, seconds(&window.next_update)?))
 }
 
-/// The dates of a part, checked as dcap-qvl does: in force on both of them.
-pub(crate) fn in_force(part: &str, name: &str, now: u64) -> Result<(), Refusal> {
+/// When a part expires, if it is in force. As with dcap-qvl, it is so on the
+/// last second too.
+pub(crate) fn in_force(part: &str, name: &str, now: u64) -> Result<u64, Refusal> {
     let (issued, expires) = dates(part)?;
     let refuse = |rule: Rule| {
         rule.refuse(
@@ -104,7 +105,7 @@ pub(crate) fn in_force(part: &str, name: &str, now: u64) -> Result<(), Refusal> 
     if now > expires {
         return Err(refuse(Rule::CollateralExpired));
     }
-    Ok(())
+    Ok(expires)
 }
 
 fn digest(parts: &QuoteCollateralV3) -> [u8; 32] {

@@ -177,18 +177,31 @@ pub fn genuine(
 /// It borrows the very collateral that was verified, so that no other can take
 /// its place.
 #[derive(Debug, Clone, Copy)]
-pub struct Trusted<'a>(&'a Collateral);
+pub struct Trusted<'a> {
+    collateral: &'a Collateral,
+    expires: u64,
+}
 
 impl<'a> Trusted<'a> {
     /// For who has verified all of it.
-    pub(crate) const fn new(collateral: &'a Collateral) -> Self {
-        Self(collateral)
+    pub(crate) const fn new(collateral: &'a Collateral, expires: u64) -> Self {
+        Self {
+            collateral,
+            expires,
+        }
     }
 
     /// What was verified.
     #[must_use]
     pub const fn collateral(self) -> &'a Collateral {
-        self.0
+        self.collateral
+    }
+
+    /// When the first of everything that was verified expires, seconds since
+    /// 1970: TCB info, QE identity, a revocation list or a certificate.
+    #[must_use]
+    pub const fn expires(self) -> u64 {
+        self.expires
     }
 }
 
@@ -204,7 +217,8 @@ pub fn trusted<'a>(
     now: u64,
 ) -> Result<(Genuine, Trusted<'a>), Refusal> {
     let found = genuine(root, bytes, collateral, now)?;
-    Ok((found, Trusted(collateral)))
+    let expires = found.expires();
+    Ok((found, Trusted::new(collateral, expires)))
 }
 
 /// What dcap-qvl 0.7.1 says, and which rule that is. The first line that fits

@@ -12,6 +12,9 @@
 //!
 //! [`Verifier`] does all of it; a [`Verified`] cannot be had otherwise.
 //!
+//! What Intel publishes for that, a [`Collateral`], is fetched with `fetch`,
+//! verified with [`trusted_alone`] and kept on a [`Shelf`].
+//!
 //! In the guest, [`tsm`] asks the kernel for a quote.
 //!
 //! Every refusal names its [`Rule`], what was found and what was expected. No
@@ -22,11 +25,14 @@ mod alone;
 pub mod collateral;
 mod edition;
 pub mod evidence;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod genuine;
 pub mod hexes;
 pub mod policy;
 pub mod quote;
 pub mod rules;
+pub mod shelf;
 pub mod signed;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -47,6 +53,7 @@ pub use genuine::{Genuine, TrustRoot, Trusted, genuine, trusted};
 pub use policy::Policy;
 pub use quote::{Quote, TdReport};
 pub use rules::{Refusal, Rule};
+pub use shelf::Shelf;
 pub use signed::{PolicyKeys, SignedPolicy};
 pub use source::QuoteSource;
 pub use statement::{Role, Statement};

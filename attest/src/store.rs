@@ -19,6 +19,8 @@ use crate::{
     rules::Refusal,
 };
 
+/// Most files of a folder that are listed.
+const MAX_FILES: usize = 1024;
 /// Held while a file is compared and replaced.
 const LOCK: &str = ".lock";
 
@@ -102,6 +104,20 @@ pub enum StoreError {
         "The collateral to store belongs nowhere; a known FMSPC, CA and evaluation would be right"
     )]
     Unfit(#[source] Refusal),
+    /// More files than Intel has models.
+    #[error("The folder {path} holds collateral of more than {MAX_FILES} models; one that nobody else writes would be right", path = .path.display())]
+    Many {
+        /// Which.
+        path: PathBuf,
+    },
+    /// No room in memory.
+    #[error(
+        "The collateral to keep is of one model more than the {limit} that fit; a shelf with a folder would be right"
+    )]
+    Full {
+        /// How many do.
+        limit: usize,
+    },
     /// What was put could not be read back.
     #[error("The collateral to store has {found} bytes; at most {MAX_COLLATERAL} would be right")]
     Long {
@@ -135,6 +151,38 @@ impl Store {
         let platforms = Platforms { fmspc, ca };
         let found = self.read(platforms)?;
         Ok(found.map(|(collateral, _)| collateral))
+    }
+
+    /// All that is stored, by model of platform and CA. As good as the folder:
+    /// nothing of it is verified here.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the folder or a file cannot be read, or is something
+    /// else; [`StoreError::Many`] beyond 1024 files.
+    pub fn list(&self) -> Result<Vec<Collateral>, StoreError> {
+        let failed = |source| StoreError::Read {
+            path: self.folder.clone(),
+            source,
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some(platforms) = name.to_str().and_then(named) {
+                if found.len() >= MAX_FILES {
+                    return Err(StoreError::Many {
+                        path: self.folder.clone(),
+                    });
+                }
+                found.push(platforms);
+            }
+        }
+        found.sort();
+        let found = found.into_iter().map(|platforms| self.read(platforms));
+        // A file may have gone meanwhile.
+        found
+            .filter_map(|read| read.transpose())
+            .map(|read| read.map(|(collateral, _)| collateral))
+            .collect()
     }
 
     /// Stores collateral if it is newer than what is stored and no part of it
@@ -190,7 +238,10 @@ impl Store {
         })
     }
 
-    fn read(&self, platforms: Platforms) -> Result<Option<(Collateral, Edition)>, StoreError> {
+    pub(crate) fn read(
+        &self,
+        platforms: Platforms,
+    ) -> Result<Option<(Collateral, Edition)>, StoreError> {
         let path = self.path(platforms);
         let bytes = match bounded(&path) {
             Ok(bytes) => bytes,
@@ -223,6 +274,17 @@ impl Store {
         File::open(&self.folder)?.sync_all()?;
         Ok(())
     }
+}
+
+/// Whose collateral a file of this name holds.
+fn named(name: &str) -> Option<Platforms> {
+    let (fmspc, ca) = name.strip_suffix(".json")?.split_once('-')?;
+    let mut platforms = Platforms {
+        fmspc: [0; 6],
+        ca: ca.parse().ok()?,
+    };
+    hex::decode_to_slice(fmspc, &mut platforms.fmspc).ok()?;
+    Some(platforms)
 }
 
 /// Reads a file; one byte more than collateral may have is enough to refuse it.

@@ -57,15 +57,12 @@ fn changed(world: &World, change: impl FnOnce(&mut QuoteCollateralV3)) -> Option
 fn what_a_world_publishes_is_trusted_with_and_without_a_quote() {
     let world = builder().build().unwrap();
     let collateral = collateral(&world);
-    trusted(
-        &root(&world),
-        &world.quote(&Td::default()),
-        &collateral,
-        NOW,
-    )
-    .unwrap();
+    let quote = world.quote(&Td::default());
+    let (_, by_quote) = trusted(&root(&world), &quote, &collateral, NOW).unwrap();
     let proof = trusted_alone(&root(&world), &collateral, NOW).unwrap();
     assert_eq!(proof.collateral(), &collateral);
+    assert_eq!(proof.expires(), ISSUED + 30 * DAY);
+    assert_eq!(proof.expires(), by_quote.expires());
 }
 
 #[test]
@@ -287,7 +284,9 @@ fn genuine_collateral_is_trusted_while_it_is_in_force() {
                 .clone_from(&complete.pck_crl_issuer_chain);
         }
         let collateral = Collateral::new(parts).unwrap();
-        trusted_alone(&TrustRoot::Intel, &collateral, now).unwrap();
+        let proof = trusted_alone(&TrustRoot::Intel, &collateral, now).unwrap();
+        let days = (proof.expires() - now) / DAY;
+        assert!(days <= 30 && days.cast_signed() <= collateral.days_left(now));
         let edition = Edition::of(&collateral).unwrap();
         assert_eq!(edition.evaluation, evaluation, "{name}");
         assert_eq!(edition.platforms.ca, Ca::Platform, "{name}");

@@ -12,6 +12,8 @@
 //! * never put a simulated root next to Intel's in one set of trusted roots;
 //! * choose seeds freely, but do not treat them as secrets.
 //!
+//! A [`Pccs`] serves what worlds publish over HTTP, for tests of whoever fetches collateral.
+//!
 //! A [`World`] is one root CA, one platform, its collateral and its quoting enclave. The same
 //! seed, time and options give the same bytes on every machine, so several nodes can rebuild one
 //! world without talking to each other.
@@ -36,6 +38,7 @@ mod crl;
 mod error;
 mod extension;
 mod keys;
+mod pccs;
 mod platform;
 mod quote;
 mod quoting_enclave;
@@ -46,6 +49,7 @@ mod world;
 mod tests;
 
 pub use error::SimulationError;
+pub use pccs::Pccs;
 pub use platform::{Platform, TcbSvns};
 pub use quote::Td;
 pub use world::{SimulatedTd, World, WorldBuilder};
