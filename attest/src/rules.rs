@@ -160,3 +160,12 @@ impl Refusal {
         self
     }
 }
+
+/// Two are the same if they say the same; what is underneath is not compared.
+impl PartialEq for Refusal {
+    fn eq(&self, other: &Self) -> bool {
+        (self.rule, &self.found, &self.expected) == (other.rule, &other.found, &other.expected)
+    }
+}
+
+impl Eq for Refusal {}

@@ -101,3 +101,13 @@ impl TrustBase {
         Verifier::new(signed.into_policy(), self.root.clone()).map_err(TrustError::Root)
     }
 }
+
+/// Two are the same if they say the same.
+impl PartialEq for TrustError {
+    fn eq(&self, other: &Self) -> bool {
+        let source = |error: &Self| core::error::Error::source(error).map(ToString::to_string);
+        self.to_string() == other.to_string() && source(self) == source(other)
+    }
+}
+
+impl Eq for TrustError {}

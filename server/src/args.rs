@@ -2,10 +2,11 @@
 //! name; a flag beats its variable.
 
 use core::{net::SocketAddr, time::Duration};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use zipnet_node::{
+    attestation::Authority,
     entropy,
     settings::{
         BootstrapHint, DEFAULT_UNIVERSE, NetworkSettings, PeerId, RelaySetting, SettingError,
@@ -160,7 +161,7 @@ pub struct TrustArgs {
 impl TrustArgs {
     /// The trust settings for an instance.
     #[must_use]
-    pub fn trust(&self, name: InstanceName) -> TrustSettings {
+    pub fn trust(&self, name: InstanceName, authority: Option<Arc<Authority>>) -> TrustSettings {
         TrustSettings {
             name,
             committee: self.committee.map(SigningPublic::from),
@@ -169,6 +170,7 @@ impl TrustArgs {
             min_servers: self.min_servers,
             min_participants: self.min_participants,
             aggregators: self.aggregators.clone(),
+            authority,
         }
     }
 }

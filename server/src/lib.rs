@@ -6,6 +6,7 @@
 //! and exit status 1. No message holds a secret.
 
 pub mod args;
+pub mod attestation;
 pub mod process;
 pub mod secrets;
 

@@ -12,6 +12,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
+    attestation::Simulated,
     netns::Namespaces,
     process::{Process, ProcessError, binary, clean},
     server::{Server, free_port},
@@ -74,6 +75,8 @@ pub struct Cluster {
     pub servers: Vec<Server>,
     /// What it is made of.
     pub settings: Settings,
+    /// What its servers attest with, if they do.
+    pub attestation: Option<Simulated>,
     namespaces: Option<Namespaces>,
     logs: PathBuf,
     started: usize,
@@ -111,6 +114,7 @@ impl Cluster {
             aggregator: None,
             servers: Vec::new(),
             settings,
+            attestation: None,
             namespaces: None,
             logs: logs.to_owned(),
             started: 0,
@@ -124,6 +128,19 @@ impl Cluster {
     pub fn within(mut self, namespaces: Namespaces) -> Self {
         self.namespaces = Some(namespaces);
         self
+    }
+
+    /// Has the servers show simulated evidence from now on.
+    ///
+    /// # Errors
+    /// [`ProcessError::Start`] if the policy cannot be written.
+    pub fn attested(mut self) -> Result<Self, ProcessError> {
+        let simulated = Simulated::new(&self.logs.join("attestation"));
+        self.attestation = Some(simulated.map_err(|source| ProcessError::Start {
+            name: "the simulated Intel".into(),
+            source,
+        })?);
+        Ok(self)
     }
 
     /// The namespaces, if there are any.
@@ -236,6 +253,10 @@ impl Cluster {
             .env("ZIPNET_BIND", bind);
         if let Some(size) = settings.committee_size {
             command.env("ZIPNET_COMMITTEE_SIZE", size.to_string());
+        }
+        if self.attestation.is_some() {
+            let state = self.logs.join(format!("state-{}", index + 1));
+            command.env("ZIPNET_STATE", state);
         }
         Ok(command)
     }
@@ -445,6 +466,9 @@ impl Cluster {
             .env("ZIPNET_BOOTSTRAP", self.bootstrap());
         if let Some(filter) = std::env::var_os("ZIPNET_TEST_LOG_FILTER") {
             command.env("RUST_LOG", filter);
+        }
+        for (variable, value) in self.attestation.iter().flat_map(Simulated::variables) {
+            command.env(variable, value);
         }
         for (variable, value) in &self.settings.variables {
             command.env(variable, value);

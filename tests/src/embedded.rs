@@ -38,6 +38,7 @@ pub fn client_settings(cluster: &Cluster, relay: RelaySetting) -> TestResult<Cli
             min_servers: None,
             min_participants: 1,
             aggregators: Vec::new(),
+            authority: None,
         },
         params: RoundParams::default(),
     })

@@ -13,7 +13,7 @@ use std::{
 use zeroize::Zeroizing;
 use zipnet_node::{
     committee::{
-        command::{Command, Order, Published, Resume},
+        command::{Command, Order, Published, Resume, ServerRegistration},
         snapshot::Snapshot,
         state::CommitteeState,
     },
@@ -67,6 +67,7 @@ fn instance() -> &'static Instance {
 fn rules() -> Arc<CommitteeRules> {
     Arc::new(CommitteeRules {
         instance: instance().clone(),
+        trust: None,
         params: RoundParams::default(),
         min_participants: 1,
         committee_size: None,
@@ -226,7 +227,10 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         state.apply(&command)?;
         Ok(())
     };
-    apply(&mut state, Order::RegisterServer(server.clone()))?;
+    apply(
+        &mut state,
+        Order::RegisterServer(ServerRegistration::unattested(server.clone())),
+    )?;
     apply(&mut state, Order::RegisterClients(vec![client.clone()]))?;
     let header = RoundHeader {
         instance: *instance.id(),

@@ -2,13 +2,14 @@
 //!
 //! [`process`] runs one binary and waits on its [`lines`]; [`server`] is a
 //! server seen from outside, [`cluster`] a committee with an aggregator and
-//! clients, [`embedded`] a client in the test itself; [`netns`] gives each a network of
+//! clients, [`attestation`] its simulated Intel, [`embedded`] a client in the test itself; [`netns`] gives each a network of
 //! its own; [`fuzz`] holds the bodies of the fuzz targets. The binaries
 //! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
 //! same ground.
 //!
 //! Every wait has a time-out and is on a condition, never on time alone.
 
+pub mod attestation;
 pub mod cluster;
 pub mod embedded;
 pub mod fuzz;

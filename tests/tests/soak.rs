@@ -58,6 +58,7 @@ fn trust(name: &InstanceName) -> TrustSettings {
         min_servers: None,
         min_participants: 2,
         aggregators: Vec::new(),
+        authority: None,
     }
 }
 
@@ -101,6 +102,7 @@ async fn soak() -> TestResult {
     }];
     for index in 0..3 {
         let settings = ServerSettings {
+            attestation: None,
             network: network(
                 &format!("soak server {index}"),
                 Some(if index == 0 { first } else { free_udp_port() }),

@@ -11,7 +11,7 @@ use zipnet_protocol::{
     ServerId, SignedPartial, SigningSecret,
 };
 
-use crate::settings::CommitteeRules;
+use crate::{attestation::Vouched, settings::CommitteeRules};
 
 /// Most epochs in a server's life.
 const MAX_EPOCHS: usize = 1024;
@@ -25,6 +25,9 @@ pub enum GuardError {
     /// The header disagrees with what this server was configured with.
     #[error("The round's {0} is not what this server was configured with")]
     Rules(&'static str),
+    /// I3.
+    #[error("The servers that were vouched for are those of another round")]
+    NotVouched,
     /// The registry is not the one that the header names.
     #[error("The client registry is not the one that the round's header names")]
     Registry,
@@ -63,6 +66,7 @@ impl GuardError {
         match self {
             Self::NotInRoster => "not-in-roster",
             Self::Rules(_) => "rules",
+            Self::NotVouched => "not-vouched",
             Self::Registry => "registry",
             Self::Aggregate(_) => "aggregate",
             Self::Signed { .. } => "signed",
@@ -117,13 +121,15 @@ impl Guard {
 
     /// Computes the partial of a round, or hands out the same bytes again if
     /// it was computed before. At most one partial leaves this process for any
-    /// round number (I2); the number is taken before anything is computed.
+    /// round number (I2); the number is taken before anything is computed. The
+    /// whole roster has to be vouched for (I3).
     ///
     /// # Errors
     /// [`GuardError`].
     pub fn unblind(
         &mut self,
         round: &Round,
+        vouched: &Vouched,
         registry: &ClientRegistry,
         aggregate: &Aggregate,
         pads: &PadTable,
@@ -135,6 +141,9 @@ impl Guard {
             return Err(GuardError::NotInRoster);
         }
         self.check_rules(round)?;
+        if vouched.context() != round.context() {
+            return Err(GuardError::NotVouched);
+        }
         if registry.len() != header.clients as usize || registry.digest() != header.registry {
             return Err(GuardError::Registry);
         }

@@ -9,6 +9,7 @@
 //!   [`roles::client`]: [`Publisher`](roles::client::Publisher) and
 //!   [`Reader`](roles::client::Reader), to embed.
 //! - [`committee`]: the replicated state machine of the servers.
+//! - [`attestation`]: whose evidence a node believes, and what it shows itself.
 //! - [`guard`]: what a server holds itself to, whatever the log says.
 //! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`relay`], [`metrics`]: the ground
 //!   they stand on.
@@ -17,6 +18,7 @@
 //! [`zeroize::Zeroizing`] or types that zeroize themselves, and none has a
 //! `Debug` that shows it.
 
+pub mod attestation;
 pub mod committee;
 pub mod entropy;
 pub mod guard;

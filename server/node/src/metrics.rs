@@ -10,6 +10,7 @@ use ::metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
+use zipnet_attest::Rule;
 use zipnet_protocol::InstanceName;
 
 /// The exporter could not start.
@@ -87,6 +88,27 @@ fn describe() {
         "zipnet_roster_missing",
         "1 for each committee server that is missing"
     );
+    describe_gauge!(
+        "zipnet_peer_evidence_not_after_seconds",
+        "When the evidence of a server ends, seconds since 1970"
+    );
+    describe_counter!(
+        "zipnet_peers_refused_total",
+        "Evidence of servers that this process refused, by rule"
+    );
+    describe_counter!(
+        "zipnet_refused_by_peers_total",
+        "Times that a server said it refuses this one's evidence, by rule"
+    );
+    describe_gauge!(
+        "zipnet_evidence_left_seconds",
+        "How long this server's evidence still holds"
+    );
+    describe_gauge!("zipnet_policy_serial", "Serial of the policy in force");
+    describe_gauge!(
+        "zipnet_collateral_days_left",
+        "Days until collateral expires, by model of platform"
+    );
     describe_histogram!(
         "zipnet_partial_seconds",
         Unit::Seconds,
@@ -137,6 +159,55 @@ pub(crate) fn envelope(outcome: &'static str) {
 
 pub(crate) fn aggregate(outcome: &'static str) {
     counter!("zipnet_aggregates_total", "outcome" => outcome).increment(1);
+}
+
+/// This process has verified the evidence of a server.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; what is lost is beyond 2^53"
+)]
+pub(crate) fn peer_accepted(peer: &str, not_after: u64) {
+    gauge!("zipnet_peer_evidence_not_after_seconds", "peer" => peer.to_owned())
+        .set(not_after as f64);
+}
+
+/// This process refuses the evidence of a server.
+pub(crate) fn peer_refused(peer: &str, rule: Rule) {
+    counter!("zipnet_peers_refused_total", "peer" => peer.to_owned(), "rule" => rule.to_string())
+        .increment(1);
+}
+
+/// A server refuses this one's evidence, by its word.
+pub(crate) fn refused_by_peer(peer: &str, rule: u16) {
+    counter!("zipnet_refused_by_peers_total", "peer" => peer.to_owned(), "rule" => format!("ZA-{rule}"))
+        .increment(1);
+}
+
+/// How long this server's evidence still holds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; what is lost is beyond 2^53"
+)]
+pub(crate) fn evidence_left(not_after: u64, now: u64) {
+    gauge!("zipnet_evidence_left_seconds").set(not_after.saturating_sub(now) as f64);
+}
+
+/// The serial of the policy in force.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; what is lost is beyond 2^53"
+)]
+pub(crate) fn policy_serial(serial: u64) {
+    gauge!("zipnet_policy_serial").set(serial as f64);
+}
+
+/// How long collateral is still in force; negative once it has expired.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; what is lost is beyond 2^53"
+)]
+pub(crate) fn collateral_days_left(platforms: &str, days: i64) {
+    gauge!("zipnet_collateral_days_left", "platforms" => platforms.to_owned()).set(days as f64);
 }
 
 pub(crate) fn payload(link: &'static str, bytes: usize) {

@@ -2,11 +2,17 @@
 //! three roles; each role adds its own.
 
 use core::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::sync::Arc;
 
 pub use mosaik::PeerId;
 use mosaik::{NetworkId, iroh};
 use zeroize::Zeroizing;
-use zipnet_protocol::{Instance, InstanceName, RoundHeader, RoundParams};
+use zipnet_attest::TrustBase;
+use zipnet_protocol::{
+    Canonical, Digest, Instance, InstanceName, RoundHeader, RoundParams, SigningPublic,
+};
+
+use crate::attestation::Authority;
 
 /// The universe that deployments share unless told otherwise.
 pub const DEFAULT_UNIVERSE: &str = "mosaik.universe";
@@ -197,6 +203,9 @@ impl NetworkSettings {
 pub struct CommitteeRules {
     /// The deployment.
     pub instance: Instance,
+    /// What its servers' evidence is judged by for good; `None` if they show
+    /// none. Its anchor is that of the instance.
+    pub trust: Option<Arc<TrustBase>>,
     /// Shape of the broadcasts.
     pub params: RoundParams,
     /// Fewest clients of a round.
@@ -210,6 +219,20 @@ pub struct CommitteeRules {
 }
 
 impl CommitteeRules {
+    /// The digest of everything but the trust base, which is in the instance
+    /// id.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Canonical::new()
+            .fixed(self.instance.id().as_bytes())
+            .u32(self.params.slots())
+            .count(self.params.slot_bytes())
+            .u32(self.min_participants)
+            .u32(self.committee_size.unwrap_or(0))
+            .u32(self.min_servers.unwrap_or(0))
+            .digest("zipnet/committee-machine/v1")
+    }
+
     /// Checks a header against what the committee agreed on beforehand, for a
     /// committee of `size` servers. Whatever claims to be a round of this
     /// committee passes here, wherever it comes from.
@@ -249,6 +272,23 @@ impl CommitteeRules {
     }
 }
 
+/// The instance of a name and a committee key, as a process knows it that
+/// judges evidence by `authority`, or none.
+#[must_use]
+pub fn instance(
+    name: InstanceName,
+    committee: SigningPublic,
+    authority: Option<&Authority>,
+) -> Instance {
+    match authority {
+        None => Instance::new(name, committee),
+        Some(authority) => {
+            let anchor = Digest::new(*authority.base().anchor());
+            Instance::attested(name, committee, anchor)
+        }
+    }
+}
+
 /// How a client tells the committee that it trusts.
 #[derive(Debug, Clone)]
 pub struct TrustSettings {
@@ -256,7 +296,7 @@ pub struct TrustSettings {
     pub name: InstanceName,
     /// The committee key, if the operator published it; otherwise the
     /// bootstrap peers are asked for it.
-    pub committee: Option<zipnet_protocol::SigningPublic>,
+    pub committee: Option<SigningPublic>,
     /// Servers without which a roster is refused (I5).
     pub required: Vec<PeerId>,
     /// How many servers the committee is meant to have, if that is known (I5).
@@ -267,6 +307,9 @@ pub struct TrustSettings {
     pub min_participants: u32,
     /// The only aggregators to talk to, if any are named.
     pub aggregators: Vec<PeerId>,
+    /// What servers' evidence is judged by; `None` for an instance whose
+    /// servers show none.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// When a server that does not answer stops being listed.

@@ -12,7 +12,7 @@ use zipnet_protocol::{
     SealedEnvelope, ServerBundle, SignedHeader, SigningPublic, Withdrawal,
 };
 
-use crate::committee::command::Published;
+use crate::{attestation::Credential, committee::command::Published};
 
 /// Most records in one answer to [`Follow`].
 pub const MAX_RECORDS: usize = 4;
@@ -86,6 +86,33 @@ impl Refused {
 pub struct Hello {
     /// The committee key of the instance that the node belongs to.
     pub committee: SigningPublic,
+    /// What evidence is judged by there, if servers show any.
+    pub anchor: Option<Digest>,
+}
+
+/// A server as it shows itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Member {
+    /// Its bundle.
+    pub bundle: ServerBundle,
+    /// Its evidence, if servers of the instance show any.
+    pub credential: Option<Credential>,
+}
+
+/// What a server thinks of the caller's evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opinion {
+    /// Nothing yet.
+    None,
+    /// It holds.
+    Verified,
+    /// It is refused.
+    Refused {
+        /// The number of the rule: 101 of ZA-101.
+        rule: u16,
+        /// What was found and what was expected. A stranger's words.
+        text: String,
+    },
 }
 
 /// Asks a server for what is new.
@@ -166,8 +193,16 @@ macro_rules! call {
 }
 
 call! {
-    /// Servers show their bundle.
-    MemberCall, "member": () => ServerBundle
+    /// Servers show their bundle and evidence.
+    MemberCall, "member": () => Member
+}
+call! {
+    /// Servers hand on the evidence of a server with a bundle, by its digest.
+    CredentialCall, "credential": Digest => Credential
+}
+call! {
+    /// Servers say what they think of the caller's evidence.
+    OpinionCall, "opinion": () => Opinion
 }
 call! {
     /// Clients, readers and aggregators ask servers for news.

@@ -9,6 +9,7 @@ use zipnet_node::roles::aggregator::{self, AggregatorSettings};
 use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs, duration},
+    attestation::AttestationArgs,
     main_with,
     process::start_metrics,
 };
@@ -21,6 +22,8 @@ struct Cli {
     node: NodeArgs,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    attestation: AttestationArgs,
     /// How long to collect the envelopes of a round, at most
     #[arg(long, env = "ZIPNET_FOLD_DEADLINE", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     fold_deadline: Duration,
@@ -37,7 +40,9 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     cli.node.params()?;
     let settings = AggregatorSettings {
         network: cli.node.network()?,
-        trust: cli.trust.trust(cli.node.instance),
+        trust: cli
+            .trust
+            .trust(cli.node.instance, cli.attestation.authority()?),
         fold_deadline: cli.fold_deadline,
     };
     start_metrics(cli.metrics, &settings.trust.name)?;

@@ -11,6 +11,7 @@ use zipnet_protocol::FinalizedRound;
 use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs},
+    attestation::AttestationArgs,
     main_with,
 };
 
@@ -25,6 +26,8 @@ struct Cli {
     node: NodeArgs,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    attestation: AttestationArgs,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -79,7 +82,9 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     let settings = ClientSettings {
         network: cli.node.network()?,
         params,
-        trust: cli.trust.trust(cli.node.instance.clone()),
+        trust: cli
+            .trust
+            .trust(cli.node.instance.clone(), cli.attestation.authority()?),
     };
     let client = tokio::select! {
         client = Client::start(settings, participation) => client.map_err(Failure::runtime)?,

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zipnet_node::{
     roles::server::{self, ServerSettings},
-    settings::{PeerId, parse_peer},
+    settings::{PeerId, instance, parse_peer},
 };
-use zipnet_protocol::{CommitteeSecret, Instance, SigningSecret};
+use zipnet_protocol::{CommitteeSecret, SigningSecret};
 use zipnet_server::{
     Failure,
     args::{NodeArgs, duration},
+    attestation::{AttestationArgs, EvidenceArgs},
     main_with,
     process::start_metrics,
     secrets::{self, SecretError, SecretText},
@@ -28,6 +29,10 @@ use zipnet_server::{
 struct Cli {
     #[command(flatten)]
     node: NodeArgs,
+    #[command(flatten)]
+    attestation: AttestationArgs,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
     /// Committee admission secret, the same on all servers; clients and aggregators
     /// must not have it
     #[arg(
@@ -115,11 +120,14 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         deadline: cli.round_deadline,
         retain: cli.retain_rounds as usize,
         aggregators: cli.aggregators,
+        attestation: cli.attestation.server(&cli.evidence)?,
     };
     if let Some(seed) = &settings.network.seed {
-        let instance = Instance::new(
+        let attestation = settings.attestation.as_ref();
+        let instance = instance(
             settings.name.clone(),
             settings.secret.committee_key(&settings.name).public(),
+            attestation.map(|with| &*with.authority),
         );
         let peer = SigningSecret::from_seed(seed.as_bytes()).peer_key();
         tracing::info!(
@@ -136,6 +144,12 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     if settings.min_participants == 1 {
         tracing::warn!(
             "ZIPNET_MIN_PARTICIPANTS is 1: a round with one participant gives no anonymity at all"
+        );
+    }
+    if settings.attestation.is_none() {
+        tracing::warn!(
+            "ZIPNET_ATTESTATION is `none`: nobody can tell what this server or the others run; whoever operates them \
+             may read their keys"
         );
     }
     if settings.committee_size.is_none() {

@@ -8,6 +8,8 @@ use zipnet_protocol::{
     Withdrawal,
 };
 
+use crate::attestation::Credential;
+
 const COMMAND: &str = "zipnet/command/v1";
 
 /// Most client bundles or withdrawals in one command.
@@ -16,8 +18,9 @@ pub const MAX_BATCH: usize = 256;
 /// An order to the committee.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// A server lists itself, or its new keys after a restart.
-    RegisterServer(ServerBundle),
+    /// A server lists itself, its new keys after a restart, or new evidence
+    /// for the same keys.
+    RegisterServer(ServerRegistration),
     /// A server mirrors clients that registered with it.
     RegisterClients(Vec<ClientBundle>),
     /// A server mirrors clients that left.
@@ -40,6 +43,65 @@ pub enum Order {
     Leave,
     /// A server reminds the committee of what it forgot.
     Resume(Resume),
+}
+
+/// A server as it wants to be listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerRegistration {
+    /// Its keys.
+    pub bundle: ServerBundle,
+    /// Its evidence, in an attested instance.
+    pub presented: Option<Presented>,
+}
+
+impl ServerRegistration {
+    /// A registration without evidence.
+    #[must_use]
+    pub const fn unattested(bundle: ServerBundle) -> Self {
+        Self {
+            bundle,
+            presented: None,
+        }
+    }
+}
+
+/// Evidence as it is presented to the committee.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presented {
+    /// Evidence and collateral.
+    pub credential: Credential,
+    /// The sender's time in seconds since 1970, by which all servers judge it.
+    /// It may not lie before that of an earlier registration.
+    pub at: u64,
+    /// A policy that is newer than the committee's.
+    pub policy: Option<SignedPolicy>,
+}
+
+/// A policy as it travels, believed for its signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPolicy {
+    /// The bytes of the policy file.
+    pub policy: Bytes,
+    /// Its minisign signatures.
+    pub signatures: String,
+}
+
+impl From<&zipnet_attest::PolicyFile> for SignedPolicy {
+    fn from(file: &zipnet_attest::PolicyFile) -> Self {
+        Self {
+            policy: Bytes::copy_from_slice(&file.policy),
+            signatures: file.signatures.clone(),
+        }
+    }
+}
+
+impl From<&SignedPolicy> for zipnet_attest::PolicyFile {
+    fn from(signed: &SignedPolicy) -> Self {
+        Self {
+            policy: signed.policy.to_vec(),
+            signatures: signed.signatures.clone(),
+        }
+    }
 }
 
 /// What a server that lived through a partition or a loss of the committee's

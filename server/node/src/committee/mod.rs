@@ -9,6 +9,7 @@
 //! process what came of them; [`sync`] brings newcomers up to date by
 //! snapshots, so that the log can be pruned.
 
+pub mod admission;
 mod broadcasts;
 pub mod command;
 mod rounds;
@@ -31,7 +32,7 @@ use mosaik::{
     groups::{ApplyContext, StateMachine},
 };
 use tokio::sync::watch;
-use zipnet_protocol::{Canonical, RoundContext};
+use zipnet_protocol::RoundContext;
 
 pub use broadcasts::Broadcasts;
 use command::Command;
@@ -198,6 +199,9 @@ impl Committee {
 
     fn refuse(&self, command: &Command, refusal: &Refusal, index: u64) {
         metrics::command_refused(refusal.reason());
+        if let Refusal::Evidence { server, source } = refusal {
+            metrics::peer_refused(&server.short(), source.rule());
+        }
         if matches!(refusal, Refusal::Unfit(_) | Refusal::Header(_)) {
             self.shared.misfits.fetch_add(1, Ordering::Relaxed);
         }
@@ -224,16 +228,7 @@ impl StateMachine for Committee {
     type StateSync = SnapshotSync;
 
     fn signature(&self) -> UniqueId {
-        let rules = self.state.rules();
-        let digest = Canonical::new()
-            .fixed(rules.instance.id().as_bytes())
-            .u32(rules.params.slots())
-            .count(rules.params.slot_bytes())
-            .u32(rules.min_participants)
-            .u32(rules.committee_size.unwrap_or(0))
-            .u32(rules.min_servers.unwrap_or(0))
-            .digest("zipnet/committee-machine/v1");
-        UniqueId::from_bytes(*digest.as_bytes())
+        UniqueId::from_bytes(*self.state.rules().digest().as_bytes())
     }
 
     fn apply(&mut self, command: Command, context: &dyn ApplyContext) {

@@ -4,18 +4,20 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use zipnet_attest::TrustBase;
 use zipnet_protocol::{
-    Aggregate, AggregateError, BundleError, ClientBundle, ClientRegistry, Epoch, HeaderError,
-    MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader, ServerBundle, ServerId,
-    SignedHeader, SignedPartial, Tally,
+    AdmittedServer, Aggregate, AggregateError, BundleError, ClientBundle, ClientRegistry, Epoch,
+    HeaderError, Instance, MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader,
+    ServerBundle, ServerId, SignedHeader, SignedPartial, Tally,
 };
 
 use super::{
-    command::Published,
+    admission::{Admission, Admissions},
+    command::{Published, SignedPolicy},
     rounds::MAX_JUMP,
-    state::{CommitteeState, Final, InFlight},
+    state::{CommitteeState, Final, InFlight, Refusal},
 };
-use crate::settings::CommitteeRules;
+use crate::{attestation::Credential, settings::CommitteeRules};
 
 /// A snapshot that a newcomer refuses.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum SnapshotError {
     /// A bundle.
     #[error("The snapshot holds a bundle that does not verify")]
     Bundle(#[source] BundleError),
+    /// The evidence of a server, or the policy.
+    #[error("The snapshot's evidence does not verify")]
+    Evidence(#[source] Refusal),
     /// The head.
     #[error("The snapshot's newest record does not verify")]
     Record(#[source] RecordError),
@@ -63,9 +68,19 @@ pub struct Snapshot {
     opened: u64,
     head: Option<Published>,
     servers: Vec<ServerBundle>,
+    /// In an attested instance.
+    admissions: Option<AdmissionsSnapshot>,
     absent: Vec<(ServerId, u64)>,
     clients: Vec<(ClientBundle, u64)>,
     current: Option<OpenSnapshot>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct AdmissionsSnapshot {
+    clock: u64,
+    policy: SignedPolicy,
+    /// Evidence, and by which time it was judged, of each server in order.
+    credentials: Vec<(Credential, u64)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -94,6 +109,7 @@ impl CommitteeState {
                 .values()
                 .map(|server| server.bundle().clone())
                 .collect(),
+            admissions: self.admissions.snapshot(),
             absent: self
                 .absent
                 .iter()
@@ -147,6 +163,13 @@ impl CommitteeState {
             .map(|bundle| bundle.verify(instance).map(|server| (*server.id(), server)))
             .collect::<Result<BTreeMap<_, _>, _>>()
             .map_err(SnapshotError::Bundle)?;
+        let admissions = match (&rules.trust, snapshot.admissions) {
+            (None, None) => Admissions::default(),
+            // As long as nobody is registered, there is no policy.
+            (Some(_), None) if servers.is_empty() => Admissions::default(),
+            (Some(base), Some(admissions)) => admissions.restore(base, instance, &servers)?,
+            _ => return Err(SnapshotError::Inconsistent("evidence")),
+        };
         let head = snapshot
             .head
             .map(|published| {
@@ -174,6 +197,7 @@ impl CommitteeState {
             opened: snapshot.opened,
             head,
             servers: Arc::new(servers),
+            admissions,
             absent: Arc::new(snapshot.absent.into_iter().collect()),
             clients,
             activity: Arc::new(activity),
@@ -229,6 +253,54 @@ impl CommitteeState {
             Some((what, _)) => Err(SnapshotError::Inconsistent(what)),
             None => Ok(self),
         }
+    }
+}
+
+impl Admissions {
+    fn snapshot(&self) -> Option<AdmissionsSnapshot> {
+        let policy = self.policy.as_ref()?;
+        let credential = |admission: &Admission| {
+            let credential = Credential::clone(&admission.credential);
+            (credential, admission.at)
+        };
+        Some(AdmissionsSnapshot {
+            clock: self.clock,
+            policy: SignedPolicy::from(&policy.file),
+            credentials: self.of.values().map(credential).collect(),
+        })
+    }
+}
+
+impl AdmissionsSnapshot {
+    /// Judges everything again, each by the time at which it was admitted.
+    fn restore(
+        self,
+        base: &TrustBase,
+        instance: &Instance,
+        servers: &BTreeMap<ServerId, AdmittedServer>,
+    ) -> Result<Admissions, SnapshotError> {
+        let clock = self.clock;
+        if self.credentials.len() != servers.len()
+            || self.credentials.iter().any(|(_, at)| *at > clock)
+        {
+            return Err(SnapshotError::Inconsistent("evidence"));
+        }
+        let policy = Admissions::open(base, &self.policy).map_err(SnapshotError::Evidence)?;
+        let of = servers
+            .values()
+            .zip(self.credentials)
+            .map(|(server, (credential, at))| {
+                let credential = Arc::new(credential);
+                let admission = Admissions::judge(&policy, instance, server, credential, at)?;
+                Ok((*server.id(), admission))
+            })
+            .collect::<Result<BTreeMap<_, _>, _>>()
+            .map_err(SnapshotError::Evidence)?;
+        Ok(Admissions {
+            clock,
+            policy: Some(policy),
+            of: Arc::new(of),
+        })
     }
 }
 

@@ -15,7 +15,10 @@ use zipnet_protocol::{
     RegisteredClient, Round, ServerId,
 };
 
-use super::command::{Command, Order, Published};
+use super::{
+    admission::Admissions,
+    command::{Command, Order, Published, ServerRegistration},
+};
 use crate::settings::CommitteeRules;
 
 /// A registered client that takes part in none of this many rounds is dropped.
@@ -52,6 +55,57 @@ pub enum Refusal {
         /// The boot of the bundle.
         found: u64,
     },
+    /// Somebody else has one of its keys.
+    #[error("Server {server} has the same {key} key as server {other}; every server makes its own")]
+    SharedKey {
+        /// Who.
+        server: ServerId,
+        /// Who is registered with it.
+        other: ServerId,
+        /// Which key.
+        key: &'static str,
+    },
+    /// Evidence is missing.
+    #[error("Server {0} shows no evidence, which every server of this instance has to")]
+    Unattested(ServerId),
+    /// Nobody asked for evidence.
+    #[error("Server {0} shows evidence, and this instance has no rules to judge it by")]
+    Unasked(ServerId),
+    /// The evidence does not hold.
+    #[error("The evidence of server {server} is refused")]
+    Evidence {
+        /// Whose.
+        server: ServerId,
+        /// By which rule.
+        #[source]
+        source: Arc<zipnet_attest::Refusal>,
+    },
+    /// The evidence is older than the registered one.
+    #[error(
+        "The evidence of server {server} is its statement {found}; {least} or later would be right"
+    )]
+    StaleEvidence {
+        /// Whose.
+        server: ServerId,
+        /// The registered statement.
+        least: u64,
+        /// The one in the command.
+        found: u64,
+    },
+    /// The time goes back.
+    #[error("The registration is of the time {found}; {least} has passed already")]
+    Clock {
+        /// By the command's word, seconds since 1970.
+        found: u64,
+        /// The latest so far, seconds since 1970.
+        least: u64,
+    },
+    /// The policy in the command.
+    #[error("The policy in the registration is refused")]
+    Policy(#[source] Arc<zipnet_attest::trust::TrustError>),
+    /// No policy.
+    #[error("The committee has no policy yet, and the registration brings none")]
+    NoPolicy,
     /// The committee has as many servers as it is meant to have.
     #[error("The committee is complete with {0} servers")]
     CommitteeFull(usize),
@@ -91,6 +145,14 @@ impl Refusal {
             Self::Unregistered(_) => "unregistered",
             Self::Bundle(_) => "bundle",
             Self::Stale { .. } => "stale",
+            Self::SharedKey { .. } => "shared-key",
+            Self::Unattested(_) => "unattested",
+            Self::Unasked(_) => "unasked",
+            Self::Evidence { .. } => "evidence",
+            Self::StaleEvidence { .. } => "stale-evidence",
+            Self::Clock { .. } => "clock",
+            Self::Policy(_) => "policy",
+            Self::NoPolicy => "no-policy",
             Self::CommitteeFull(_) => "committee-full",
             Self::ClientsFull(_) => "clients-full",
             Self::Header(_) => "header",
@@ -169,6 +231,8 @@ pub struct CommitteeState {
     pub(super) opened: u64,
     pub(super) head: Option<Arc<Final>>,
     pub(super) servers: Arc<BTreeMap<ServerId, AdmittedServer>>,
+    /// The evidence of each, in an attested instance.
+    pub(super) admissions: Admissions,
     /// Servers that were registered and are not now, with the boot that a new
     /// bundle of theirs must not be below.
     pub(super) absent: Arc<BTreeMap<ServerId, u64>>,
@@ -187,6 +251,7 @@ impl CommitteeState {
             opened: 0,
             head: None,
             servers: Arc::default(),
+            admissions: Admissions::default(),
             absent: Arc::default(),
             clients: Arc::default(),
             activity: Arc::default(),
@@ -222,6 +287,12 @@ impl CommitteeState {
     #[must_use]
     pub fn servers(&self) -> &BTreeMap<ServerId, AdmittedServer> {
         &self.servers
+    }
+
+    /// What the committee knows of its servers' evidence.
+    #[must_use]
+    pub const fn admissions(&self) -> &Admissions {
+        &self.admissions
     }
 
     /// The registered clients.
@@ -275,12 +346,13 @@ impl CommitteeState {
         let sender = *command.sender();
         let order = command.decode().map_err(|_| Refusal::Undecodable(sender))?;
         // A registration brings the key that it is signed with along.
-        if let Order::RegisterServer(bundle) = &order {
-            let server = bundle
+        if let Order::RegisterServer(registration) = order {
+            let server = registration
+                .bundle
                 .verify(&self.rules.instance)
                 .map_err(Refusal::Bundle)?;
             self.authenticate(command, &server)?;
-            return self.register_server(server);
+            return self.register_server(server, registration);
         }
         let server = self
             .servers
@@ -310,8 +382,40 @@ impl CommitteeState {
             .map_err(|source| Refusal::Unsigned { sender, source })
     }
 
-    fn register_server(&mut self, server: AdmittedServer) -> Result<Applied, Refusal> {
+    fn register_server(
+        &mut self,
+        server: AdmittedServer,
+        registration: ServerRegistration,
+    ) -> Result<Applied, Refusal> {
+        self.check_place(&server, registration.presented.is_some())?;
+        // Last, since it costs most.
+        let admissions = self.admit(&server, registration.presented)?;
         let id = *server.id();
+        Arc::make_mut(&mut self.absent).remove(&id);
+        Arc::make_mut(&mut self.servers).insert(id, server);
+        self.admissions = admissions;
+        self.strike_unadmitted();
+        Ok(Applied::Registered)
+    }
+
+    /// Whether a server may take a place in the registry, or keep the one that
+    /// it has if it `renews` its evidence.
+    fn check_place(&self, server: &AdmittedServer, renews: bool) -> Result<(), Refusal> {
+        let id = *server.id();
+        if let Some((other, key)) = self.servers.values().find_map(|other| {
+            let key = server.shared_key(other).filter(|_| *other.id() != id)?;
+            Some((*other.id(), key))
+        }) {
+            return Err(Refusal::SharedKey {
+                server: id,
+                other,
+                key,
+            });
+        }
+        let same = self.servers.get(&id) == Some(server);
+        if same && renews {
+            return Ok(());
+        }
         let registered = self.servers.get(&id).map(AdmittedServer::boot);
         // One more than the last boot, or, for a server that was struck and is
         // back, at least the same one.
@@ -339,9 +443,24 @@ impl CommitteeState {
                 return Err(Refusal::CommitteeFull(known));
             }
         }
-        Arc::make_mut(&mut self.absent).remove(&id);
-        Arc::make_mut(&mut self.servers).insert(id, server);
-        Ok(Applied::Registered)
+        Ok(())
+    }
+
+    /// Strikes servers that a new policy does not admit. They may come back
+    /// with the same keys, should a later one.
+    fn strike_unadmitted(&mut self) {
+        if self.rules.trust.is_none() {
+            return;
+        }
+        let admissions = &self.admissions;
+        let servers = self.servers.values();
+        let gone: Vec<_> = servers
+            .filter(|server| admissions.of(server.id()).is_none())
+            .map(|server| (*server.id(), server.boot()))
+            .collect();
+        for (server, boot) in gone {
+            self.strike(server, boot);
+        }
     }
 
     fn lapse(&mut self, server: ServerId, bundle: Digest) -> Result<Applied, Refusal> {
@@ -369,6 +488,7 @@ impl CommitteeState {
     fn strike(&mut self, server: ServerId, least_boot: u64) {
         Arc::make_mut(&mut self.servers).remove(&server);
         Arc::make_mut(&mut self.absent).insert(server, least_boot);
+        self.admissions.strike(&server);
     }
 
     fn register_clients(

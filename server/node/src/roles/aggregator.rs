@@ -21,6 +21,7 @@ use super::{
     follow::{Event, Follower},
 };
 use crate::{
+    attestation::upkeep,
     metrics,
     network::{JoinError, Node, Presence},
     peers::{Allowed, PeerError, Peers},
@@ -113,7 +114,9 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let network: Arc<Network> = node.network().clone();
-    let directory = Arc::new(Directory::new(&network, &instance));
+    let authority = settings.trust.authority.clone();
+    let directory = Arc::new(Directory::new(&network, &instance, authority.clone()));
+    let upkeep = authority.map(|authority| tokio::spawn(upkeep::run(authority)));
     let servers: Allowed = {
         let directory = directory.clone();
         Arc::new(move |peer| directory.is_server(peer))
@@ -170,6 +173,9 @@ pub async fn run(
     tracing::info!("aggregator leaving");
     rounds.shutdown().await;
     keeper.abort();
+    if let Some(upkeep) = upkeep {
+        upkeep.abort();
+    }
     drop((desk, hello, follower, aggregator, network));
     node.leave().await;
     Ok(())

@@ -11,12 +11,12 @@ use mosaik::{
     functions::{CallContext, Handler, handler::BuilderError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use zipnet_protocol::{Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
+use zipnet_protocol::{Digest, Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
 
 use crate::{
     network::Node,
     peers::{PeerError, Peers, only},
-    settings::{NetworkSettings, TrustSettings},
+    settings::{self, NetworkSettings, TrustSettings},
     wire::{Call, Hello, Refused, hello_id},
 };
 
@@ -99,12 +99,13 @@ pub fn serve_hello(
     instance: &Instance,
 ) -> Result<Handler<(), Hello, Refused>, ServeError> {
     let committee = *instance.committee();
+    let anchor = instance.anchor().copied();
     serve_as(
         network,
         hello_id(instance.name()),
         "hello",
         256,
-        move |(), _| ready(Ok(Hello { committee })),
+        move |(), _| ready(Ok(Hello { committee, anchor })),
     )
 }
 
@@ -123,6 +124,30 @@ pub enum CommitteeKeyError {
         #[source]
         source: PeerError,
     },
+    /// Evidence that this node does not ask for.
+    #[error(
+        "The servers of instance {name} show evidence, and this node judges none; ZIPNET_ATTESTATION and ZIPNET_POLICY as its operators published them would be right"
+    )]
+    Attested {
+        /// The instance.
+        name: InstanceName,
+    },
+    /// No evidence.
+    #[error(
+        "The servers of instance {name} show no evidence, and this node asks for some; another bootstrap peer, or ZIPNET_ATTESTATION=none, would be right"
+    )]
+    Unattested {
+        /// The instance.
+        name: InstanceName,
+    },
+    /// Judged by something else.
+    #[error(
+        "The committee of instance {name} trusts another root or other policy keys than this node; those that its operators published would be right"
+    )]
+    Anchor {
+        /// The instance.
+        name: InstanceName,
+    },
     /// Two committees.
     #[error(
         "Two committees use the instance name {name}: {one} and {other}; --committee with the right one is needed"
@@ -137,6 +162,20 @@ pub enum CommitteeKeyError {
     },
 }
 
+/// Says so if a peer's committee judges evidence by something else than this
+/// node does: the two are in different instances and will never meet.
+fn same_anchor(trust: &TrustSettings, theirs: Option<&Digest>) -> Result<(), CommitteeKeyError> {
+    let authority = trust.authority.as_ref();
+    let ours = authority.map(|authority| Digest::new(*authority.base().anchor()));
+    let name = || trust.name.clone();
+    match (ours.as_ref(), theirs) {
+        (ours, theirs) if ours == theirs => Ok(()),
+        (None, _) => Err(CommitteeKeyError::Attested { name: name() }),
+        (_, None) => Err(CommitteeKeyError::Unattested { name: name() }),
+        _ => Err(CommitteeKeyError::Anchor { name: name() }),
+    }
+}
+
 /// The instance that a node without the committee secret belongs to: by the
 /// pinned committee key, or else by the word of its bootstrap peers.
 ///
@@ -147,8 +186,10 @@ pub async fn find_instance(
     trust: &TrustSettings,
     network: &NetworkSettings,
 ) -> Result<Instance, CommitteeKeyError> {
+    let authority = trust.authority.as_deref();
+    let instance = |committee| settings::instance(trust.name.clone(), committee, authority);
     if let Some(committee) = trust.committee {
-        return Ok(Instance::new(trust.name.clone(), committee));
+        return Ok(instance(committee));
     }
     let bootstrap: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
     let asked = (!bootstrap.is_empty()).then(|| only(bootstrap));
@@ -172,7 +213,10 @@ pub async fn find_instance(
                             other: PeerKey::new(*hello.committee.as_bytes()).to_string(),
                         });
                     }
-                    _ => found = Some((peer, hello.committee)),
+                    _ => {
+                        same_anchor(trust, hello.anchor.as_ref())?;
+                        found = Some((peer, hello.committee));
+                    }
                 },
                 Err(error) => last = error,
             }
@@ -183,7 +227,7 @@ pub async fn find_instance(
                 told_by = %peer.fmt_short(),
                 "took the committee key on a peer's word; pin it with --committee to trust nobody for it"
             );
-            return Ok(Instance::new(trust.name.clone(), key));
+            return Ok(instance(key));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -1,7 +1,8 @@
 //! Which peers are servers of the instance.
 //!
 //! Anyone on the universe may announce that it serves our calls. This asks
-//! each for its bundle and keeps those that the committee key admitted. Only
+//! each for its bundle and evidence and keeps those that the committee key
+//! admitted and whose evidence holds, if servers show any. Only
 //! they are asked for news, and a client seals only for rosters that hold all
 //! of them (I5), so that one malicious server cannot open rounds without the
 //! honest ones.
@@ -14,12 +15,13 @@ use std::{
 
 use mosaik::{Network, PeerId};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
-use zipnet_protocol::{Instance, PeerKey, ServerBundle};
+use zipnet_protocol::{Instance, PeerKey};
 
 use super::common::peer_id;
 use crate::{
+    attestation::Authority,
     peers::Peers,
-    wire::{Call as _, MemberCall},
+    wire::{Call as _, Member, MemberCall},
 };
 
 /// How often the catalog is looked through.
@@ -44,7 +46,8 @@ struct Known {
 #[derive(Debug)]
 pub struct Directory {
     instance: Instance,
-    peers: Arc<Peers<(), ServerBundle>>,
+    authority: Option<Arc<Authority>>,
+    peers: Arc<Peers<(), Member>>,
     known: Mutex<Known>,
     changed: Notify,
 }
@@ -52,7 +55,11 @@ pub struct Directory {
 impl Directory {
     /// A directory of nobody yet.
     #[must_use]
-    pub fn new(network: &Arc<Network>, instance: &Instance) -> Self {
+    pub fn new(
+        network: &Arc<Network>,
+        instance: &Instance,
+        authority: Option<Arc<Authority>>,
+    ) -> Self {
         let peers = Peers::new(
             network.clone(),
             MemberCall::id(instance),
@@ -61,6 +68,7 @@ impl Directory {
         );
         Self {
             instance: instance.clone(),
+            authority,
             peers: Arc::new(peers),
             known: Mutex::default(),
             changed: Notify::new(),
@@ -120,11 +128,9 @@ impl Directory {
 
     async fn ask(&self, peer: PeerId) {
         let answer = self.peers.call_peer(peer, &(), PATIENCE).await;
-        let server = answer.as_ref().is_ok_and(|bundle| {
-            bundle
-                .verify(&self.instance)
-                .is_ok_and(|server| peer_id(server.peer()) == Some(peer))
-        });
+        let server = answer
+            .as_ref()
+            .is_ok_and(|member| self.is_admitted(&peer, member));
         let mut known = self.lock();
         if server {
             known.others.remove(&peer);
@@ -134,6 +140,24 @@ impl Directory {
         } else {
             let pause = if answer.is_ok() { AGAIN } else { RETRY };
             known.others.insert(peer, Instant::now() + pause);
+        }
+    }
+
+    /// Whether a peer is what it shows: the bundle its own, and evidence that
+    /// holds, if servers show any.
+    fn is_admitted(&self, peer: &PeerId, member: &Member) -> bool {
+        let Ok(server) = member.bundle.verify(&self.instance) else {
+            return false;
+        };
+        if peer_id(server.peer()) != Some(*peer) {
+            return false;
+        }
+        match (&self.authority, &member.credential) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(authority), Some(credential)) => authority
+                .judge(&self.instance, &server, &Arc::new(credential.clone()))
+                .is_ok(),
         }
     }
 

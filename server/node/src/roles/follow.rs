@@ -2,25 +2,32 @@
 //! one server after the other for news and verify all of it.
 
 use core::time::Duration;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use mosaik::Network;
 use tokio::time::{Instant, timeout};
 use zipnet_protocol::{
-    Digest, Epoch, FinalizedRound, HeaderError, Instance, PeerKey, RecordError, Round, RoundContext,
+    Digest, Epoch, FinalizedRound, HeaderError, Instance, MAX_ROSTER, PeerKey, RecordError, Round,
+    RoundContext,
 };
 
 use super::directory::Directory;
 use crate::{
+    attestation::{Credential, VouchError, vouch},
     peers::{Allowed, Peers},
     settings::TrustSettings,
-    wire::{Call as _, Follow, FollowCall, MAX_RECORDS, News},
+    wire::{Call as _, CredentialCall, Follow, FollowCall, MAX_RECORDS, News},
 };
 
 /// How long a server may keep us waiting for news.
 const WAIT: Duration = Duration::from_secs(4);
 /// How much longer the call may take.
 const SLACK: Duration = Duration::from_secs(2);
+/// How long a server may take to hand on evidence.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long to wait when nobody answers, or somebody answers nothing.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Farthest that a round may be ahead of the last record.
@@ -65,6 +72,9 @@ pub enum NewsError {
         /// Wanted.
         needed: u32,
     },
+    /// Nobody vouches for the roster (I5, I6).
+    #[error("The roster is not vouched for")]
+    Vouch(#[source] VouchError),
     /// A number out of all proportion.
     #[error("Round {number} is too far ahead of the last record to be believed")]
     Ahead {
@@ -100,6 +110,7 @@ pub struct Follower {
     trust: TrustSettings,
     directory: Arc<Directory>,
     peers: Peers<Follow, News>,
+    credentials: Peers<Digest, Credential>,
     position: Option<(Epoch, u64)>,
     digest: Option<Digest>,
     seen: Option<RoundContext>,
@@ -122,9 +133,15 @@ impl Follower {
         let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
         Self {
             peers: Peers::new(
-                network,
+                network.clone(),
                 FollowCall::id(instance),
                 FollowCall::LABEL,
+                Some(allowed.clone()),
+            ),
+            credentials: Peers::new(
+                network,
+                CredentialCall::id(instance),
+                CredentialCall::LABEL,
                 Some(allowed),
             ),
             instance: instance.clone(),
@@ -157,6 +174,7 @@ impl Follower {
                 }
             };
             let started = self.position.is_some();
+            self.fetch_credentials(&news).await;
             let (events, problem) = self.take(news);
             if let Some(error) = &problem {
                 tracing::warn!(
@@ -172,6 +190,42 @@ impl Follower {
             }
             if !events.is_empty() {
                 return events;
+            }
+        }
+    }
+
+    /// Fetches the evidence of servers in the news that is not known, or not
+    /// in force any more. It is judged when it is used.
+    async fn fetch_credentials(&self, news: &News) {
+        let Some(authority) = &self.trust.authority else {
+            return;
+        };
+        let records = news.records.iter().take(MAX_RECORDS);
+        let bundles = records
+            .flat_map(|published| published.bundles.iter().take(MAX_ROSTER))
+            .chain(
+                news.open
+                    .iter()
+                    .flat_map(|open| open.bundles.iter().take(MAX_ROSTER)),
+            );
+        let mut asked = BTreeSet::new();
+        for bundle in bundles {
+            let Ok(server) = bundle.verify(&self.instance) else {
+                continue;
+            };
+            if !asked.insert(*server.digest()) || authority.stands(&self.instance, &server) {
+                continue;
+            }
+            match self.credentials.call(server.digest(), PATIENCE).await {
+                Ok((_, credential)) => {
+                    // The verdict is remembered; so is the credential.
+                    let _ = authority.judge(&self.instance, &server, &Arc::new(credential));
+                }
+                Err(error) => tracing::debug!(
+                    server = %server.id().short(),
+                    because = %crate::report::chain(&error),
+                    "nobody has this server's evidence"
+                ),
             }
         }
     }
@@ -250,7 +304,13 @@ impl Follower {
             .required
             .iter()
             .map(|peer| PeerKey::new(*peer.as_bytes()));
-        holds_all(round, required)
+        holds_all(round, required)?;
+        let authority = self.trust.authority.as_deref();
+        vouch(&self.instance, authority, round, |server| {
+            authority?.credential(server.digest())
+        })
+        .map(|_| ())
+        .map_err(NewsError::Vouch)
     }
 
     /// What must hold of a round that is to be sealed for (I5): besides, every

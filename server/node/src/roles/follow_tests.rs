@@ -39,9 +39,10 @@ async fn follower(world: &World, adjust: impl FnOnce(&mut TrustSettings)) -> (No
         min_servers: None,
         min_participants: 1,
         aggregators: Vec::new(),
+        authority: None,
     };
     adjust(&mut trust);
-    let directory = Arc::new(Directory::new(node.network(), instance));
+    let directory = Arc::new(Directory::new(node.network(), instance, None));
     let follower = Follower::new(node.network().clone(), instance, &trust, &directory);
     (node, follower)
 }

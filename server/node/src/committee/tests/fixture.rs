@@ -44,6 +44,7 @@ impl World {
         let committee = secret.committee_key(&name);
         let mut rules = CommitteeRules {
             instance: Instance::new(name, committee.public()),
+            trust: None,
             params: RoundParams::new(4, 64).unwrap(),
             min_participants: 2,
             committee_size: Some(u32::try_from(servers).unwrap()),

@@ -3,7 +3,10 @@
 pub(crate) mod fixture;
 
 mod aggregates;
+pub(crate) mod attested;
 mod boots;
+mod evidence;
+mod evidence_policy;
 mod force;
 mod gaps;
 mod guards;

@@ -10,7 +10,8 @@ use zipnet_protocol::{
 
 use super::fixture::entry;
 use crate::{
-    committee::command::{Command, Order},
+    attestation::vouch,
+    committee::command::{Command, Order, ServerRegistration},
     guard::{Guard, GuardError},
     settings::CommitteeRules,
 };
@@ -32,6 +33,7 @@ pub struct Server {
     pub transport: SigningSecret,
     pub admitted: AdmittedServer,
     pub guard: Guard,
+    rules: Arc<CommitteeRules>,
     pads: Option<(Digest, PadTable)>,
 }
 
@@ -55,6 +57,7 @@ impl Server {
             transport,
             admitted,
             guard,
+            rules: rules.clone(),
             pads: None,
         }
     }
@@ -68,7 +71,9 @@ impl Server {
     }
 
     pub fn registration(&self) -> Order {
-        Order::RegisterServer(self.admitted.bundle().clone())
+        Order::RegisterServer(ServerRegistration::unattested(
+            self.admitted.bundle().clone(),
+        ))
     }
 
     /// An order of this server, signed with the key of this boot.
@@ -89,8 +94,9 @@ impl Server {
             self.pads = Some((digest, pads));
         }
         let (_, pads) = self.pads.as_ref().unwrap();
+        let vouched = vouch(&self.rules.instance, None, round, |_| None).unwrap();
         self.guard
-            .unblind(round, registry, aggregate, pads, &self.signing)
+            .unblind(round, &vouched, registry, aggregate, pads, &self.signing)
     }
 
     /// The partial of a server that holds itself to nothing.

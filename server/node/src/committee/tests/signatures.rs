@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     committee::{
-        command::{Command, Order, Resume},
+        command::{Command, Order, Resume, ServerRegistration},
         state::{CommitteeState, Refusal},
     },
     settings::CommitteeRules,
@@ -246,7 +246,7 @@ fn register(
     Command::sign(
         &rules.instance,
         *bundle.server_id(),
-        &Order::RegisterServer(bundle),
+        &Order::RegisterServer(ServerRegistration::unattested(bundle)),
         &server.signing,
     )
     .unwrap()

@@ -10,8 +10,9 @@ use zipnet_protocol::{
 
 use super::fixture::{Server, bytes};
 use crate::{
+    attestation::Credential,
     committee::{
-        command::{Command, Published},
+        command::{Command, Published, SignedPolicy},
         state::CommitteeState,
     },
     settings::CommitteeRules,
@@ -55,9 +56,17 @@ pub struct WireSnapshot {
     pub opened: u64,
     pub head: Option<Published>,
     pub servers: Vec<ServerBundle>,
+    pub admissions: Option<WireAdmissions>,
     pub absent: Vec<(ServerId, u64)>,
     pub clients: Vec<(ClientBundle, u64)>,
     pub current: Option<WireOpen>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireAdmissions {
+    pub clock: u64,
+    pub policy: SignedPolicy,
+    pub credentials: Vec<(Credential, u64)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -41,6 +41,7 @@ use super::{
     follow::{Event, Follower},
 };
 use crate::{
+    attestation::upkeep,
     entropy::{self, EntropyError},
     network::{JoinError, Node, Presence},
     peers::Allowed,
@@ -133,10 +134,15 @@ impl Client {
         let instance = common::find_instance(&node, &trust, &network)
             .await
             .map_err(ClientError::CommitteeKey)?;
-        let directory = Arc::new(Directory::new(node.network(), &instance));
+        let authority = trust.authority.clone();
+        let directory = Directory::new(node.network(), &instance, authority.clone());
+        let directory = Arc::new(directory);
         let follower = Follower::new(node.network().clone(), &instance, &trust, &directory);
         let events = broadcast::Sender::new(BACKLOG);
         let mut tasks = JoinSet::new();
+        if let Some(authority) = authority {
+            tasks.spawn(upkeep::run(authority));
+        }
         tasks.spawn(directory.clone().run());
         tasks.spawn(follow(follower, events.clone()));
         let host = Host {

@@ -16,13 +16,21 @@ use mosaik::{
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
-use zipnet_protocol::{AdmittedServer, DhSecret, PeerKey, ServerBundle, ServerId, SigningSecret};
+use zipnet_protocol::{
+    AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret,
+};
 
 use super::{ServerError, ServerSettings, registrar::Waiting};
 use crate::{
+    attestation::{
+        VouchError, Vouched,
+        own::OwnEvidence,
+        ticket::{Tickets, Validator},
+        vouch,
+    },
     committee::{
         Committee, Shared, View,
-        command::{Command, Order},
+        command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
     },
     guard::Guard,
     network::Node,
@@ -44,6 +52,15 @@ pub(super) struct Keys {
     pub committee: SigningSecret,
 }
 
+/// What a server of an attested instance has besides.
+#[derive(Clone)]
+pub(super) struct Attested {
+    /// What it shows.
+    pub own: Arc<OwnEvidence>,
+    /// What it thinks of its peers' tickets.
+    pub tickets: Arc<Tickets>,
+}
+
 /// A command did not get through. It may be sent again: whatever is committed
 /// twice changes nothing the second time.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +80,8 @@ pub(super) struct Context {
     pub shared: Arc<Shared>,
     pub settings: ServerSettings,
     keys: Keys,
+    /// In an attested instance.
+    attested: Option<Attested>,
     bundle: Mutex<AdmittedServer>,
     guard: Mutex<Guard>,
     group: Mutex<Option<Group<Committee>>>,
@@ -88,19 +107,18 @@ impl Context {
         node: &Node,
         rules: Arc<CommitteeRules>,
         keys: Keys,
-        bundle: &ServerBundle,
+        bundle: &AdmittedServer,
+        attested: Option<Attested>,
         shared: Arc<Shared>,
         group_secret: &Zeroizing<[u8; 32]>,
         consensus: ConsensusConfig,
         settings: ServerSettings,
-    ) -> Result<Self, ServerError> {
-        let admitted = bundle
-            .verify(&rules.instance)
-            .map_err(|error| ServerError::Consensus(crate::report::chain(&error)))?;
-        let guard = Guard::new(rules.clone(), *admitted.id(), *admitted.digest());
+    ) -> Self {
+        let guard = Guard::new(rules.clone(), *bundle.id(), *bundle.digest());
         let context = Self {
             guard: Mutex::new(guard),
-            bundle: Mutex::new(admitted),
+            bundle: Mutex::new(bundle.clone()),
+            attested,
             group: Mutex::new(None),
             group_key: GroupKey::new(mosaik::Digest::from_bytes(**group_secret)),
             network: Arc::downgrade(node.network()),
@@ -117,7 +135,7 @@ impl Context {
             leaving: AtomicBool::new(false),
         };
         context.join_group();
-        Ok(context)
+        context
     }
 
     /// The token that ends this server's tasks.
@@ -171,6 +189,79 @@ impl Context {
         self.guard.try_lock().ok()
     }
 
+    /// What a server of an attested instance has besides.
+    pub const fn attested(&self) -> Option<&Attested> {
+        self.attested.as_ref()
+    }
+
+    /// Whether a registered server's evidence holds for this server, now. In
+    /// an instance without evidence everybody's does.
+    pub fn stands(&self, view: &View, server: &AdmittedServer) -> bool {
+        let Some(Attested { own, .. }) = &self.attested else {
+            return true;
+        };
+        let instance = &self.rules.instance;
+        view.state
+            .admissions()
+            .of(server.id())
+            .is_some_and(|admission| {
+                let judged = own
+                    .authority()
+                    .judge(instance, server, &admission.credential);
+                judged.is_ok()
+            })
+    }
+
+    /// Vouches for the roster of a round by the evidence that is registered
+    /// (I3).
+    pub fn vouch(&self, view: &View, round: &Round) -> Result<Vouched, VouchError> {
+        let authority = self.attested.as_ref().map(|with| &**with.own.authority());
+        let admissions = view.state.admissions();
+        vouch(&self.rules.instance, authority, round, |server| {
+            let admission = admissions.of(server.id())?;
+            Some(admission.credential.clone())
+        })
+    }
+
+    /// Whether the committee lists this server's newest evidence, and a policy
+    /// that is not older than its own.
+    pub fn is_shown(&self, view: &View) -> bool {
+        let Some(Attested { own, .. }) = &self.attested else {
+            return true;
+        };
+        let admissions = view.state.admissions();
+        let shown = own.shown().map(|(credential, _)| credential);
+        let listed = admissions
+            .of(&self.id())
+            .map(|admission| &admission.credential);
+        shown.as_ref() == listed
+            && admissions
+                .policy()
+                .is_some_and(|policy| policy.serial() >= own.authority().policy().serial())
+    }
+
+    /// How this server wants to be listed; `None` as long as it has no
+    /// evidence to show.
+    pub fn registration(&self, view: &View) -> Option<ServerRegistration> {
+        let bundle = self.me().bundle().clone();
+        let Some(Attested { own, .. }) = &self.attested else {
+            return Some(ServerRegistration::unattested(bundle));
+        };
+        let (credential, _) = own.shown()?;
+        let admissions = view.state.admissions();
+        let policy = own.authority().policy();
+        let known = admissions.policy().map(|policy| policy.serial());
+        let presented = Presented {
+            credential: (*credential).clone(),
+            at: own.authority().now().max(admissions.clock()),
+            policy: (known < Some(policy.serial())).then(|| SignedPolicy::from(&policy.file)),
+        };
+        Some(ServerRegistration {
+            bundle,
+            presented: Some(presented),
+        })
+    }
+
     /// What clients asked for and the committee has not heard yet.
     pub const fn waiting(&self) -> &Waiting {
         &self.waiting
@@ -208,6 +299,11 @@ impl Context {
         }
     }
 
+    /// The network, while it lives.
+    pub fn network(&self) -> Option<Arc<Network>> {
+        self.network.upgrade()
+    }
+
     /// The transport key, while the network lives.
     pub fn transport(&self) -> Option<SigningSecret> {
         let network = self.network.upgrade()?;
@@ -222,12 +318,15 @@ impl Context {
             return;
         };
         let machine = Committee::new(self.rules.clone(), self.shared.clone());
-        let group = network
+        let mut builder = network
             .groups()
             .with_key(self.group_key)
-            .with_consensus_config(self.consensus.clone())
-            .with_state_machine(machine)
-            .join();
+            .with_consensus_config(self.consensus.clone());
+        if let Some(Attested { own, tickets }) = &self.attested {
+            let validator = Validator::new(own.authority().clone(), tickets.clone());
+            builder = builder.require_ticket(validator);
+        }
+        let group = builder.with_state_machine(machine).join();
         *lock(&self.group) = Some(group);
     }
 

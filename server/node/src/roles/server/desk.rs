@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
-use zipnet_protocol::{Aggregate, ClientBundle, PeerKey, Withdrawal};
+use zipnet_protocol::{Aggregate, ClientBundle, Digest, PeerKey, Withdrawal};
 
 use super::context::Context;
 use crate::{
+    attestation::{Credential, ticket::Verdict},
     committee::command::Order,
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, Follow, FollowCall, Hello, MAX_RECORDS, MemberCall, News, Opened,
-        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
-        WithdrawCall,
+        AggregateCall, CredentialCall, Follow, FollowCall, Hello, MAX_RECORDS, Member, MemberCall,
+        News, Opened, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration,
+        RegistryCall, RegistryRequest, WithdrawCall,
     },
 };
 
@@ -29,6 +30,8 @@ const REGISTRATION_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Desk {
     _hello: Handler<(), Hello, Refused>,
     _member: Served<MemberCall>,
+    _credential: Served<CredentialCall>,
+    _opinion: Served<OpinionCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
     _withdraw: Served<WithdrawCall>,
@@ -44,7 +47,19 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
         _member: {
             let context = desk();
             common::serve::<MemberCall, _, _>(network, instance, 256, move |(), _| {
-                ready(Ok(context.me().bundle().clone()))
+                ready(Ok(member(&context)))
+            })?
+        },
+        _credential: {
+            let context = desk();
+            common::serve::<CredentialCall, _, _>(network, instance, 256, move |bundle, _| {
+                ready(credential(&context, &bundle))
+            })?
+        },
+        _opinion: {
+            let context = desk();
+            common::serve::<OpinionCall, _, _>(network, instance, 64, move |(), caller| {
+                ready(Ok(opinion(&context, &caller)))
             })?
         },
         _follow: {
@@ -81,6 +96,38 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             )?
         },
     })
+}
+
+fn member(context: &Context) -> Member {
+    let shown = context.attested().and_then(|with| with.own.shown());
+    Member {
+        bundle: context.me().bundle().clone(),
+        credential: shown.map(|(credential, _)| (*credential).clone()),
+    }
+}
+
+/// The evidence that this server has verified itself for a bundle.
+fn credential(context: &Context, bundle: &Digest) -> Result<Credential, Refused> {
+    let authority = context.attested().map(|with| with.own.authority());
+    authority
+        .and_then(|authority| authority.credential(bundle))
+        .map(|credential| (*credential).clone())
+        .ok_or(Refused::NotOpen)
+}
+
+fn opinion(context: &Context, caller: &PeerKey) -> Opinion {
+    let verdict = context
+        .attested()
+        .zip(common::peer_id(caller))
+        .and_then(|(with, peer)| with.tickets.verdict(&peer));
+    match verdict {
+        None | Some(Verdict::Asked) => Opinion::None,
+        Some(Verdict::Holds(_)) => Opinion::Verified,
+        Some(Verdict::Refused(refusal)) => Opinion::Refused {
+            rule: refusal.rule().number(),
+            text: refusal.to_string(),
+        },
+    }
 }
 
 async fn follow(context: Arc<Context>, request: Follow) -> Result<News, Refused> {

@@ -148,6 +148,7 @@ fn next_header(context: &Context, view: &View) -> Option<RoundHeader> {
         .servers()
         .values()
         .filter(|server| complete || context.is_bonded(server, &bonded))
+        .filter(|server| context.stands(view, server))
         .map(|server: &AdmittedServer| RosterEntry {
             server: *server.id(),
             bundle: *server.digest(),

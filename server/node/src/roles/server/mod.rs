@@ -3,12 +3,15 @@
 //! One task each for: its own registration and that of clients
 //! ([`registrar`]), opening rounds while it leads ([`leader`]), unblinding
 //! ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
-//! and saying what it waits for ([`watchdog`]); [`desk`] answers calls. All of
-//! them look at the replicated state as it is, not at single events, so that a
+//! and saying what it waits for ([`watchdog`]); [`desk`] answers calls. Where
+//! servers show evidence, [`attestant`] renews this one's, and
+//! [`introductions`] looks into that of whoever wants to bond. All of them look at the replicated state as it is, not at single events, so that a
 //! missed one costs nothing.
 
+mod attestant;
 mod context;
 mod desk;
+mod introductions;
 mod leader;
 mod memory;
 mod readiness;
@@ -26,16 +29,22 @@ use mosaik::{PeerId, groups::ConsensusConfig};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{
-    CommitteeSecret, DhSecret, Instance, InstanceName, RoundParams, ServerBundle, SigningSecret,
+    BundleError, CommitteeSecret, DhSecret, Digest, InstanceName, RoundParams, ServerBundle,
+    SigningSecret,
 };
 
-use self::context::{Context, Keys};
+use self::context::{Attested, Context, Keys};
 use super::common::{self, ServeError};
 use crate::{
+    attestation::{
+        ServerAttestation,
+        own::{OwnEvidence, OwnEvidenceError},
+        ticket::Tickets,
+    },
     committee::Shared,
     entropy::{self, EntropyError},
     network::{JoinError, Node, Presence},
-    settings::{CommitteeRules, NetworkSettings},
+    settings::{self, CommitteeRules, NetworkSettings},
 };
 
 /// How long a leaving server waits for the open round to finish.
@@ -68,6 +77,9 @@ pub struct ServerSettings {
     pub retain: usize,
     /// The only aggregators to take aggregates from, if any are named.
     pub aggregators: Vec<PeerId>,
+    /// What it shows and verifies; `None` for an instance whose servers show
+    /// no evidence.
+    pub attestation: Option<Arc<ServerAttestation>>,
 }
 
 /// A server could not start or go on.
@@ -82,6 +94,12 @@ pub enum ServerError {
     /// The consensus settings.
     #[error("The group's consensus settings do not build: {0}")]
     Consensus(String),
+    /// The server's own bundle.
+    #[error("The server's own bundle does not verify")]
+    Bundle(#[source] BundleError),
+    /// No evidence.
+    #[error("This server cannot show what it is")]
+    Evidence(#[source] OwnEvidenceError),
     /// A call.
     #[error("Could not answer calls")]
     Serve(#[source] ServeError),
@@ -102,9 +120,15 @@ pub enum ServerError {
 /// [`ServerError`].
 pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<(), ServerError> {
     let committee = settings.secret.committee_key(&settings.name);
-    let instance = Instance::new(settings.name.clone(), committee.public());
+    let authority = settings.attestation.as_ref().map(|with| &with.authority);
+    let instance = settings::instance(
+        settings.name.clone(),
+        committee.public(),
+        authority.map(|authority| &**authority),
+    );
     let rules = Arc::new(CommitteeRules {
         instance,
+        trust: authority.map(|authority| authority.base().clone()),
         params: settings.params,
         min_participants: settings.min_participants,
         committee_size: settings.committee_size,
@@ -128,7 +152,21 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         node.transport(),
         &committee,
         boot_number(),
-    );
+    )
+    .verify(&rules.instance)
+    .map_err(ServerError::Bundle)?;
+    let claims = match &settings.attestation {
+        None => None,
+        Some(attestation) => {
+            let own = Arc::new(OwnEvidence::new(attestation.clone()));
+            attestant::renew(&own, node.network(), &rules, &bundle, Digest::ZERO)
+                .await
+                .map_err(ServerError::Evidence)?;
+            let (tickets, claims) = Tickets::new();
+            Some((Attested { own, tickets }, claims))
+        }
+    };
+    let (attested, claims) = claims.unzip();
     let keys = Keys {
         dh,
         signing,
@@ -141,11 +179,12 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         rules,
         keys,
         &bundle,
+        attested,
         shared,
         &group_secret,
         consensus()?,
         settings,
-    )?;
+    );
     let context = Arc::new(context);
     let desk = desk::open(node.network(), &context).map_err(ServerError::Serve)?;
     node.show();
@@ -157,6 +196,14 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     tasks.spawn(leader::run(context.clone()));
     tasks.spawn(memory::run(context.clone()));
     tasks.spawn(watchdog::run(context.clone()));
+    if let Some(claims) = claims {
+        tasks.spawn(attestant::run(context.clone()));
+        tasks.spawn(introductions::run(
+            context.clone(),
+            node.network().clone(),
+            claims,
+        ));
+    }
 
     let fatal = context.fatal();
     let outcome = tokio::select! {

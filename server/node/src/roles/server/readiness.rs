@@ -28,6 +28,8 @@ pub(super) enum Obstacle {
     },
     /// Registered servers that every round needs are away.
     Away { away: Vec<String> },
+    /// Registered servers whose evidence does not hold here (I3).
+    Refused { servers: Vec<String> },
 }
 
 impl fmt::Display for Obstacle {
@@ -55,6 +57,11 @@ impl fmt::Display for Obstacle {
                 f,
                 "registered servers away ({}); a round needs all of them",
                 names(away)
+            ),
+            Self::Refused { servers } => write!(
+                f,
+                "the evidence of registered servers does not hold ({})",
+                names(servers)
             ),
         }
     }
@@ -86,8 +93,14 @@ impl Readiness {
         let present = state
             .servers()
             .values()
-            .filter(|server| context.is_bonded(server, &bonded))
+            .filter(|server| context.is_bonded(server, &bonded) && context.stands(view, server))
             .count();
+        let refused: Vec<String> = state
+            .servers()
+            .values()
+            .filter(|server| !context.stands(view, server))
+            .map(|server| server.peer().short())
+            .collect();
         let attendance = context.attendance(view, &bonded);
         let away: Vec<String> = attendance
             .iter()
@@ -126,6 +139,9 @@ impl Readiness {
             });
         } else if present < need {
             obstacles.push(Obstacle::Away { away: away.clone() });
+        }
+        if !refused.is_empty() && !obstacles.is_empty() {
+            obstacles.push(Obstacle::Refused { servers: refused });
         }
         let clients = state.clients().len();
         let wanted = (context.rules.min_participants as usize).max(1);

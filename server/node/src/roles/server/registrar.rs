@@ -82,16 +82,18 @@ pub(super) async fn run(context: Arc<Context>) {
         let view = context.view();
         // Whoever is here only for a moment is missed all the same.
         context.attendance(&view, &context.bonded());
-        let listed = check_own_entry(&context, &view, &mut rivals);
+        let listed = check_own_entry(&context, &view, &mut rivals) && context.is_shown(&view);
         if !listed
             && context.leader().is_some()
             && sent_at.is_none_or(|at| at.elapsed() >= PATIENCE)
         {
             sent_at = Some(Instant::now());
-            let order = Order::RegisterServer(context.me().bundle().clone());
-            context.try_execute(&order, "own registration").await;
+            if let Some(registration) = context.registration(&view) {
+                let order = Order::RegisterServer(registration);
+                context.try_execute(&order, "own registration").await;
+            }
         }
-        if !listed {
+        if !context.view().state.servers().contains_key(&context.id()) {
             continue;
         }
         let clients = take(&context.waiting().clients);
@@ -157,7 +159,8 @@ impl Leases {
         }
         self.0.retain(|server, _| servers.contains_key(server));
         for (id, server) in servers {
-            if context.is_bonded(server, &bonded) {
+            let stands = context.stands(view, server);
+            if stands && context.is_bonded(server, &bonded) {
                 self.0.remove(id);
                 continue;
             }
@@ -166,7 +169,12 @@ impl Leases {
                 tracing::warn!(
                     server = %id.short(),
                     peer = %server.peer().short(),
-                    "striking a server that has not been reachable for {} s",
+                    "striking a server {} for {} s",
+                    if stands {
+                        "that has not been reachable"
+                    } else {
+                        "whose evidence does not hold"
+                    },
                     SERVER_LEASE.as_secs()
                 );
                 let order = Order::Lapse {

@@ -8,6 +8,7 @@ use zipnet_protocol::{ClientRegistry, Digest, PadTable, Round, RoundContext, Sig
 
 use super::context::Context;
 use crate::{
+    attestation::Vouched,
     committee::{
         command::Order,
         state::{InFlight, Tally},
@@ -28,6 +29,7 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut views = context.shared.watch();
     let mut prepared: Option<Prepared> = None;
     let mut refused: Option<RoundContext> = None;
+    let mut complained: Option<RoundContext> = None;
     let mut announced: Option<RoundContext> = None;
     loop {
         tokio::select! {
@@ -62,7 +64,24 @@ pub(super) async fn run(context: Arc<Context>) {
             // it is reminded before anything is signed on top.
             continue;
         }
-        let Some(partial) = unblind(&context, current, tally, ready.pads.clone()).await else {
+        let vouched = match context.vouch(&view, &current.round) {
+            Ok(vouched) => vouched,
+            Err(error) => {
+                // What is missing may still come in time.
+                if complained != Some(*current.round.context()) {
+                    complained = Some(*current.round.context());
+                    metrics::partial_refused("evidence");
+                    tracing::warn!(
+                        round = current.round.header().number,
+                        because = %crate::report::chain(&error),
+                        "gave no partial for a round (I3)"
+                    );
+                }
+                continue;
+            }
+        };
+        let partial = unblind(&context, current, vouched, tally, ready.pads.clone());
+        let Some(partial) = partial.await else {
             refused = Some(*current.round.context());
             continue;
         };
@@ -113,6 +132,7 @@ async fn prepare(
 async fn unblind(
     context: &Arc<Context>,
     current: &InFlight,
+    vouched: Vouched,
     tally: &Arc<Tally>,
     pads: Arc<PadTable>,
 ) -> Option<SignedPartial> {
@@ -126,6 +146,7 @@ async fn unblind(
             let started = Instant::now();
             let partial = context.guard().unblind(
                 &round,
+                &vouched,
                 &registry,
                 tally.aggregate(),
                 &pads,

@@ -1,0 +1,408 @@
+//! What a process verifies by, and what it has found so far.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use zipnet_attest::{
+    Collateral, Platforms, Refusal, Rule, TrustBase, Verified,
+    shelf::Shelf,
+    store::{Put, StoreError},
+    trusted_alone,
+};
+use zipnet_protocol::{AdmittedServer, Digest, Instance};
+
+use super::{
+    AuthoritySettings, CollateralSource, Credential, InForce,
+    credential::expected,
+    policy::{self, PolicyError},
+};
+use crate::metrics;
+
+/// Most verdicts and credentials that are remembered.
+const MAX_KNOWN: usize = 1024;
+/// How long a refusal stands before it is looked into again, in seconds: what
+/// was missing may have come.
+const REFUSED_FOR: u64 = 5;
+
+/// A verifier could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The policy.
+    #[error("There is no policy to judge evidence by")]
+    Policy(#[source] PolicyError),
+    /// The folder for the state.
+    #[error("The folder {folder} for the state cannot be used; one that this process may write would be right", folder = .folder.display())]
+    State {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// A server whose evidence holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Name of the image that it runs, by the policy.
+    pub image: String,
+    /// Name of the shape that it runs in, by the policy.
+    pub shape: String,
+    /// How Intel rates its platform.
+    pub tcb: String,
+    /// When it was verified, seconds since 1970.
+    pub at: u64,
+    /// From when on the statement is in force, seconds since 1970.
+    pub not_before: u64,
+    /// When the statement ends, seconds since 1970.
+    pub not_after: u64,
+}
+
+impl Standing {
+    pub(crate) fn new(verified: &Verified, at: u64) -> Self {
+        Self {
+            image: verified.image().to_owned(),
+            shape: verified.shape().to_owned(),
+            tcb: format!("{:?}", verified.genuine().status()),
+            at,
+            not_before: verified.statement().not_before,
+            not_after: verified.not_after(),
+        }
+    }
+
+    const fn holds_at(&self, now: u64) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+}
+
+/// What came of evidence for a bundle, and under what.
+#[derive(Debug)]
+struct Known {
+    outcome: Result<Standing, Arc<Refusal>>,
+    serial: u64,
+    editions: u64,
+    at: u64,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// By bundle and evidence.
+    verdicts: HashMap<(Digest, Digest), Known>,
+    /// The newest credential that held, by bundle.
+    credentials: HashMap<Digest, Arc<Credential>>,
+}
+
+/// What a process verifies by: a trust base, the newest policy and the newest
+/// collateral. Shared by everything in the process.
+#[derive(Debug)]
+pub struct Authority {
+    base: Arc<TrustBase>,
+    pub(super) settings: Settings,
+    policy: RwLock<Arc<InForce>>,
+    shelf: Shelf,
+    /// How often the shelf has changed.
+    editions: AtomicU64,
+    /// A time that is known to have passed.
+    floor: AtomicU64,
+    memory: Mutex<Memory>,
+    /// Files of collateral that were taken in, by when they were written.
+    pub(super) files: Mutex<HashMap<PathBuf, SystemTime>>,
+}
+
+/// The settings that are needed later.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub policy: PathBuf,
+    pub collateral: CollateralSource,
+    pub refresh: core::time::Duration,
+    pub state: Option<PathBuf>,
+}
+
+impl Authority {
+    /// Reads the policy and makes the folders. Collateral is not there yet,
+    /// unless it was left by an earlier process.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn open(settings: AuthoritySettings) -> Result<Self, AuthorityError> {
+        let AuthoritySettings {
+            base,
+            policy,
+            collateral,
+            refresh,
+            state,
+        } = settings;
+        let shelf = match &state {
+            Some(folder) => {
+                Shelf::open(folder.join("collateral")).map_err(|source| AuthorityError::State {
+                    folder: folder.clone(),
+                    source,
+                })?
+            }
+            None => Shelf::new(),
+        };
+        let in_force =
+            policy::load(&base, &policy, state.as_deref()).map_err(AuthorityError::Policy)?;
+        let authority = Self {
+            base: Arc::new(base),
+            settings: Settings {
+                policy,
+                collateral,
+                refresh,
+                state,
+            },
+            policy: RwLock::new(Arc::new(in_force)),
+            shelf,
+            editions: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            memory: Mutex::default(),
+            files: Mutex::default(),
+        };
+        metrics::policy_serial(authority.policy().serial());
+        Ok(authority)
+    }
+
+    /// Trust root and policy keys.
+    #[must_use]
+    pub const fn base(&self) -> &Arc<TrustBase> {
+        &self.base
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<InForce> {
+        let policy = self.policy.read();
+        policy.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a policy in force, if its serial is higher than that of the one in
+    /// force. It was opened under this base by the caller.
+    pub(super) fn put_in_force(&self, policy: InForce) -> bool {
+        let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        if policy.serial() <= current.serial() {
+            return false;
+        }
+        *current = Arc::new(policy);
+        metrics::policy_serial(current.serial());
+        true
+    }
+
+    /// Seconds since 1970, and not before anything that is known to have
+    /// happened. The clock of a TD is its host's: a host may set it forward,
+    /// but not back behind what Intel has signed.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let clock = since.map_or(0, |since| since.as_secs());
+        clock.max(self.floor.load(Ordering::Relaxed))
+    }
+
+    /// Judges the evidence that is shown for a bundle, by this process's clock,
+    /// policy and newest collateral. What was found before is looked up.
+    ///
+    /// # Errors
+    /// The [`Refusal`], by the first rule that is broken.
+    pub fn judge(
+        &self,
+        instance: &Instance,
+        server: &AdmittedServer,
+        credential: &Arc<Credential>,
+    ) -> Result<Standing, Arc<Refusal>> {
+        let now = self.now();
+        let policy = self.policy();
+        let editions = self.editions.load(Ordering::Relaxed);
+        let key = (*server.digest(), credential.digest());
+        let mut before = None;
+        let mut refused = None;
+        if let Some(known) = self.memory().verdicts.get(&key) {
+            let same = known.serial == policy.serial() && known.editions == editions;
+            match &known.outcome {
+                Ok(standing) if same && standing.holds_at(now) => return Ok(standing.clone()),
+                Ok(standing) => before = Some(standing.clone()),
+                Err(refusal) if same && now < known.at.saturating_add(REFUSED_FOR) => {
+                    return Err(refusal.clone());
+                }
+                Err(refusal) => refused = Some(refusal.rule()),
+            }
+        }
+        let outcome = self
+            .verify(&policy, instance, server, credential, now, before.as_ref())
+            .map_err(Arc::new);
+        self.tell(server, &outcome, before.is_some(), refused);
+        let known = Known {
+            outcome: outcome.clone(),
+            serial: policy.serial(),
+            // Verifying may have brought newer collateral.
+            editions: self.editions.load(Ordering::Relaxed),
+            at: now,
+        };
+        let mut memory = self.memory();
+        if memory.verdicts.len() >= MAX_KNOWN {
+            memory.verdicts.retain(|_, known| {
+                known
+                    .outcome
+                    .as_ref()
+                    .is_ok_and(|standing| standing.holds_at(now))
+            });
+        }
+        if memory.verdicts.len() >= MAX_KNOWN {
+            memory.verdicts.clear();
+        }
+        if outcome.is_ok() {
+            if memory.credentials.len() >= MAX_KNOWN {
+                memory.credentials.clear();
+            }
+            memory.credentials.insert(key.0, credential.clone());
+        }
+        memory.verdicts.insert(key, known);
+        outcome
+    }
+
+    fn verify(
+        &self,
+        policy: &InForce,
+        instance: &Instance,
+        server: &AdmittedServer,
+        credential: &Credential,
+        now: u64,
+        before: Option<&Standing>,
+    ) -> Result<Standing, Refusal> {
+        let (evidence, shown) = credential.decode()?;
+        let newest = || {
+            let platforms = Platforms::of_quote(&evidence.quote).ok()?;
+            self.shelf.get(platforms).ok().flatten()
+        };
+        let used = match newest() {
+            Some(newest) if *newest == shown => newest,
+            // What is shown may be newer, or older: a platform that was
+            // condemned since must not come back with what was said before.
+            _ => {
+                // If it is refused, so will be the evidence.
+                let _ = self.learn(&shown, now);
+                newest().unwrap_or_else(|| Arc::new(shown.clone()))
+            }
+        };
+        let expected = expected(instance, server);
+        let verified = match policy.verifier.verify(&evidence, &used, &expected, now) {
+            // Expired collateral admits nobody, but whoever was admitted stays
+            // until the statement ends.
+            Err(refusal) if is_of_age(refusal.rule()) => {
+                let Some(before) = before.filter(|before| before.holds_at(now)) else {
+                    return Err(refusal);
+                };
+                policy
+                    .verifier
+                    .verify(&evidence, &used, &expected, before.at)
+                    .or_else(|_| {
+                        policy
+                            .verifier
+                            .verify(&evidence, &shown, &expected, before.at)
+                    })
+                    .map_err(|_| refusal)
+                    .map(|verified| (verified, before.at))
+            }
+            other => other.map(|verified| (verified, now)),
+        };
+        let (verified, at) = verified?;
+        self.floor
+            .fetch_max(verified.genuine().issued(), Ordering::Relaxed);
+        Ok(Standing::new(&verified, at))
+    }
+
+    fn tell(
+        &self,
+        server: &AdmittedServer,
+        outcome: &Result<Standing, Arc<Refusal>>,
+        known: bool,
+        refused: Option<Rule>,
+    ) {
+        let peer = server.peer();
+        match outcome {
+            Ok(standing) => {
+                metrics::peer_accepted(&peer.short(), standing.not_after);
+                if !known {
+                    tracing::info!(
+                        server = %server.id().short(),
+                        peer = %peer.short(),
+                        image = standing.image,
+                        shape = standing.shape,
+                        tcb = standing.tcb,
+                        policy = self.policy().serial(),
+                        until = %humantime::format_rfc3339_seconds(UNIX_EPOCH + core::time::Duration::from_secs(standing.not_after)),
+                        "attestation: verified a server"
+                    );
+                }
+            }
+            Err(refusal) => {
+                metrics::peer_refused(&peer.short(), refusal.rule());
+                if refused != Some(refusal.rule()) {
+                    tracing::warn!(
+                        server = %server.id().short(),
+                        peer = %peer.short(),
+                        rule = %refusal.rule(),
+                        because = %crate::report::chain(&**refusal),
+                        "attestation: refused a server"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes in collateral that is signed under the trust root and newer than
+    /// what is known; `false` if it is not newer.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-2xx or ZA-3xx.
+    pub(super) fn learn(&self, collateral: &Collateral, now: u64) -> Result<bool, Refusal> {
+        let trusted = trusted_alone(self.base.root(), collateral, now)?;
+        match self.shelf.put(trusted) {
+            Ok(Put::Stored) => {
+                self.editions.fetch_add(1, Ordering::Relaxed);
+                return Ok(true);
+            }
+            Ok(Put::Older) => {}
+            Err(error) => tracing::warn!(
+                because = %crate::report::chain(&error),
+                "attestation: collateral could not be kept"
+            ),
+        }
+        Ok(false)
+    }
+
+    /// The newest collateral.
+    pub(super) const fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// The newest credential that was shown for a bundle and held.
+    #[must_use]
+    pub fn credential(&self, bundle: &Digest) -> Option<Arc<Credential>> {
+        self.memory().credentials.get(bundle).cloned()
+    }
+
+    /// Whether a server's evidence is known and holds now.
+    #[must_use]
+    pub fn stands(&self, instance: &Instance, server: &AdmittedServer) -> bool {
+        self.credential(server.digest())
+            .is_some_and(|credential| self.judge(instance, server, &credential).is_ok())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a rule is broken by nothing but the age of collateral.
+const fn is_of_age(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::CollateralExpired | Rule::CertificateDates | Rule::CollateralAge
+    )
+}

@@ -1,0 +1,235 @@
+//! Keeps policy and collateral up to date while the process runs.
+
+use core::time::Duration;
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::{Instant, SystemTime},
+};
+
+use zipnet_attest::{
+    Collateral, Platforms, Refusal, collateral::MAX_COLLATERAL, fetch::FetchError,
+};
+
+use super::{Authority, CollateralSource};
+use crate::metrics;
+
+/// How often the policy file and a folder of collateral are looked at.
+const TICK: Duration = Duration::from_secs(2);
+/// How soon a failed fetch is tried again.
+const AGAIN: Duration = Duration::from_mins(1);
+/// Most files of a folder that are read.
+const MAX_FILES: usize = 256;
+/// Days left from which on a warning is logged.
+const ALARM_DAYS: i64 = 10;
+
+/// Collateral is missing.
+#[derive(Debug, thiserror::Error)]
+pub enum CollateralError {
+    /// The folder, or the fixed collateral, has none.
+    #[error(
+        "There is no collateral for platforms of {platforms} in {place}; `zipnet-attest collateral fetch` gets it"
+    )]
+    None {
+        /// FMSPC and CA.
+        platforms: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// It could not be fetched.
+    #[error("The collateral for platforms of {platforms} could not be fetched")]
+    Fetch {
+        /// FMSPC and CA.
+        platforms: String,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// It is not genuine, or not of this time.
+    #[error("The collateral for platforms of {platforms} is refused")]
+    Refused {
+        /// FMSPC and CA.
+        platforms: String,
+        /// By which rule.
+        #[source]
+        source: Refusal,
+    },
+}
+
+impl Authority {
+    /// The newest collateral for a model of platform; fetched if need be. May
+    /// take seconds.
+    ///
+    /// # Errors
+    /// [`CollateralError`].
+    pub fn collateral_for(&self, platforms: Platforms) -> Result<Arc<Collateral>, CollateralError> {
+        let known = || self.shelf().get(platforms).ok().flatten();
+        if let Some(known) = known().filter(|known| known.days_left(self.now()) >= 0) {
+            return Ok(known);
+        }
+        let none = |place: String| CollateralError::None {
+            platforms: platforms.to_string(),
+            place,
+        };
+        let refused = |source| CollateralError::Refused {
+            platforms: platforms.to_string(),
+            source,
+        };
+        match &self.settings.collateral {
+            CollateralSource::Folder(folder) => {
+                self.read_folder(folder);
+                known().ok_or_else(|| none(folder.display().to_string()))
+            }
+            CollateralSource::Fixed(collateral) => {
+                self.learn(collateral, self.now()).map_err(refused)?;
+                known().ok_or_else(|| none("the simulation".to_owned()))
+            }
+            CollateralSource::Shown => Err(none("what others have shown".to_owned())),
+            CollateralSource::Http(source) => {
+                let fetched = source
+                    .fetch(platforms)
+                    .map_err(|source| CollateralError::Fetch {
+                        platforms: platforms.to_string(),
+                        source,
+                    })?;
+                self.learn(&fetched, self.now()).map_err(refused)?;
+                known().ok_or_else(|| none(source.address().to_owned()))
+            }
+        }
+    }
+
+    /// Takes in the collateral files of a folder that it has not yet.
+    fn read_folder(&self, folder: &Path) {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.take(MAX_FILES).filter_map(Result::ok) {
+            let path = entry.path();
+            let Some(written) = modified(&path) else {
+                continue;
+            };
+            if files.get(&path) == Some(&written) {
+                continue;
+            }
+            match self.read_file(&path) {
+                Some(Ok(newer)) => {
+                    if newer {
+                        tracing::info!(file = %path.display(), "attestation: newer collateral");
+                    }
+                    files.insert(path, written);
+                }
+                // It may be of tomorrow.
+                Some(Err(refusal)) => tracing::debug!(
+                    file = %path.display(),
+                    because = %crate::report::chain(&refusal),
+                    "attestation: collateral is refused"
+                ),
+                None => {}
+            }
+        }
+    }
+
+    /// Takes in a file, if it may be one of collateral.
+    fn read_file(&self, path: &Path) -> Option<Result<bool, Refusal>> {
+        let json = path.extension().is_some_and(|end| end == "json");
+        let file = fs::metadata(path).ok()?;
+        if !json || !file.is_file() || file.len() > MAX_COLLATERAL as u64 {
+            return None;
+        }
+        let bytes = fs::read(path).ok()?;
+        let learned = Collateral::from_json(&bytes)
+            .and_then(|collateral| self.learn(&collateral, self.now()));
+        Some(learned)
+    }
+
+    /// Fetches anew what is on the shelf. `false` if something failed.
+    fn fetch_all(&self, source: &zipnet_attest::fetch::Source) -> bool {
+        let mut all = true;
+        for (platforms, _) in self.shelf().known() {
+            let fetched = source
+                .fetch(platforms)
+                .map_err(|source| CollateralError::Fetch {
+                    platforms: platforms.to_string(),
+                    source,
+                });
+            let learned = fetched.and_then(|collateral| {
+                let learned = self.learn(&collateral, self.now());
+                learned.map_err(|source| CollateralError::Refused {
+                    platforms: platforms.to_string(),
+                    source,
+                })
+            });
+            match learned {
+                Ok(true) => tracing::info!(%platforms, "attestation: newer collateral"),
+                Ok(false) => {}
+                Err(error) => {
+                    all = false;
+                    tracing::warn!(
+                        %platforms,
+                        because = %crate::report::chain(&error),
+                        "attestation: collateral could not be refreshed"
+                    );
+                }
+            }
+        }
+        all
+    }
+
+    /// Sets the gauges, and warns of collateral that will soon expire.
+    fn show_days_left(&self, warned: &mut bool) {
+        let now = self.now();
+        let mut soon = false;
+        for (platforms, collateral) in self.shelf().known() {
+            let days = collateral.days_left(now);
+            metrics::collateral_days_left(&platforms.to_string(), days);
+            soon |= days < ALARM_DAYS;
+            if days < ALARM_DAYS && !*warned {
+                tracing::warn!(%platforms, days, "attestation: collateral expires soon; nobody is admitted once it has");
+            }
+        }
+        *warned = soon;
+    }
+}
+
+/// Keeps an authority up to date for ever.
+pub async fn run(authority: Arc<Authority>) {
+    let mut policy = modified(&authority.settings.policy);
+    let mut fetch_at = Instant::now() + authority.settings.refresh;
+    let mut warned = false;
+    loop {
+        tokio::time::sleep(TICK).await;
+        let task = {
+            let authority = authority.clone();
+            tokio::task::spawn_blocking(move || {
+                let seen = modified(&authority.settings.policy);
+                if seen != policy {
+                    authority.reload();
+                }
+                let mut next = fetch_at;
+                match &authority.settings.collateral {
+                    CollateralSource::Folder(folder) => authority.read_folder(folder),
+                    CollateralSource::Http(source) if Instant::now() >= fetch_at => {
+                        let done = authority.fetch_all(source);
+                        let refresh = authority.settings.refresh;
+                        next = Instant::now() + if done { refresh } else { refresh.min(AGAIN) };
+                    }
+                    CollateralSource::Http(_)
+                    | CollateralSource::Fixed(_)
+                    | CollateralSource::Shown => {}
+                }
+                authority.show_days_left(&mut warned);
+                (seen, next, warned)
+            })
+        };
+        match task.await {
+            Ok(done) => (policy, fetch_at, warned) = done,
+            Err(_) => return,
+        }
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
+}

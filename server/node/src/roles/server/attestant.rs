@@ -1,0 +1,107 @@
+//! Renews this server's evidence before it ends, and announces it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use mosaik::Network;
+use tokio::time::Instant;
+use zipnet_protocol::{AdmittedServer, Digest};
+
+use super::context::{Attested, Context};
+use crate::{
+    attestation::{
+        Standing,
+        own::{Circumstances, OwnEvidence, OwnEvidenceError},
+        ticket, upkeep,
+    },
+    metrics,
+    settings::CommitteeRules,
+};
+
+/// How often the evidence is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How soon a failed renewal is tried again.
+const AGAIN: Duration = Duration::from_secs(15);
+/// How long the ticket of the old evidence is announced beside the new one's:
+/// bonds are kept by the old one until peers have verified the new one.
+const OVERLAP: Duration = Duration::from_secs(30);
+
+/// Makes evidence and announces its ticket beside older ones.
+pub(super) async fn renew(
+    own: &Arc<OwnEvidence>,
+    network: &Network,
+    rules: &CommitteeRules,
+    server: &AdmittedServer,
+    freshness: Digest,
+) -> Result<Standing, OwnEvidenceError> {
+    let circumstances = Circumstances {
+        config: rules.digest(),
+        freshness,
+    };
+    let made = own
+        .clone()
+        .renew(rules.instance.clone(), server.clone(), circumstances);
+    let standing = made.await?;
+    if let Some((credential, _)) = own.shown() {
+        let ticket = ticket::ticket(&credential.digest());
+        network.discovery().add_ticket(ticket);
+    }
+    Ok(standing)
+}
+
+pub(super) async fn run(context: Arc<Context>) {
+    let Some(Attested { own, .. }) = context.attested().cloned() else {
+        return;
+    };
+    let keep = tokio::spawn(upkeep::run(own.authority().clone()));
+    let mut tried: Option<Instant> = None;
+    let mut old: Option<(Digest, Instant)> = None;
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => break,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let Some(network) = context.network() else {
+            break;
+        };
+        let view = context.view();
+        if let Some(policy) = view.state.admissions().policy()
+            && policy.serial() > own.authority().policy().serial()
+        {
+            own.authority().adopt(&policy.file);
+        }
+        if let Some((_, standing)) = own.shown() {
+            metrics::evidence_left(standing.not_after, own.authority().now());
+        }
+        if let Some((digest, _)) = old.filter(|(_, since)| since.elapsed() >= OVERLAP) {
+            network
+                .discovery()
+                .remove_ticket(ticket::ticket(&digest).id());
+            old = None;
+        }
+        if old.is_some() || !own.is_due() || tried.is_some_and(|at| at.elapsed() < AGAIN) {
+            continue;
+        }
+        tried = Some(Instant::now());
+        let before = own.shown().map(|(credential, _)| credential.digest());
+        match renew(
+            &own,
+            &network,
+            &context.rules,
+            &context.me(),
+            view.state.previous(),
+        )
+        .await
+        {
+            Ok(_) => {
+                tracing::info!("attestation: renewed this server's evidence");
+                old = before.map(|digest| (digest, Instant::now()));
+            }
+            Err(error) => tracing::error!(
+                because = %crate::report::chain(&error),
+                "attestation: this server's evidence could not be renewed; trying again"
+            ),
+        }
+    }
+    keep.abort();
+}
