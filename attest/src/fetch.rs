@@ -50,7 +50,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request: Duration::from_secs(20),
-            total: Duration::from_secs(60),
+            total: Duration::from_mins(1),
         }
     }
 }

@@ -180,7 +180,7 @@ impl Store {
         let found = found.into_iter().map(|platforms| self.read(platforms));
         // A file may have gone meanwhile.
         found
-            .filter_map(|read| read.transpose())
+            .filter_map(Result::transpose)
             .map(|read| read.map(|(collateral, _)| collateral))
             .collect()
     }

@@ -69,27 +69,27 @@ pub(super) fn check_list(
     if &tbs.issuer != certificate.tbs_certificate().subject() {
         return Err(by_issuer("of another name"));
     }
-    let issued = tbs.this_update.to_unix_duration().as_secs();
+    let from = tbs.this_update.to_unix_duration().as_secs();
     // webpki has refused a list without an end.
-    let expires = tbs
+    let to = tbs
         .next_update
         .map_or(0, |end| end.to_unix_duration().as_secs());
     let refuse = |rule: Rule| {
         rule.refuse(
-            format!("a {name} from {issued} to {expires}"),
+            format!("a {name} from {from} to {to}"),
             format!("one that holds {now} (seconds since 1970)"),
         )
     };
-    if now < issued {
+    if now < from {
         return Err(refuse(Rule::CollateralFuture));
     }
-    if now >= expires {
+    if now >= to {
         return Err(refuse(Rule::CollateralExpired));
     }
     Ok(Verified {
         list,
         webpki: verified.into(),
-        expires,
+        expires: to,
     })
 }
 

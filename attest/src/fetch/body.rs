@@ -51,7 +51,7 @@ pub(super) fn chain(
 /// A revocation list. PCCS of some versions write hex whatever is asked for.
 pub(super) fn list(body: &[u8], url: &str) -> Result<Vec<u8>, FetchError> {
     // A SEQUENCE of more than 127 bytes; in hex that is `3`.
-    if let [0x30, 0x81 | 0x82 | 0x83, ..] = body {
+    if let [0x30, 0x81..=0x83, ..] = body {
         return Ok(body.to_vec());
     }
     let list = hex::decode(body.trim_ascii()).ok();

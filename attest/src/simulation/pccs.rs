@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -129,14 +129,17 @@ impl State {
     fn answer(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut request = Vec::new();
-        for byte in stream.take(MAX_REQUEST).bytes() {
-            request.push(byte?);
-            if request.ends_with(b"\r\n\r\n") {
+        // No GET has a body, so what is read too much is nothing.
+        let mut request = String::new();
+        for line in BufReader::new(stream).take(MAX_REQUEST).lines() {
+            let line = line?;
+            if line.is_empty() {
                 break;
             }
+            if request.is_empty() {
+                request = line;
+            }
         }
-        let request = String::from_utf8_lossy(&request);
         let mut words = request.split_whitespace();
         let (method, path) = (words.next(), words.next().unwrap_or_default());
         let answer = self.look_up(path).filter(|_| method == Some("GET"));

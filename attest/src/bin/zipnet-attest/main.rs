@@ -1,8 +1,9 @@
-//! Looks at TD quotes and verifies them.
+//! Looks at TD quotes and verifies them, and fetches what that takes.
 //!
 //! Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide.
 
 mod checks;
+mod collateral;
 mod evidence;
 mod files;
 mod html;
@@ -24,12 +25,12 @@ use clap::{Parser, Subcommand};
 
 use files::FileError;
 
-/// Looks at TD quotes and verifies them.
+/// Looks at TD quotes and verifies them, and fetches what that takes.
 #[derive(Debug, Parser)]
 #[command(
     name = "zipnet-attest",
     version,
-    after_help = "Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide (for instance without collateral)."
+    after_help = "Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide (for instance without collateral, or when nobody answers who has some)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -48,6 +49,9 @@ enum Verb {
     Report(report::Arguments),
     /// Print what a quote says, without verifying anything
     Show(show::Arguments),
+    /// Fetch and look at collateral: what Intel publishes about platforms
+    #[command(subcommand)]
+    Collateral(collateral::Verb),
     /// Make, sign, check and try policies
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Evidence(arguments) => evidence::run(&arguments).map_err(Failure::from),
         Verb::Report(arguments) => report::run(&arguments).map_err(Failure::from),
         Verb::Show(arguments) => show::run(&arguments).map_err(Failure::from),
+        Verb::Collateral(verb) => collateral::run(&verb).map_err(Failure::from),
         Verb::Policy(verb) => policy::run(&verb).map_err(Failure::from),
     };
     match outcome {
@@ -103,6 +108,8 @@ enum Failure {
     #[error(transparent)]
     Quote(#[from] quote::QuoteError),
     #[error(transparent)]
+    Collateral(#[from] collateral::CollateralVerbError),
+    #[error(transparent)]
     Policy(#[from] policy::PolicyVerbError),
 }
 
@@ -112,6 +119,7 @@ impl Failure {
             Self::File(error) => error.is_usage(),
             Self::Evidence(error) => error.is_usage(),
             Self::Quote(_) => false,
+            Self::Collateral(error) => error.is_usage(),
             Self::Policy(error) => error.is_usage(),
         }
     }
