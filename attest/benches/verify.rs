@@ -14,7 +14,7 @@ use std::{
 
 use criterion::Criterion;
 use dcap_qvl::{Policy, QuoteClaims, QuoteCollateralV3, verify::QuoteVerifier};
-use zipnet_attest::{Collateral, Quote, TrustRoot, WarmVerifier, genuine};
+use zipnet_attest::{Collateral, Quote, TrustRoot, WarmVerifier, genuine, trusted_alone};
 
 /// When the quote and its collateral are in force.
 const NOW: u64 = 1_750_377_600;
@@ -89,6 +89,10 @@ impl Stage {
         claims.is_ok()
     }
 
+    fn alone(&self) -> bool {
+        trusted_alone(&TrustRoot::Intel, black_box(&self.collateral), NOW).is_ok()
+    }
+
     /// With the reading of the collateral's JSON.
     fn ours_from_json(&self) -> bool {
         let collateral = Collateral::from_json(black_box(&self.json)).unwrap();
@@ -144,6 +148,9 @@ fn groups(criterion: &mut Criterion, stage: &Stage) {
     });
     group.bench_function("collateral read and genuine", |bencher| {
         bencher.iter(|| stage.ours_from_json());
+    });
+    group.bench_function("collateral without a quote", |bencher| {
+        bencher.iter(|| stage.alone());
     });
     group.bench_function("parse alone", |bencher| {
         bencher.iter(|| Quote::parse(black_box(&stage.quote)).is_ok());
@@ -236,6 +243,9 @@ fn table(stage: &Stage) {
     );
     let name = "the same platform again";
     table.push_str(&pair(name, "cold", known, Some(1.0 / 3.0)));
+    let alone = medians(500, || stage.alone(), || stage.ours(&stage.quote));
+    let name = "collateral without a quote";
+    table.push_str(&pair(name, "genuine quote, cold", alone, Some(1.5)));
     let read = medians(500, || stage.ours_from_json(), || stage.theirs_from_json());
     let name = "genuine quote, collateral read from its JSON";
     table.push_str(&pair(name, library, read, Some(1.1)));

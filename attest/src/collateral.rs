@@ -108,20 +108,31 @@ pub(crate) fn in_force(part: &str, name: &str, now: u64) -> Result<u64, Refusal>
     Ok(expires)
 }
 
-fn digest(parts: &QuoteCollateralV3) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let parts: [&[u8]; 9] = [
+const fn parts(parts: &QuoteCollateralV3) -> [&[u8]; 9] {
+    [
         parts.pck_crl_issuer_chain.as_bytes(),
-        &parts.root_ca_crl,
-        &parts.pck_crl,
+        parts.root_ca_crl.as_slice(),
+        parts.pck_crl.as_slice(),
         parts.tcb_info_issuer_chain.as_bytes(),
         parts.tcb_info.as_bytes(),
-        &parts.tcb_info_signature,
+        parts.tcb_info_signature.as_slice(),
         parts.qe_identity_issuer_chain.as_bytes(),
         parts.qe_identity.as_bytes(),
-        &parts.qe_identity_signature,
-    ];
-    for part in parts {
+        parts.qe_identity_signature.as_slice(),
+    ]
+}
+
+/// Bytes of all parts: less than the JSON form has.
+fn length(of: &QuoteCollateralV3) -> usize {
+    parts(of)
+        .map(<[u8]>::len)
+        .into_iter()
+        .fold(0, usize::saturating_add)
+}
+
+fn digest(of: &QuoteCollateralV3) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts(of) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -183,9 +194,17 @@ impl Collateral {
     /// dropped.
     ///
     /// # Errors
-    /// [`Refusal`] of ZA-301 if the TCB info names no PCE, or a part no dates.
+    /// [`Refusal`] of ZA-301 if the TCB info names no PCE, or a part no dates,
+    /// or all of them are longer than [`MAX_COLLATERAL`].
     pub fn new(mut parts: QuoteCollateralV3) -> Result<Self, Refusal> {
         parts.pck_certificate_chain = None;
+        let length = length(&parts);
+        if length > MAX_COLLATERAL {
+            return Err(Rule::CollateralForm.refuse(
+                format!("{length} bytes"),
+                format!("at most {MAX_COLLATERAL}"),
+            ));
+        }
         let form = |found: &str| Rule::CollateralForm.refuse(found, "TCB info with a pceId");
         let info: TcbInfo = serde_json::from_str(&parts.tcb_info)
             .map_err(|error| form("other TCB info").because(error))?;

@@ -5,6 +5,7 @@
 //! identity; this adds what it leaves out and gives each refusal its rule.
 
 use dcap_qvl::{PckCertFlag, Policy, QuoteClaims, TcbStatus, verify::QuoteVerifier};
+use x509_cert::{Certificate, der::Decode as _};
 
 use crate::{
     collateral::Collateral,
@@ -31,6 +32,23 @@ impl TrustRoot {
         match self {
             Self::Intel => INTEL,
             Self::Other(der) => der,
+        }
+    }
+
+    /// A root that another CA issued would be a panic in webpki, below
+    /// dcap-qvl, as soon as it is looked for on its own revocation list.
+    fn check(&self) -> Result<(), Refusal> {
+        let Self::Other(der) = self else {
+            return Ok(());
+        };
+        let refuse = || Rule::CertificateChain.refuse("another root", "a self-issued certificate");
+        let root: Certificate =
+            Certificate::from_der(der).map_err(|error| refuse().because(error))?;
+        let root = root.tbs_certificate();
+        if root.issuer() == root.subject() {
+            Ok(())
+        } else {
+            Err(refuse())
         }
     }
 }
@@ -150,6 +168,7 @@ pub fn genuine(
     now: u64,
 ) -> Result<Genuine, Refusal> {
     let quote = Quote::parse(bytes)?;
+    root.check()?;
     let verifier = match root {
         TrustRoot::Intel => QuoteVerifier::new_prod(),
         TrustRoot::Other(der) => QuoteVerifier::new(der.clone()),

@@ -5,7 +5,9 @@ use std::{fs, path::PathBuf};
 
 use dcap_qvl::QuoteCollateralV3;
 use zipnet_attest::{
-    Ca, Collateral, Edition, Platforms, Rule, Store, TrustRoot, genuine,
+    Ca, Collateral, Edition, Platforms, Rule, Store, TrustRoot,
+    collateral::MAX_COLLATERAL,
+    genuine,
     simulation::{Platform, Td, World, WorldBuilder},
     store::Put,
     trusted, trusted_alone,
@@ -127,7 +129,7 @@ fn each_part_of_another_world_is_refused() {
     let from = other.collateral();
     let rules = [
         changed(&world, |parts| {
-            parts.root_ca_crl.clone_from(&from.root_ca_crl)
+            parts.root_ca_crl.clone_from(&from.root_ca_crl);
         }),
         changed(&world, |parts| parts.pck_crl.clone_from(&from.pck_crl)),
         // The root's list is no list of the PCK CA, nor the other way round.
@@ -236,17 +238,26 @@ fn flip(text: &mut String, at: usize) {
 #[test]
 fn bytes_changed_or_cut_anywhere_are_no_panic() {
     let world = builder().build().unwrap();
+    let quote = world.quote(&Td::default());
     let json = collateral(&world).to_json().into_bytes();
-    for at in (0..json.len()).step_by(11) {
+    let mut usable = 0;
+    for at in (0..json.len()).step_by(3) {
         let mut flipped = json.clone();
         flipped[at] ^= 1 << (at % 7);
         for bytes in [&flipped[..], &json[..at]] {
-            if let Ok(collateral) = Collateral::from_json(bytes) {
-                let _ = trusted_alone(&root(&world), &collateral, NOW);
+            let Ok(collateral) = Collateral::from_json(bytes) else {
+                continue;
+            };
+            // What is trusted alone has to be of use with a quote, or a shelf
+            // could be filled with what is of none.
+            if trusted_alone(&root(&world), &collateral, NOW).is_ok() {
+                trusted(&root(&world), &quote, &collateral, NOW).unwrap();
+                usable += 1;
             }
         }
     }
-    let quote = world.quote(&Td::default());
+    // Some bytes mean nothing: of the roots in the chains, for instance.
+    assert!(usable > 0);
     for at in (0..quote.len()).step_by(7) {
         let mut flipped = quote.clone();
         flipped[at] ^= 1 << (at % 8);
@@ -325,4 +336,27 @@ fn a_quote_says_which_collateral_it_needs() {
         let found = Platforms::of_quote(&vector(quote)).unwrap();
         assert_eq!(found.to_string(), name, "{quote}");
     }
+}
+
+#[test]
+fn a_root_that_another_ca_issued_is_refused_and_no_panic() {
+    let world = builder().build().unwrap();
+    let chain = pem::parse_many(&world.collateral().pck_crl_issuer_chain).unwrap();
+    let root = TrustRoot::Other(chain[0].contents().to_vec());
+    let mut parts = world.collateral().clone();
+    parts.root_ca_crl.clone_from(&parts.pck_crl);
+    let collateral = Collateral::new(parts).unwrap();
+    let quote = world.quote(&Td::default());
+    let by_quote = genuine(&root, &quote, &collateral, NOW).unwrap_err();
+    assert_eq!(by_quote.rule(), Rule::CertificateChain);
+    let alone = trusted_alone(&root, &collateral, NOW).unwrap_err();
+    assert_eq!(alone.rule(), Rule::CertificateChain);
+}
+
+#[test]
+fn collateral_beyond_all_measure_is_refused_in_parts_too() {
+    let world = builder().build().unwrap();
+    let long = " ".repeat(MAX_COLLATERAL);
+    let found = changed(&world, |parts| parts.tcb_info_issuer_chain.push_str(&long));
+    assert_eq!(found, Some(Rule::CollateralForm));
 }

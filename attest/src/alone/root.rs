@@ -35,7 +35,11 @@ impl<'a> Root<'a> {
     pub(super) fn load(der: &'a CertificateDer<'a>, now: u64) -> Result<Self, Refusal> {
         let anchor = anchor_from_trusted_cert(der).map_err(unfit_issuer)?;
         let certificate: Certificate = Certificate::from_der(der).map_err(undecodable)?;
-        let expires = check_dates(certificate.tbs_certificate(), "root", now)?;
+        let tbs = certificate.tbs_certificate();
+        if tbs.issuer() != tbs.subject() {
+            return Err(Rule::CertificateChain.refuse("another root", "a self-issued certificate"));
+        }
+        let expires = check_dates(tbs, "root", now)?;
         Ok(Self {
             der,
             anchor,
