@@ -25,7 +25,7 @@ pub struct Collateral {
     /// When the older of TCB info and QE identity was issued.
     pub(crate) issued: u64,
     /// When the first of TCB info and QE identity expires.
-    expires: u64,
+    pub(crate) expires: u64,
     /// SHA-256 of all parts.
     pub(crate) digest: [u8; 32],
 }
@@ -87,6 +87,12 @@ pub(crate) fn dates(part: &str) -> Result<(u64, u64), Refusal> {
     };
     let window: Window = serde_json::from_str(part).map_err(|error| form().because(error))?;
     Ok((seconds(&window.issue_date)?, seconds(&window.next_update)?))
+}
+
+/// Whole days from one time to another, both in seconds, rounded down.
+pub(crate) fn days_between(now: u64, end: u64) -> i64 {
+    let seconds = i64::try_from(i128::from(end) - i128::from(now));
+    seconds.unwrap_or(i64::MIN).div_euclid(DAY)
 }
 
 /// When a part expires, if it is in force. As with dcap-qvl, it is so on the
@@ -226,12 +232,12 @@ impl Collateral {
     /// Whole days until the first of TCB info and QE identity expires, rounded
     /// down: negative once it has. `now` is in seconds since 1970.
     ///
-    /// Revocation lists and certificates may expire earlier;
-    /// [`Genuine::expires`](crate::Genuine::expires) counts them too.
+    /// Revocation lists may expire earlier, which
+    /// [`Edition::days_left`](crate::Edition::days_left) counts too, and so may
+    /// certificates: [`Genuine::expires`](crate::Genuine::expires).
     #[must_use]
     pub fn days_left(&self, now: u64) -> i64 {
-        let seconds = i64::try_from(i128::from(self.expires) - i128::from(now));
-        seconds.unwrap_or(i64::MIN).div_euclid(DAY)
+        days_between(now, self.expires)
     }
 
     /// The model of platform that it is of, 6 bytes, if it is one.

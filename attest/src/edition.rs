@@ -4,120 +4,18 @@
 //! number come from the same signed list. The PEM chain beside it is signed as
 //! a whole by nobody, and dcap-qvl does not look at it.
 
-use core::{fmt, str::FromStr};
-
-use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
 use serde::Deserialize;
 use x509_cert::{
-    Certificate,
     crl::CertificateList,
     der::{Decode as _, oid::AssociatedOid as _},
     ext::pkix::CrlNumber,
 };
 
 use crate::{
-    collateral::{Collateral, dates},
-    quote::Quote,
+    collateral::{Collateral, dates, days_between},
+    platforms::{Ca, Platforms},
     rules::{Refusal, Rule},
 };
-
-/// Which of Intel's two CAs certifies a platform's keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ca {
-    /// Of platforms with several packages: servers.
-    Platform,
-    /// Of single processors.
-    Processor,
-}
-
-impl fmt::Display for Ca {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Platform => "platform",
-            Self::Processor => "processor",
-        })
-    }
-}
-
-/// A CA that Intel does not have.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no CA of Intel's for platforms; platform or processor would be right")]
-pub struct CaError(String);
-
-impl FromStr for Ca {
-    type Err = CaError;
-
-    fn from_str(name: &str) -> Result<Self, CaError> {
-        match name {
-            "platform" => Ok(Self::Platform),
-            "processor" => Ok(Self::Processor),
-            other => Err(CaError(other.chars().take(64).collect())),
-        }
-    }
-}
-
-impl Ca {
-    /// By the common name of its certificate.
-    fn named(name: &str) -> Option<Self> {
-        match (name.contains("Platform CA"), name.contains("Processor CA")) {
-            (true, false) => Some(Self::Platform),
-            (false, true) => Some(Self::Processor),
-            _ => None,
-        }
-    }
-}
-
-/// For which platforms collateral is: all of one model whose keys one CA
-/// certifies. Written like `00806F050000-platform`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Platforms {
-    /// The model, 6 bytes: family, model, stepping, platform type and custom
-    /// SKU.
-    pub fmspc: [u8; 6],
-    /// Who certifies their keys.
-    pub ca: Ca,
-}
-
-impl Platforms {
-    /// Those that a TD quote says it is from, by the PCK certificate in it:
-    /// which collateral to fetch for it. Not verified.
-    ///
-    /// # Errors
-    /// [`Refusal`] of ZA-101 to ZA-108 if it is no quote, of ZA-109 if it
-    /// brings no PCK certificate that can be read.
-    pub fn of_quote(bytes: &[u8]) -> Result<Self, Refusal> {
-        let length = Quote::parse(bytes)?.length;
-        let refuse = |found: &str| {
-            Rule::QuoteUndecodable.refuse(found, "a PCK certificate of a Platform or Processor CA")
-        };
-        let quote = dcap_qvl::quote::Quote::parse(bytes.get(..length).unwrap_or(bytes))
-            .map_err(|error| refuse("other certification data").because(error))?;
-        let chain = extract_cert_chain(&quote)
-            .map_err(|error| refuse("another certificate chain").because(error))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| refuse("an empty certificate chain"))?;
-        let extension = parse_pck_extension(leaf)
-            .map_err(|error| refuse("a certificate without Intel's extension").because(error))?;
-        let certificate: Certificate = Certificate::from_der(leaf)
-            .map_err(|error| refuse("another certificate").because(error))?;
-        let issuer = certificate.tbs_certificate().issuer().common_name();
-        let issuer = issuer.map_err(|error| refuse("an unreadable issuer").because(error))?;
-        let ca = issuer
-            .and_then(|name| Ca::named(&name.value()))
-            .ok_or_else(|| refuse("a certificate of another CA"))?;
-        Ok(Self {
-            fmspc: extension.fmspc,
-            ca,
-        })
-    }
-}
-
-impl fmt::Display for Platforms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", hex::encode_upper(self.fmspc), self.ca)
-    }
-}
 
 /// Collateral by what it is for and how new its parts are, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +30,28 @@ pub struct Edition {
     pub tcb_info: u64,
     /// When the QE identity was issued, seconds since 1970.
     pub qe_identity: u64,
-    /// Number of the revocation list for PCK certificates, 0 if it has none.
-    pub pck_crl: u64,
-    /// Number of the root CA's revocation list, 0 if it has none.
-    pub root_crl: u64,
+    /// The revocation list for PCK certificates.
+    pub pck_crl: List,
+    /// The root CA's revocation list.
+    pub root_crl: List,
+    /// When the first of these four parts expires, seconds since 1970.
+    /// Certificates may sooner.
+    pub expires: u64,
+}
+
+/// A revocation list, by how new it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct List {
+    /// When it was issued, seconds since 1970.
+    pub issued: u64,
+    /// Its number, 0 if it has none. Intel's lists all have the number 1.
+    pub number: u64,
+}
+
+impl List {
+    const fn is_older(self, other: Self) -> bool {
+        self.issued < other.issued || self.number < other.number
+    }
 }
 
 #[derive(Deserialize)]
@@ -153,11 +69,11 @@ fn evaluation(part: &str) -> Result<u32, Refusal> {
     Ok(part.tcb_evaluation_data_number)
 }
 
-/// A revocation list, by its issuer's common name and its number (0 if it has
-/// none).
+/// A revocation list, by its issuer's common name, its age and its end.
 struct Crl {
     issuer: String,
-    number: u64,
+    list: List,
+    expires: Option<u64>,
 }
 
 impl Crl {
@@ -187,7 +103,11 @@ impl Crl {
         };
         Ok(Self {
             issuer: name.map_or_else(String::new, |name| name.value().into_owned()),
-            number,
+            list: List {
+                issued: list.this_update.to_unix_duration().as_secs(),
+                number,
+            },
+            expires: list.next_update.map(|end| end.to_unix_duration().as_secs()),
         })
     }
 
@@ -212,6 +132,8 @@ impl Edition {
             Rule::CollateralForm.refuse(collateral.fmspc(), "an fmspc of 12 hex digits")
         })?;
         let pck_crl = Crl::parse(&parts.pck_crl)?;
+        let root_crl = Crl::parse(&parts.root_ca_crl)?;
+        let lists = [pck_crl.expires, root_crl.expires];
         Ok(Self {
             platforms: Platforms {
                 fmspc,
@@ -220,35 +142,50 @@ impl Edition {
             evaluation: evaluation(&parts.tcb_info)?.min(evaluation(&parts.qe_identity)?),
             tcb_info: dates(&parts.tcb_info)?.0,
             qe_identity: dates(&parts.qe_identity)?.0,
-            pck_crl: pck_crl.number,
-            root_crl: Crl::parse(&parts.root_ca_crl)?.number,
+            pck_crl: pck_crl.list,
+            root_crl: root_crl.list,
+            expires: lists
+                .into_iter()
+                .flatten()
+                .fold(collateral.expires, u64::min),
         })
+    }
+
+    /// Whole days until the first part expires, rounded down: negative once it
+    /// has. `now` is in seconds since 1970.
+    #[must_use]
+    pub fn days_left(&self, now: u64) -> i64 {
+        days_between(now, self.expires)
     }
 
     /// Whether this is newer than `other`, and nothing in it older.
     ///
-    /// Its order is: evaluation, date of TCB info, date of QE identity, number
-    /// of the PCK CRL, of the root CRL. The order alone would not do: the parts
-    /// are signed one by one, so that anybody can put yesterday's revocation
-    /// list beside today's TCB info. Therefore no list may have a lower number;
-    /// and no date may be earlier, except under a higher evaluation, because
-    /// Intel publishes several evaluations side by side.
+    /// Its order is: evaluation, date of TCB info, date of QE identity, date
+    /// and number of the PCK CRL, of the root CRL. The order alone would not
+    /// do: the parts are signed one by one, so that anybody can put last
+    /// month's revocation list beside today's TCB info. Therefore no list may
+    /// be older, nor have a lower number (Intel's never has another one); and
+    /// no date may be earlier, except under a higher evaluation, because Intel
+    /// publishes several evaluations side by side.
     #[must_use]
     pub fn replaces(&self, other: &Self) -> bool {
-        let lists = self.pck_crl >= other.pck_crl && self.root_crl >= other.root_crl;
+        let older = self.pck_crl.is_older(other.pck_crl) || self.root_crl.is_older(other.root_crl);
         let dates = self.tcb_info >= other.tcb_info && self.qe_identity >= other.qe_identity;
         let evaluation = self.evaluation > other.evaluation;
-        lists && (evaluation || dates) && self.order() > other.order()
+        !older && (evaluation || dates) && self.order() > other.order()
     }
 
-    const fn order(&self) -> (u32, u64, u64, u64, u64) {
-        (
-            self.evaluation,
+    const fn order(&self) -> [u64; 7] {
+        let (pck, root) = (self.pck_crl, self.root_crl);
+        [
+            self.evaluation as u64,
             self.tcb_info,
             self.qe_identity,
-            self.pck_crl,
-            self.root_crl,
-        )
+            pck.issued,
+            pck.number,
+            root.issued,
+            root.number,
+        ]
     }
 }
 
@@ -256,6 +193,10 @@ impl Edition {
 mod tests {
     use super::*;
 
+    const LIST: List = List {
+        issued: 100,
+        number: 5,
+    };
     const OLD: Edition = Edition {
         platforms: Platforms {
             fmspc: [0; 6],
@@ -264,8 +205,9 @@ mod tests {
         evaluation: 20,
         tcb_info: 100,
         qe_identity: 100,
-        pck_crl: 5,
-        root_crl: 5,
+        pck_crl: LIST,
+        root_crl: LIST,
+        expires: 200,
     };
 
     fn changed(change: impl FnOnce(&mut Edition)) -> Edition {
@@ -281,8 +223,10 @@ mod tests {
             changed(|edition| edition.evaluation += 1),
             changed(|edition| edition.tcb_info += 1),
             changed(|edition| edition.qe_identity += 1),
-            changed(|edition| edition.pck_crl += 1),
-            changed(|edition| edition.root_crl += 1),
+            changed(|edition| edition.pck_crl.issued += 1),
+            changed(|edition| edition.pck_crl.number += 1),
+            changed(|edition| edition.root_crl.issued += 1),
+            changed(|edition| edition.root_crl.number += 1),
             // Evaluations are published side by side, each with its dates.
             changed(|edition| (edition.evaluation, edition.tcb_info) = (21, 50)),
         ] {
@@ -294,10 +238,13 @@ mod tests {
     #[test]
     fn parts_of_two_editions_put_together_do_not_roll_one_of_them_back() {
         for mixed in [
-            changed(|edition| (edition.tcb_info, edition.pck_crl) = (200, 4)),
-            changed(|edition| (edition.tcb_info, edition.root_crl) = (200, 4)),
+            changed(|edition| (edition.tcb_info, edition.pck_crl.number) = (200, 4)),
+            changed(|edition| (edition.tcb_info, edition.root_crl.number) = (200, 4)),
+            changed(|edition| (edition.tcb_info, edition.pck_crl.issued) = (200, 99)),
+            changed(|edition| (edition.tcb_info, edition.root_crl.issued) = (200, 99)),
             changed(|edition| (edition.tcb_info, edition.qe_identity) = (200, 99)),
-            changed(|edition| (edition.evaluation, edition.pck_crl) = (21, 4)),
+            changed(|edition| (edition.evaluation, edition.pck_crl.number) = (21, 4)),
+            changed(|edition| (edition.evaluation, edition.root_crl.issued) = (21, 99)),
         ] {
             assert!(!mixed.replaces(&OLD), "{mixed:?}");
         }

@@ -21,7 +21,8 @@ use ureq::{
 
 use crate::{
     collateral::{Collateral, MAX_COLLATERAL},
-    edition::{Edition, Platforms},
+    edition::Edition,
+    platforms::Platforms,
 };
 
 pub use error::FetchError;

@@ -9,8 +9,9 @@ use std::{
 
 use crate::{
     collateral::Collateral,
-    edition::{Edition, Platforms},
+    edition::Edition,
     genuine::Trusted,
+    platforms::Platforms,
     store::{Put, Store, StoreError},
 };
 

@@ -14,8 +14,9 @@ use std::{
 
 use crate::{
     collateral::{Collateral, MAX_COLLATERAL},
-    edition::{Ca, Edition, Platforms},
+    edition::Edition,
     genuine::Trusted,
+    platforms::{Ca, Platforms},
     rules::Refusal,
 };
 

@@ -301,6 +301,10 @@ fn genuine_collateral_is_trusted_while_it_is_in_force() {
         let edition = Edition::of(&collateral).unwrap();
         assert_eq!(edition.evaluation, evaluation, "{name}");
         assert_eq!(edition.platforms.ca, Ca::Platform, "{name}");
+        assert_eq!(edition.expires, proof.expires(), "{name}");
+        // That is why lists are told apart by their dates.
+        let numbers = [edition.pck_crl.number, edition.root_crl.number];
+        assert_eq!(numbers, [1, 1], "{name}");
         let mut rules = Vec::new();
         for now in [now - 60 * DAY, now + 60 * DAY] {
             let refusal = trusted_alone(&TrustRoot::Intel, &collateral, now).unwrap_err();

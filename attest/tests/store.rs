@@ -36,6 +36,21 @@ fn published(days: u64, platform: Platform) -> World {
         .unwrap()
 }
 
+/// The same, with revocation lists of another day.
+fn listed(days: u64, lists: u64, tcb_eval: u32) -> World {
+    let window = |days: u64| (ISSUED + days * DAY, ISSUED + (days + 30) * DAY);
+    let ((from, to), (lists_from, lists_to)) = (window(days), window(lists));
+    World::builder(b"store", ISSUED)
+        .platform(Platform {
+            tcb_eval,
+            ..Platform::default()
+        })
+        .collateral_window(from, to)
+        .crl_window(lists_from, lists_to)
+        .build()
+        .unwrap()
+}
+
 fn edition(days: u64, tcb_eval: u32) -> World {
     let platform = Platform {
         tcb_eval,
@@ -87,8 +102,10 @@ fn assert_names(error: &StoreError, path: &Path) {
 fn the_newest_wins_by_date_and_by_evaluation() {
     let (_folder, store, file) = store();
     assert_eq!(stored(&store), None);
-    // Evaluations are published side by side: the last one was issued earlier.
-    for world in [edition(1, 20), edition(3, 20), edition(2, 21)] {
+    // Evaluations are published side by side: the last one was issued earlier,
+    // but the revocation lists are the same for all.
+    let beside = listed(2, 3, 21);
+    for world in [edition(1, 20), edition(3, 20), beside] {
         assert_eq!(put(&store, &world).unwrap(), Put::Stored);
         assert_eq!(stored(&store), Some(collateral(&world)));
     }
@@ -133,6 +150,18 @@ fn collateral_rollback_of_one_part_beside_a_newer_one_is_refused() {
     let (_, proof) = trusted(&root, &quote, &mixed, NOW).unwrap();
     assert_eq!(store.put(proof).unwrap(), Put::Older);
     assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn collateral_rollback_of_lists_that_all_have_one_number_is_refused() {
+    let (_folder, store, file) = store();
+    assert_eq!(put(&store, &edition(5, 20)).unwrap(), Put::Stored);
+    let before = fs::read(&file).unwrap();
+    for older in [listed(6, 4, 20), listed(6, 4, 21)] {
+        assert_eq!(put(&store, &older).unwrap(), Put::Older);
+        assert_eq!(fs::read(&file).unwrap(), before);
+    }
+    assert_eq!(put(&store, &listed(5, 6, 20)).unwrap(), Put::Stored);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{MAX_ADDRESS, MAX_HEADER};
-use crate::{collateral::MAX_COLLATERAL, edition::Platforms, rules::Refusal};
+use crate::{collateral::MAX_COLLATERAL, platforms::Platforms, rules::Refusal};
 
 /// Collateral could not be fetched. But for [`FetchError::Address`], a later
 /// attempt, or another source, may fare better.

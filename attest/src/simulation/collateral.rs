@@ -53,7 +53,8 @@ impl Revoked {
     }
 }
 
-/// The collateral for quotes of `platform`, valid throughout `window`.
+/// The collateral for quotes of `platform`: TCB info and QE identity valid throughout the first
+/// window, CRLs throughout the second.
 ///
 /// `pck_certificate_chain` stays empty: the chain travels in the quote, and a chain in shared
 /// collateral would replace the quote's own.
@@ -62,7 +63,7 @@ pub(super) fn collateral(
     certificates: &Certificates,
     platform: &Platform,
     issued: u64,
-    window: Window,
+    [window, lists]: [Window; 2],
     revoked: Revoked,
 ) -> Result<QuoteCollateralV3, SimulationError> {
     let dates = Dates::new(platform, issued, window)?;
@@ -73,11 +74,11 @@ pub(super) fn collateral(
     } = certificates;
     Ok(QuoteCollateralV3 {
         pck_crl_issuer_chain: certificates.platform_ca_chain()?,
-        root_ca_crl: crl(root, &keys.root, window, &revoked.by_root())?,
+        root_ca_crl: crl(root, &keys.root, lists, &revoked.by_root())?,
         pck_crl: crl(
             platform_ca,
             &keys.platform_ca,
-            window,
+            lists,
             &revoked.by_platform_ca(),
         )?,
         tcb_info_issuer_chain: certificates.tcb_signing_chain()?,

@@ -40,6 +40,7 @@ impl World {
             issued: issued_unix,
             platform: Platform::default(),
             window: None,
+            lists: None,
             revoked: Revoked::default(),
         }
     }
@@ -98,6 +99,7 @@ pub struct WorldBuilder {
     issued: u64,
     platform: Platform,
     window: Option<Window>,
+    lists: Option<Window>,
     revoked: Revoked,
 }
 
@@ -134,11 +136,19 @@ impl WorldBuilder {
         self
     }
 
+    /// Sets the validity of both CRLs by themselves, in Unix seconds.
+    ///
+    /// Default: that of TCB info and QE identity.
+    pub fn crl_window(mut self, from: u64, to: u64) -> Self {
+        self.lists = Some(Window { from, to });
+        self
+    }
+
     /// Issues everything.
     ///
     /// # Errors
     ///
-    /// When the collateral window is empty, when a time leaves the range of X.509 dates (1970 to
+    /// When a window is empty, when a time leaves the range of X.509 dates (1970 to
     /// 9999), or when the seed gives no valid key (with probability about 2⁻³²).
     pub fn build(self) -> Result<World, SimulationError> {
         let validity = Window::around(self.issued, CERTIFICATE_BEFORE, CERTIFICATE_AFTER)?;
@@ -146,11 +156,11 @@ impl WorldBuilder {
             Some(window) => window,
             None => Window::around(self.issued, 0, COLLATERAL_AFTER)?,
         };
-        if window.from >= window.to {
-            return Err(SimulationError::EmptyCollateralWindow {
-                from: window.from,
-                to: window.to,
-            });
+        let lists = self.lists.unwrap_or(window);
+        for Window { from, to } in [window, lists] {
+            if from >= to {
+                return Err(SimulationError::EmptyCollateralWindow { from, to });
+            }
         }
 
         let keys = Keys::derive(&self.seed)?;
@@ -160,7 +170,7 @@ impl WorldBuilder {
             &certificates,
             &self.platform,
             self.issued,
-            window,
+            [window, lists],
             self.revoked,
         )?;
         let pck_chain = certificates.pck_chain()?;

@@ -77,7 +77,8 @@ fn a_fetched_file_verifies_the_quote_that_it_was_fetched_for() {
     assert_eq!(shown["fmspc"], "53494D464D53");
     assert_eq!(shown["ca"], "platform");
     assert_eq!(shown["evaluation"], 20);
-    assert_eq!(shown["pck_crl"], 1);
+    assert_eq!(shown["pck_crl"]["number"], 1);
+    assert_eq!(shown["root_crl"]["from"], "2026-01-01T00:00:00Z");
     assert_eq!(shown["days_left"], 29);
 }
 

@@ -10,13 +10,13 @@ use std::{
 
 use zipnet_attest::{
     Collateral, Rule, Shelf, TrustRoot,
-    fetch::FetchError,
+    fetch::{FetchError, Source},
     simulation::{Pccs, World},
     store::Put,
     trusted_alone,
 };
 
-use super::{HERE, ISSUED, NOW, rated, source, world};
+use super::{HERE, ISSUED, NOW, hasty, rated, source, world};
 
 type Answer = dyn Fn(&str, &mut TcpStream) + Send + Sync;
 
@@ -66,11 +66,22 @@ fn change(of: &'static str, change: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 
     })
 }
 
-/// The error of a fetch, which has to come soon and name the server.
+/// The error of a fetch, which has to name the server.
 fn error(address: &str) -> FetchError {
+    error_of(&source(address), address)
+}
+
+/// That a fetch by somebody hasty ends soon, as it says why.
+fn assert_late(address: &str) {
     let began = Instant::now();
-    let error = source(address).fetch(HERE).unwrap_err();
-    assert!(began.elapsed() < Duration::from_secs(4), "{error}");
+    let error = error_of(&hasty(address), address);
+    assert!(matches!(error, FetchError::Late { .. }), "{error:?}");
+    // With room for a machine that is busy.
+    assert!(began.elapsed() < Duration::from_secs(9), "{error}");
+}
+
+fn error_of(source: &Source, address: &str) -> FetchError {
+    let error = source.fetch(HERE).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(address), "{text}");
     assert!(text.contains("would be right"), "{text}");
@@ -135,7 +146,7 @@ fn a_header_that_is_too_long_is_cut_off() {
 
 #[test]
 fn a_server_that_hangs_or_drips_is_left() {
-    let silent = serve(|_, _| thread::sleep(Duration::from_secs(10)));
+    let silent = serve(|_, _| thread::sleep(Duration::from_secs(30)));
     let dripping = serve(|_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(b" ").is_ok() {
@@ -149,9 +160,20 @@ fn a_server_that_hangs_or_drips_is_left() {
         }
     });
     for address in [silent, dripping, dripping_head] {
-        let error = error(&address);
-        assert!(matches!(error, FetchError::Late { .. }), "{error:?}");
+        assert_late(&address);
     }
+}
+
+#[test]
+fn what_speaks_no_tls_is_no_https_server() {
+    let plain = serve(|_, stream| {
+        let _ = stream.write_all(&ok(b"{}"));
+    });
+    let silent = serve(|_, _| thread::sleep(Duration::from_secs(30)));
+    let secure = |address: String| address.replace("http:", "https:");
+    let plain = error(&secure(plain));
+    assert!(matches!(plain, FetchError::Unreachable { .. }), "{plain:?}");
+    assert_late(&secure(silent));
 }
 
 #[test]
@@ -161,8 +183,7 @@ fn four_slow_answers_are_too_late_together() {
         thread::sleep(Duration::from_millis(900));
         let _ = stream.write_all(&good(&pccs, path));
     });
-    let error = error(&address);
-    assert!(matches!(error, FetchError::Late { .. }), "{error:?}");
+    assert_late(&address);
 }
 
 #[test]

@@ -38,8 +38,12 @@ fn world() -> World {
     rated("UpToDate", 20)
 }
 
-/// A source that is soon tired.
 fn source(address: &str) -> Source {
+    Source::new(address).unwrap()
+}
+
+/// A source that is soon tired.
+fn hasty(address: &str) -> Source {
     let limits = Limits {
         request: Duration::from_secs(1),
         total: Duration::from_secs(3),

@@ -4,12 +4,16 @@
 #[cfg(feature = "fetch")]
 mod fetch;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use zipnet_attest::{
-    Collateral, Edition, Store, collateral::MAX_COLLATERAL, collateral::Window, store::StoreError,
+    Collateral, Edition, List, Store, collateral::MAX_COLLATERAL, collateral::Window,
+    store::StoreError,
 };
 
 use crate::{FileError, Outcome, files, now, say, verify};
@@ -131,16 +135,25 @@ fn fields(collateral: &Collateral, edition: &Edition, at: u64) -> Value {
     let window = |window: Option<Window>| {
         window.map(|window| json!({ "from": window.issue_date, "to": window.next_update }))
     };
+    let list = |list: List| json!({ "number": list.number, "from": date(list.issued) });
     json!({
         "fmspc": hex::encode_upper(edition.platforms.fmspc),
         "ca": edition.platforms.ca.to_string(),
         "evaluation": edition.evaluation,
         "tcb_info": window(collateral.tcb_info_window()),
         "qe_identity": window(collateral.qe_identity_window()),
-        "pck_crl": edition.pck_crl,
-        "root_crl": edition.root_crl,
-        "days_left": collateral.days_left(at),
+        "pck_crl": list(edition.pck_crl),
+        "root_crl": list(edition.root_crl),
+        "days_left": edition.days_left(at),
     })
+}
+
+/// A time in seconds since 1970 for people, if the calendar goes so far.
+fn date(seconds: u64) -> String {
+    let end_of_9999 = 253_402_300_799;
+    let since = Duration::from_secs(seconds.min(end_of_9999));
+    let time = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// Prints them for people.
@@ -158,7 +171,11 @@ fn say_fields(fields: &Value) {
     say(&format!("    evaluation  {}", fields["evaluation"]));
     say(&format!("      tcb info  {}", window("tcb_info")));
     say(&format!("   qe identity  {}", window("qe_identity")));
-    say(&format!("       pck crl  number {}", fields["pck_crl"]));
-    say(&format!("      root crl  number {}", fields["root_crl"]));
+    let list = |name: &str| {
+        let list = &fields[name];
+        format!("{}, number {}", text(&list["from"]), list["number"])
+    };
+    say(&format!("       pck crl  {}", list("pck_crl")));
+    say(&format!("      root crl  {}", list("root_crl")));
     say(&format!("     days left  {}", fields["days_left"]));
 }

@@ -1,0 +1,109 @@
+//! For which platforms collateral is.
+
+use core::{fmt, str::FromStr};
+
+use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
+use x509_cert::{Certificate, der::Decode as _};
+
+use crate::{
+    quote::Quote,
+    rules::{Refusal, Rule},
+};
+
+/// Which of Intel's two CAs certifies a platform's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ca {
+    /// Of platforms with several packages: servers.
+    Platform,
+    /// Of single processors.
+    Processor,
+}
+
+impl fmt::Display for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Platform => "platform",
+            Self::Processor => "processor",
+        })
+    }
+}
+
+/// A CA that Intel does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no CA of Intel's for platforms; platform or processor would be right")]
+pub struct CaError(String);
+
+impl FromStr for Ca {
+    type Err = CaError;
+
+    fn from_str(name: &str) -> Result<Self, CaError> {
+        match name {
+            "platform" => Ok(Self::Platform),
+            "processor" => Ok(Self::Processor),
+            other => Err(CaError(other.chars().take(64).collect())),
+        }
+    }
+}
+
+impl Ca {
+    /// By the common name of its certificate.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match (name.contains("Platform CA"), name.contains("Processor CA")) {
+            (true, false) => Some(Self::Platform),
+            (false, true) => Some(Self::Processor),
+            _ => None,
+        }
+    }
+}
+
+/// For which platforms collateral is: all of one model whose keys one CA
+/// certifies. Written like `00806F050000-platform`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platforms {
+    /// The model, 6 bytes: family, model, stepping, platform type and custom
+    /// SKU.
+    pub fmspc: [u8; 6],
+    /// Who certifies their keys.
+    pub ca: Ca,
+}
+
+impl Platforms {
+    /// Those that a TD quote says it is from, by the PCK certificate in it:
+    /// which collateral to fetch for it. Not verified.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-101 to ZA-108 if it is no quote, of ZA-109 if it
+    /// brings no PCK certificate that can be read.
+    pub fn of_quote(bytes: &[u8]) -> Result<Self, Refusal> {
+        let length = Quote::parse(bytes)?.length;
+        let refuse = |found: &str| {
+            Rule::QuoteUndecodable.refuse(found, "a PCK certificate of a Platform or Processor CA")
+        };
+        let quote = dcap_qvl::quote::Quote::parse(bytes.get(..length).unwrap_or(bytes))
+            .map_err(|error| refuse("other certification data").because(error))?;
+        let chain = extract_cert_chain(&quote)
+            .map_err(|error| refuse("another certificate chain").because(error))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| refuse("an empty certificate chain"))?;
+        let extension = parse_pck_extension(leaf)
+            .map_err(|error| refuse("a certificate without Intel's extension").because(error))?;
+        let certificate: Certificate = Certificate::from_der(leaf)
+            .map_err(|error| refuse("another certificate").because(error))?;
+        let issuer = certificate.tbs_certificate().issuer().common_name();
+        let issuer = issuer.map_err(|error| refuse("an unreadable issuer").because(error))?;
+        let ca = issuer
+            .and_then(|name| Ca::named(&name.value()))
+            .ok_or_else(|| refuse("a certificate of another CA"))?;
+        Ok(Self {
+            fmspc: extension.fmspc,
+            ca,
+        })
+    }
+}
+
+impl fmt::Display for Platforms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", hex::encode_upper(self.fmspc), self.ca)
+    }
+}
