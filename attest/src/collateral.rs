@@ -2,7 +2,7 @@
 //! revocation lists and the certificates that signed them.
 //!
 //! All of it is signed by Intel, so any path may carry it; nothing here is
-//! verified before [`crate::genuine`] has used it.
+//! verified before [`mod@crate::genuine`] has used it.
 
 use dcap_qvl::QuoteCollateralV3;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ struct TcbInfo {
 }
 
 /// When a part of the collateral is in force, in its own words: not verified,
-/// and no dates unless [`crate::genuine`] has accepted them.
+/// and no dates unless [`mod@crate::genuine`] has accepted them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Window {

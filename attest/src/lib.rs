@@ -4,7 +4,7 @@
 //! hash of that is in a TD quote. Whoever is to trust the server checks, in
 //! this order:
 //!
-//! 1. [`genuine`]: the quote was made by Intel's quoting enclave on a platform
+//! 1. [`mod@genuine`]: the quote was made by Intel's quoting enclave on a platform
 //!    that Intel has not revoked, and the TD was launched safely;
 //! 2. the platform's TCB status is one that its [`Policy`] accepts;
 //! 3. the measurements are those of an image of the policy, and the statement

@@ -127,25 +127,32 @@ fn a_folder_that_fails_is_an_error_and_the_process_knows_all_the_same() {
 
 #[test]
 fn no_more_platforms_fit_than_there_is_room_for() {
-    let model = |number: usize| {
+    let platforms = |number: usize| {
         let [.., high, low] = number.to_be_bytes();
-        [0, 0, 0, 0, high, low]
+        Platforms {
+            fmspc: [0, 0, 0, 0, high, low],
+            ca: Ca::Platform,
+        }
     };
     let folder = tempfile::tempdir().unwrap();
     let (memory, disk) = (Shelf::new(), Shelf::open(folder.path()).unwrap());
     for number in 0..MAX_PLATFORMS {
-        let world = world(1, model(number));
+        let here = platforms(number);
+        let world = world(1, here.fmspc);
         assert_eq!(put_of(&memory, &world).unwrap(), Put::Stored);
-        assert_eq!(put_of(&disk, &world).unwrap(), Put::Stored);
+        // Sooner than to have each of them synced.
+        let json = Collateral::new(world.collateral().clone())
+            .unwrap()
+            .to_json();
+        fs::write(folder.path().join(format!("{here}.json")), json).unwrap();
+        disk.get(here).unwrap().unwrap();
     }
+    let model = |number| platforms(number).fmspc;
     let one_more = world(1, model(MAX_PLATFORMS));
     let error = put_of(&memory, &one_more).unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert_eq!(put_of(&disk, &one_more).unwrap(), Put::Stored);
-    let platforms = Platforms {
-        fmspc: model(MAX_PLATFORMS),
-        ca: Ca::Platform,
-    };
+    let platforms = platforms(MAX_PLATFORMS);
     assert_eq!(memory.get(platforms).unwrap(), None);
     assert!(disk.get(platforms).unwrap().is_some());
     // Those that have a place can still be renewed.
@@ -156,25 +163,32 @@ fn no_more_platforms_fit_than_there_is_room_for() {
 
 #[test]
 fn threads_that_put_in_any_order_end_with_the_newest() {
+    const EDITIONS: u64 = 12;
     let folder = tempfile::tempdir().unwrap();
+    let editions: Vec<_> = (1..=EDITIONS).map(collateral).collect();
+    let root = TrustRoot::Other(world(1, HERE.fmspc).root_der().to_vec());
+    let proofs: Vec<_> = editions
+        .iter()
+        .map(|edition| trusted_alone(&root, edition, NOW).unwrap())
+        .collect();
     for shelf in [Shelf::new(), Shelf::open(folder.path()).unwrap()] {
         thread::scope(|scope| {
             for start in 0..6 {
-                let shelf = &shelf;
+                let (shelf, editions, proofs) = (&shelf, &editions, &proofs);
                 scope.spawn(move || {
                     let mut last = 0;
-                    for step in 0..12 {
-                        let days = 1 + (start + step * 5) % 12;
-                        put(shelf, days).unwrap();
+                    for step in 0..proofs.len() {
+                        let at = (start + step * 5) % proofs.len();
+                        shelf.put(proofs[at]).unwrap();
                         let found = found(shelf).unwrap();
-                        let is = (1..=12).find(|days| collateral(*days) == found);
+                        let is = editions.iter().position(|edition| *edition == found);
                         let is = is.unwrap();
-                        assert!(is >= days.max(last), "{is} after {last} and {days}");
+                        assert!(is >= at.max(last), "{is} after {last} and {at}");
                         last = is;
                     }
                 });
             }
         });
-        assert_eq!(found(&shelf), Some(collateral(12)));
+        assert_eq!(found(&shelf).as_ref(), editions.last());
     }
 }
