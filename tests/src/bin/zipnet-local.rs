@@ -2,7 +2,8 @@
 //!
 //! Starts 3 servers, an aggregator and 4 clients as separate processes on
 //! loopback, publishes what comes from `MESSAGE` or standard input, and prints
-//! every finalized round until Ctrl-C.
+//! every finalized round until Ctrl-C. The servers show simulated evidence,
+//! unless `ZIPNET_ATTESTATION` is `none`.
 
 use std::{
     env,
@@ -21,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use zipnet_tests::{
     cluster::{Cluster, LEAVE, Settings, UP},
     process::{Process, ProcessError},
+    server::Server,
 };
 
 /// Bytes that fit into a slot of the local deployment.
@@ -99,6 +101,14 @@ fn run() -> Result<(), LocalError> {
         ..Settings::default()
     };
     let mut cluster = Cluster::logging_to(settings, &logs);
+    if env::var("ZIPNET_ATTESTATION").is_ok_and(|mode| mode == "none") {
+        say("Servers show no evidence of what they run (ZIPNET_ATTESTATION=none).");
+    } else {
+        cluster = cluster.attested().map_err(LocalError::Process)?;
+        say(
+            "Servers show simulated evidence and verify each other's; it takes the same code as a TDX machine's and proves nothing.",
+        );
+    }
     let mut talker = match start(&mut cluster, &inbox) {
         Ok(Some(talker)) => talker,
         // Ctrl-C during the start.
@@ -114,6 +124,9 @@ fn run() -> Result<(), LocalError> {
     listen(&talker, events.clone());
     read_input(events);
 
+    if cluster.attestation.is_some() {
+        tell_verdicts(&cluster);
+    }
     let outcome = serve(
         &mut cluster,
         &mut talker,
@@ -139,6 +152,12 @@ fn start(
             .map(|server| server.hint.clone())
             .unwrap_or_default();
         say(&format!("  server {} is up: {hint}", index + 1));
+        if cluster.attestation.is_some()
+            && let Some(server) = cluster.servers.last_mut()
+        {
+            let line = server.process.expect(VERIFIED, UP)?;
+            say(&format!("    its evidence: {}", verdict(&line)));
+        }
         if stopped() {
             return Ok(None);
         }
@@ -156,6 +175,53 @@ fn start(
     }
     say("  4 clients are up: one talks, three cover");
     Ok(if stopped() { None } else { Some(talker) })
+}
+
+/// What comes after this in a server's log is whom it verified, and how.
+const VERIFIED: &str = "attestation: verified a server ";
+
+/// `image=a shape=b ...` of a log line, without what names the server.
+fn verdict(line: &str) -> String {
+    let (_, fields) = line.split_once(VERIFIED).unwrap_or_default();
+    let fields = fields.split(' ');
+    let shown = fields.filter(|field| !field.starts_with("server=") && !field.starts_with("peer="));
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// Says in the background whom each server verifies or refuses.
+fn tell_verdicts(cluster: &Cluster) {
+    let names: Vec<_> = cluster.servers.iter().map(Server::short).collect();
+    for (index, server) in cluster.servers.iter().enumerate() {
+        let lines = server.process.lines().clone();
+        let names = names.clone();
+        thread::spawn(move || {
+            let mut at = 0;
+            let told = |line: &str| line.contains("attestation: ") && line.contains(" peer=");
+            while let Some((next, line)) = lines.find(at, Duration::from_hours(1), told) {
+                at = next;
+                let of = names
+                    .iter()
+                    .position(|name| line.contains(&format!("peer={name}")));
+                if of == Some(index) {
+                    continue;
+                }
+                let other = of.map_or_else(
+                    || "a stranger".to_owned(),
+                    |of| format!("server {}", of + 1),
+                );
+                let (_, said) = line.split_once("attestation: ").unwrap_or_default();
+                if line.contains(VERIFIED) {
+                    say(&format!(
+                        "  server {} verified {other}: {}",
+                        index + 1,
+                        verdict(&line)
+                    ));
+                } else {
+                    say(&format!("  server {} about {other}: {said}", index + 1));
+                }
+            }
+        });
+    }
 }
 
 fn serve(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use zipnet_attest::{
-    Collateral, Platforms, Refusal, collateral::MAX_COLLATERAL, fetch::FetchError,
+    Collateral, Edition, Platforms, Refusal, collateral::MAX_COLLATERAL, fetch::FetchError,
 };
 
 use super::{Authority, CollateralSource};
@@ -65,7 +65,7 @@ impl Authority {
     /// [`CollateralError`].
     pub fn collateral_for(&self, platforms: Platforms) -> Result<Arc<Collateral>, CollateralError> {
         let known = || self.shelf().get(platforms).ok().flatten();
-        if let Some(known) = known().filter(|known| known.days_left(self.now()) >= 0) {
+        if let Some(known) = known().filter(|known| days_left(known, self.now()) >= Some(0)) {
             return Ok(known);
         }
         let none = |place: String| CollateralError::None {
@@ -182,7 +182,9 @@ impl Authority {
         let now = self.now();
         let mut soon = false;
         for (platforms, collateral) in self.shelf().known() {
-            let days = collateral.days_left(now);
+            let Some(days) = days_left(&collateral, now) else {
+                continue;
+            };
             metrics::collateral_days_left(&platforms.to_string(), days);
             soon |= days < ALARM_DAYS;
             if days < ALARM_DAYS && !*warned {
@@ -228,6 +230,12 @@ pub async fn run(authority: Arc<Authority>) {
             Err(_) => return,
         }
     }
+}
+
+/// Whole days until the first part of collateral expires, revocation lists
+/// included.
+fn days_left(collateral: &Collateral, now: u64) -> Option<i64> {
+    Some(Edition::of(collateral).ok()?.days_left(now))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
