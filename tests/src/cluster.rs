@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::{
     attestation::Simulated,
     netns::Namespaces,
-    process::{Process, ProcessError, binary, clean},
+    process::{Failed, Process, ProcessError, TestResult, binary, clean},
     server::{Server, free_port},
 };
 
@@ -141,6 +141,15 @@ impl Cluster {
             source,
         })?);
         Ok(self)
+    }
+
+    /// What its servers attest with.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn simulated(&self) -> TestResult<&Simulated> {
+        let attestation = self.attestation.as_ref();
+        attestation.ok_or_else(|| Failed::because("the cluster is not attested"))
     }
 
     /// The namespaces, if there are any.

@@ -1,4 +1,4 @@
-//! Clients inside of the test's own process.
+//! Clients and servers inside of the test's own process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -2,7 +2,8 @@
 //!
 //! [`process`] runs one binary and waits on its [`lines`]; [`server`] is a
 //! server seen from outside, [`cluster`] a committee with an aggregator and
-//! clients, [`attestation`] its simulated Intel, [`embedded`] a client in the test itself; [`netns`] gives each a network of
+//! clients, [`attestation`] its simulated Intel, [`rogue`] who wants to be
+//! one of them and is not, [`embedded`] a client in the test itself; [`netns`] gives each a network of
 //! its own; [`fuzz`] holds the bodies of the fuzz targets. The binaries
 //! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
 //! same ground.
@@ -16,4 +17,5 @@ pub mod fuzz;
 pub mod lines;
 pub mod netns;
 pub mod process;
+pub mod rogue;
 pub mod server;

@@ -1,20 +1,333 @@
-//! An attested committee over real processes.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! An attested committee over real processes: whom it lets in, and that its
+//! rounds go on whoever knocks.
+#![allow(missing_docs)]
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use zipnet_attest::{
+    Role, Rule, Statement,
+    simulation::{Draft, Platform, Td, World},
+};
+use zipnet_node::{attestation::Credential, settings::parse_peer, wire::Opinion};
+use zipnet_protocol::{AdmittedServer, Instance};
 use zipnet_tests::{
     cluster::{Cluster, Settings},
-    process::TestResult,
+    process::{Failed, TestResult, eventually},
+    rogue::{Rogue, shown_by},
 };
 
-fn attested(clients: usize) -> TestResult<Cluster> {
-    let mut cluster = Cluster::new(Settings::default())?.attested()?;
-    cluster.populate(clients)?;
+/// How long servers may take to look into a stranger's evidence.
+const LOOKED_INTO: Duration = Duration::from_secs(40);
+/// Longest announcement that is safe to gossip.
+const ANNOUNCEMENT: usize = 3000;
+
+fn attested(settings: Settings) -> TestResult<Cluster> {
+    let mut cluster = Cluster::new(settings)?.attested()?;
+    cluster.populate(2)?;
     Ok(cluster)
 }
 
-#[test]
-fn i3_an_attested_committee_finalizes_and_says_whom_it_verified() -> TestResult {
-    let mut cluster = attested(2)?;
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// A right statement of a server.
+fn statement(instance: &Instance, server: &AdmittedServer) -> Statement {
+    Statement {
+        instance: *instance.id().as_bytes(),
+        role: Role::Server,
+        server: *server.id().as_bytes(),
+        peer: *server.peer().as_bytes(),
+        x25519: *server.dh().as_bytes(),
+        signing: *server.signing().as_bytes(),
+        epoch: 1,
+        not_before: clock() - 60,
+        not_after: clock() + 3600,
+        config: [1; 32],
+        freshness: [2; 32],
+    }
+}
+
+/// What a rogue does to its evidence.
+type Attack = (&'static str, Rule, fn(&mut Draft));
+
+fn platform(draft: &mut Draft, change: impl FnOnce(&mut Platform)) {
+    let mut platform = Platform::default();
+    change(&mut platform);
+    draft.world = draft.world.clone().platform(platform);
+}
+
+const ATTACKS: &[Attack] = &[
+    (
+        "its own quote with correct measurements and a throw-away key",
+        Rule::CertificateChain,
+        |draft| draft.world = World::builder(b"a throw-away Intel", clock() - 60),
+    ),
+    ("another X25519 key", Rule::StatementKey, |draft| {
+        draft.statement.x25519 = [9; 32];
+    }),
+    ("another instance", Rule::StatementInstance, |draft| {
+        draft.statement.instance = [9; 32];
+    }),
+    ("a far not_after", Rule::StatementLifetime, |draft| {
+        draft.statement.not_after = clock() + 3650 * 86_400;
+    }),
+    ("the DEBUG bit", Rule::Debug, |draft| {
+        draft.td.td_attributes[0] |= 1;
+    }),
+    ("an OutOfDate platform", Rule::TcbStatus, |draft| {
+        platform(draft, |platform| {
+            platform.fmspc = *b"OLDFMS";
+            platform.tcb_status = "OutOfDate".to_owned();
+        });
+    }),
+    ("a revoked PCK", Rule::Revoked, |draft| {
+        platform(draft, |platform| platform.fmspc = *b"REVOKE");
+        draft.world = draft.world.clone().revoke_leaf();
+    }),
+    ("a rogue QE", Rule::QeIdentity, |draft| {
+        platform(draft, |platform| platform.qe_mrsigner = [0x66; 32]);
+    }),
+    ("an RTMR of another release", Rule::Measurements, |draft| {
+        draft.td.rtmr[1] = [0x66; 48];
+    }),
+];
+
+/// A rogue shows `credential`; every server must refuse it by `rule`, name it
+/// in its log and count it, tell it so, and finalize rounds all the while.
+async fn is_refused<F, Fut>(
+    cluster: &mut Cluster,
+    name: &str,
+    rule: Rule,
+    credential: F,
+) -> TestResult
+where
+    F: FnOnce(Instance, AdmittedServer, std::sync::Arc<mosaik::Network>) -> Fut,
+    Fut: Future<Output = TestResult<Credential>>,
+{
+    let rogue = Rogue::join(cluster, credential).await?;
+    let short = rogue.short();
+    let until = Instant::now() + LOOKED_INTO;
+    let mut told = 0;
+    while told < cluster.servers.len() {
+        if Instant::now() > until {
+            return Err(Failed::because(format!(
+                "{name}: {told} servers said that they refuse it"
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let opinions = rogue.opinions().await;
+        assert!(!opinions.contains(&Opinion::Verified), "{name} is believed");
+        told = opinions
+            .iter()
+            .filter(|opinion| matches!(opinion, Opinion::Refused { rule: broken, .. } if *broken == rule.number()))
+            .count();
+    }
+    assert_eq!(rogue.bonds(), 0, "{name} is in the group");
+    for server in &cluster.servers {
+        let lines = server.process.lines().since(0);
+        let named = lines.iter().any(|said| {
+            said.contains("attestation: refused a server")
+                && said.contains(&format!("peer={short}"))
+                && said.contains(&format!("rule={rule}"))
+        });
+        assert!(named, "{name}: not named with {rule}: {lines:#?}");
+        let counted = zipnet_tests::server::scrape(server.metrics).unwrap_or_default();
+        let labels = [format!("peer=\"{short}\""), format!("rule=\"{rule}\"")];
+        let counted = counted.lines().any(|line| {
+            line.starts_with("zipnet_peers_refused_total")
+                && labels.iter().all(|label| line.contains(label))
+        });
+        assert!(counted, "{name}: not counted with {rule}");
+    }
     cluster.finalize_another()?;
+    rogue.leave().await;
+    Ok(())
+}
+
+#[test]
+fn i3_each_rogue_is_refused_by_its_rule_and_rounds_go_on() -> TestResult {
+    let mut cluster = attested(Settings::default())?;
+    cluster.finalize_another()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    for (name, rule, change) in ATTACKS {
+        let world = cluster.simulated()?.publisher().builder();
+        runtime.block_on(is_refused(
+            &mut cluster,
+            name,
+            *rule,
+            move |instance, server, _| async move {
+                let mut draft = Draft {
+                    world,
+                    td: Td::default(),
+                    statement: statement(&instance, &server),
+                };
+                change(&mut draft);
+                let (evidence, collateral) = draft.finish()?;
+                Ok(Credential::of(&evidence, &collateral))
+            },
+        ))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn i12_a_ticket_replayed_under_another_peer_id_opens_nothing() -> TestResult {
+    let mut cluster = attested(Settings::default())?;
+    cluster.finalize_another()?;
+    let victim = parse_peer(&cluster.servers[0].peer())?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(is_refused(
+        &mut cluster,
+        "a replayed ticket",
+        Rule::StatementServer,
+        move |instance, _, network| async move { shown_by(&instance, &network, victim).await },
+    ))
+}
+
+#[test]
+fn announcements_of_servers_stay_short_also_while_evidence_is_renewed() -> TestResult {
+    let mut cluster = attested(Settings {
+        variables: vec![("ZIPNET_EVIDENCE_LIFETIME".into(), "40s".into())],
+        ..Settings::default()
+    })?;
+    cluster.finalize_another()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let victim = parse_peer(&cluster.servers[0].peer())?;
+    runtime.block_on(async {
+        let rogue = Rogue::join(&cluster, move |instance, _, network| async move {
+            shown_by(&instance, &network, victim).await
+        })
+        .await?;
+        let renewed = "attestation: renewed this server's evidence";
+        let mut longest = 0;
+        let until = Instant::now() + Duration::from_secs(60);
+        let all_renewed = || {
+            let of = |server: &zipnet_tests::server::Server| {
+                let lines = server.process.lines().since(0);
+                lines.iter().any(|line| line.contains(renewed))
+            };
+            cluster.servers.iter().all(of)
+        };
+        // Both tickets stand side by side for a while after.
+        let mut left = 20;
+        while left > 0 {
+            if all_renewed() {
+                left -= 1;
+            } else if Instant::now() > until {
+                return Err(Failed::because("not all servers renewed their evidence"));
+            }
+            for server in &cluster.servers {
+                let peer = parse_peer(&server.peer())?;
+                longest = longest.max(rogue.announcement_of(&peer).unwrap_or(0));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        println!("longest announcement of a server: {longest} bytes");
+        assert!(longest > 0 && longest < ANNOUNCEMENT, "{longest} bytes");
+        rogue.leave().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn evidence_is_renewed_without_a_missed_round() -> TestResult {
+    let mut cluster = attested(Settings {
+        variables: vec![("ZIPNET_EVIDENCE_LIFETIME".into(), "12s".into())],
+        ..Settings::default()
+    })?;
+    cluster.finalize_another()?;
+    let from: Vec<_> = cluster
+        .servers
+        .iter()
+        .map(|server| server.process.lines().count())
+        .collect();
+    // Three lifetimes.
+    for (server, from) in cluster.servers.iter_mut().zip(&from) {
+        let mut at = *from;
+        for _ in 0..6 {
+            let renewed = "attestation: renewed this server's evidence";
+            let limit = Duration::from_secs(40);
+            at = server.process.expect_from(at, renewed, limit)?.0;
+        }
+    }
+    cluster.finalize_another()?;
+    for (server, from) in cluster.servers.iter().zip(&from) {
+        let rounds = server.finalized(*from);
+        for pair in rounds.windows(2) {
+            assert_eq!(pair[1].number, pair[0].number + 1, "a round was missed");
+        }
+        assert!(rounds.len() > 20, "{} rounds", rounds.len());
+        let lines = server.process.lines().since(*from);
+        for bad in [
+            "giving up a round",
+            "servers are missing",
+            "gave no partial",
+        ] {
+            let said = lines.iter().find(|line| line.contains(bad));
+            assert!(said.is_none(), "{said:?}");
+        }
+        assert_eq!(
+            server.metric("zipnet_rounds_force_advanced_total"),
+            Some(0.0)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResult {
+    let mut cluster = Cluster::new(Settings::default())?.attested()?;
+    let own = |cluster: &Cluster, index: usize| -> TestResult<std::path::PathBuf> {
+        let simulated = cluster.simulated()?;
+        let path = simulated.policy_file();
+        Ok(path.with_file_name(format!("policy-{index}.json")))
+    };
+    let publish = |cluster: &Cluster, index: usize, serial: u64| -> TestResult {
+        let path = own(cluster, index)?;
+        let simulated = cluster.simulated()?;
+        simulated.publish_at(&simulated.publisher().policy(serial)?, &path)?;
+        Ok(())
+    };
+    // Each server has a policy file of its own.
+    for index in 0..3 {
+        publish(&cluster, index, 1)?;
+        let metrics = zipnet_tests::server::free_port();
+        let mut command = cluster.server_command(index, "127.0.0.1:0", metrics)?;
+        command.env("ZIPNET_POLICY", own(&cluster, index)?);
+        let server = cluster.launch_server_as(index, metrics, command)?;
+        cluster.servers.push(server);
+    }
+    cluster.add_aggregator()?;
+    for _ in 0..2 {
+        let client = cluster.client(&["cover"])?;
+        cluster.clients.push(client);
+    }
+    cluster.finalize_another()?;
+    publish(&cluster, 1, 2)?;
+    let serials = |cluster: &Cluster| -> Vec<_> {
+        let serial = |server: &zipnet_tests::server::Server| server.metric("zipnet_policy_serial");
+        cluster.servers.iter().map(serial).collect()
+    };
+    eventually("all servers go by policy 2", LOOKED_INTO, || {
+        (serials(&cluster) == [Some(2.0); 3]).then_some(())
+    })?;
+    cluster.finalize_another()?;
+    // Its old file does not bring the old policy back, also not by a restart.
+    publish(&cluster, 1, 1)?;
+    cluster.servers[0].process.kill();
+    let (hint, metrics) = (cluster.servers[0].hint.clone(), cluster.servers[0].metrics);
+    let bind = hint.split('@').nth(1).unwrap_or_default().to_owned();
+    let mut command = cluster.server_command(0, &bind, metrics)?;
+    command.env("ZIPNET_POLICY", own(&cluster, 0)?);
+    cluster.servers[0] = cluster.launch_server_as(0, metrics, command)?;
+    cluster.servers[0]
+        .process
+        .expect("older than the newest policy", LOOKED_INTO)?;
+    cluster.finalize_another()?;
+    eventually("the restarted server says so", LOOKED_INTO, || {
+        (serials(&cluster) == [Some(2.0); 3]).then_some(())
+    })?;
     Ok(())
 }

@@ -79,6 +79,8 @@ fn run() -> Result<(), LocalError> {
         .ok()
         .and_then(|exe| exe.parent().map(|folder| folder.join("local-logs")))
         .unwrap_or_else(|| env::temp_dir().join("zipnet-local-logs"));
+    // What an earlier run left says nothing about this one.
+    let _ = fs::remove_dir_all(&logs);
     fs::create_dir_all(&logs).map_err(|source| LocalError::Folder {
         path: logs.clone(),
         source,

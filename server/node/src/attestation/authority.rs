@@ -165,7 +165,6 @@ impl Authority {
             memory: Mutex::default(),
             files: Mutex::default(),
         };
-        metrics::policy_serial(authority.policy().serial());
         Ok(authority)
     }
 
@@ -190,7 +189,6 @@ impl Authority {
             return false;
         }
         *current = Arc::new(policy);
-        metrics::policy_serial(current.serial());
         true
     }
 
@@ -387,11 +385,19 @@ impl Authority {
         self.memory().credentials.get(bundle).cloned()
     }
 
-    /// Whether a server's evidence is known and holds now.
+    /// Whether a server's evidence is known and holds now. If what is known
+    /// has ended, that is no news.
     #[must_use]
     pub fn stands(&self, instance: &Instance, server: &AdmittedServer) -> bool {
-        self.credential(server.digest())
-            .is_some_and(|credential| self.judge(instance, server, &credential).is_ok())
+        let Some(credential) = self.credential(server.digest()) else {
+            return false;
+        };
+        let key = (*server.digest(), credential.digest());
+        let ended = self.memory().verdicts.get(&key).is_some_and(|known| {
+            let standing = known.outcome.as_ref();
+            standing.is_ok_and(|standing| self.now() >= standing.not_after)
+        });
+        !ended && self.judge(instance, server, &credential).is_ok()
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

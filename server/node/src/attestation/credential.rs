@@ -20,6 +20,15 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// Encodes both parts.
+    #[must_use]
+    pub fn of(evidence: &Evidence, collateral: &Collateral) -> Self {
+        Self {
+            evidence: evidence.encode().into(),
+            collateral: collateral.to_json().into_bytes().into(),
+        }
+    }
+
     /// The digest that tickets name.
     #[must_use]
     pub fn digest(&self) -> Digest {

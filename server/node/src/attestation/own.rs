@@ -77,14 +77,15 @@ impl OwnEvidence {
         shown.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether half of the statement's time is over, or there is none.
+    /// Whether half of the statement's time is over since it was made, or there
+    /// is none.
     #[must_use]
     pub fn is_due(&self) -> bool {
         let now = self.authority().now();
         self.shown().is_none_or(|(_, standing)| {
             let left = standing.not_after.saturating_sub(now);
-            let whole = standing.not_after.saturating_sub(standing.not_before);
-            left < whole / 2
+            let whole = standing.not_after.saturating_sub(standing.at);
+            left <= whole / 2
         })
     }
 
@@ -148,10 +149,7 @@ impl OwnEvidence {
         let collateral = authority
             .collateral_for(platforms)
             .map_err(OwnEvidenceError::Collateral)?;
-        let credential = Arc::new(Credential {
-            evidence: Evidence { statement, quote }.encode().into(),
-            collateral: collateral.to_json().into_bytes().into(),
-        });
+        let credential = Arc::new(Credential::of(&Evidence { statement, quote }, &collateral));
         let standing = authority
             .judge(instance, server, &credential)
             .map_err(OwnEvidenceError::Refused)?;

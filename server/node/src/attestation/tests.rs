@@ -6,13 +6,13 @@ use mosaik::PeerId;
 use tempfile::TempDir;
 use zipnet_attest::{
     Rule,
-    simulation::{Platform, SimulatedTd, Td},
+    simulation::{Draft, IMAGE, Platform, Publisher, SimulatedTd, Td},
 };
 use zipnet_protocol::Digest;
 
 use super::{
     Authority, AuthoritySettings, CollateralSource, Credential, ServerAttestation, VouchError,
-    fixture::{DAY, Draft, Intel},
+    fixture::{DAY, publish},
     own::{Circumstances, OwnEvidence, OwnEvidenceError},
     ticket::{Tickets, Verdict, ticket},
     vouch,
@@ -43,7 +43,7 @@ impl Here {
         here
     }
 
-    fn intel(&self) -> &Intel {
+    fn intel(&self) -> &Publisher {
         &self.attested.intel
     }
 
@@ -52,13 +52,13 @@ impl Here {
     }
 
     fn publish(&self, serial: u64) {
-        let policy = self.intel().policy(serial);
-        self.intel().publish(&policy, &self.policy_file());
+        let policy = self.intel().policy(serial).unwrap();
+        publish(self.intel(), &policy, &self.policy_file());
     }
 
     fn settings(&self, state: Option<&Path>) -> AuthoritySettings {
         AuthoritySettings {
-            base: self.intel().base(),
+            base: self.intel().base().unwrap(),
             policy: self.policy_file(),
             collateral: CollateralSource::Shown,
             refresh: Duration::from_hours(1),
@@ -164,8 +164,13 @@ fn a_policy_of_a_lower_serial_is_never_in_force_again() {
     assert_eq!(authority.policy().serial(), 7, "after a restart");
     authority.reload();
     assert_eq!(authority.policy().serial(), 7, "while it runs");
-    assert!(!authority.adopt(&here.intel().sign(&here.intel().policy(6))));
-    assert!(authority.adopt(&here.intel().sign(&here.intel().policy(8))));
+    let signed = |serial| {
+        here.intel()
+            .sign(&here.intel().policy(serial).unwrap())
+            .unwrap()
+    };
+    assert!(!authority.adopt(&signed(6)));
+    assert!(authority.adopt(&signed(8)));
     assert_eq!(open().policy().serial(), 8, "what was adopted is kept");
     // Without the folder nobody knows.
     assert_eq!(here.authority().policy().serial(), 6);
@@ -259,7 +264,7 @@ async fn a_ticket_counts_for_the_peer_that_it_was_verified_for() {
 #[tokio::test]
 async fn a_server_shows_only_what_holds_under_its_own_policy() {
     let here = Here::new();
-    let world = here.intel().world();
+    let world = here.intel().world().unwrap();
     let server = &here.attested.world.servers[0];
     let collateral = zipnet_attest::Collateral::new(world.collateral().clone()).unwrap();
     let own = |td: Td| {
@@ -289,7 +294,7 @@ async fn a_server_shows_only_what_holds_under_its_own_policy() {
     let good = own(Td::default());
     assert!(good.is_due());
     let standing = renew(&good).await.unwrap();
-    assert_eq!((&*standing.image, &*standing.tcb), ("release", "UpToDate"));
+    assert_eq!((&*standing.image, &*standing.tcb), (IMAGE, "UpToDate"));
     assert!(!good.is_due());
     let (first, _) = good.shown().unwrap();
     renew(&good).await.unwrap();

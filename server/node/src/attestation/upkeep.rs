@@ -178,7 +178,8 @@ impl Authority {
     }
 
     /// Sets the gauges, and warns of collateral that will soon expire.
-    fn show_days_left(&self, warned: &mut bool) {
+    fn show(&self, warned: &mut bool) {
+        metrics::policy_serial(self.policy().serial());
         let now = self.now();
         let mut soon = false;
         for (platforms, collateral) in self.shelf().known() {
@@ -221,7 +222,7 @@ pub async fn run(authority: Arc<Authority>) {
                     | CollateralSource::Fixed(_)
                     | CollateralSource::Shown => {}
                 }
-                authority.show_days_left(&mut warned);
+                authority.show(&mut warned);
                 (seen, next, warned)
             })
         };

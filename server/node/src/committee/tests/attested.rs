@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use zipnet_attest::{
+    Policy,
+    simulation::{Draft, Publisher},
+};
 use zipnet_protocol::{Digest, Instance};
 
 use super::fixture::{Server, World, accept};
 use crate::{
-    attestation::{
-        Credential,
-        fixture::{Draft, Intel},
-    },
+    attestation::{Credential, fixture},
     committee::{
         command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
         state::CommitteeState,
@@ -23,7 +24,7 @@ pub const NOW: u64 = ISSUED + 3600;
 
 /// An attested committee with its Intel.
 pub struct Attested {
-    pub intel: Intel,
+    pub intel: Publisher,
     pub world: World,
 }
 
@@ -34,8 +35,8 @@ impl Attested {
 
     /// A committee whose Intel began at a time in seconds since 1970.
     pub fn since(servers: usize, issued: u64) -> Self {
-        let intel = Intel::new(b"a committee", issued);
-        let base = Arc::new(intel.base());
+        let intel = Publisher::new(b"a committee", issued).unwrap();
+        let base = Arc::new(intel.base().unwrap());
         let world = World::with(servers, 2, |rules| {
             let anchor = Digest::new(*base.anchor());
             let (name, key) = (rules.instance.name(), rules.instance.committee());
@@ -64,10 +65,7 @@ impl Attested {
         at: u64,
         serial: Option<u64>,
     ) -> Command {
-        let policy = serial.map(|serial| {
-            let file = self.intel.sign(&self.intel.policy(serial));
-            SignedPolicy::from(&file)
-        });
+        let policy = serial.map(|serial| self.sign(&self.intel.policy(serial).unwrap()));
         self.present(
             server,
             Presented {
@@ -76,6 +74,11 @@ impl Attested {
                 policy,
             },
         )
+    }
+
+    /// A policy, signed.
+    pub fn sign(&self, policy: &Policy) -> SignedPolicy {
+        SignedPolicy::from(&self.intel.sign(policy).unwrap())
     }
 
     pub fn present(&self, server: &Server, presented: Presented) -> Command {
@@ -88,14 +91,13 @@ impl Attested {
 
     /// A server's credential with something changed.
     pub fn credential(&self, server: &Server, change: impl FnOnce(&mut Draft)) -> Credential {
-        self.intel
-            .credential_with(self.instance(), &server.admitted, change)
+        fixture::credential(&self.intel, self.instance(), &server.admitted, change)
     }
 
     /// Gets a server registered.
     pub fn admit(&self, state: &mut CommitteeState, server: &Server) {
         let credential = self.credential(server, |_| {});
-        let now = self.intel.issued + 3600;
+        let now = self.intel.issued() + 3600;
         accept(state, &self.register(server, credential, now));
     }
 

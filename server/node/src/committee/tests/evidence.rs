@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use zipnet_attest::{
     Evidence, Rule, TrustRoot,
-    simulation::{Platform, SimulatedTd, World as Simulated},
+    simulation::{Draft, Platform, Publisher, SimulatedTd, World as Simulated},
 };
 use zipnet_protocol::ServerBundle;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     attestation::{
         Credential,
-        fixture::{DAY, Draft, Intel},
+        fixture::{self, DAY},
     },
     committee::{
         command::{Order, Presented, ServerRegistration},
@@ -38,10 +38,8 @@ fn i3_a_server_without_evidence_is_not_admitted() {
     let plain = World::with(3, 0, |rules| rules.committee_size = None);
     let mut state = plain.founded();
     let stranger = plain.newcomer(1);
-    let credential =
-        attested
-            .intel
-            .credential_with(&plain.rules.instance, &stranger.admitted, |_| {});
+    let instance = &plain.rules.instance;
+    let credential = fixture::credential(&attested.intel, instance, &stranger.admitted, |_| {});
     let order = Order::RegisterServer(ServerRegistration {
         bundle: stranger.admitted.bundle().clone(),
         presented: Some(Presented {
@@ -235,10 +233,10 @@ fn i9_simulated_evidence_fails_against_intel_and_the_reverse() {
     let server = attested.world.newcomer(1);
     let simulated = attested.credential(&server, |_| {});
     let (evidence, collateral) = simulated.decode().unwrap();
-    let mut policy = attested.intel.policy(1);
+    let mut policy = attested.intel.policy(1).unwrap();
     policy.root = zipnet_attest::policy::Root::Intel {};
-    let file = attested.intel.sign(&policy);
-    let intel = attested.intel.base_on(TrustRoot::Intel);
+    let file = attested.intel.sign(&policy).unwrap();
+    let intel = attested.intel.base_on(TrustRoot::Intel).unwrap();
     let expected = crate::attestation::credential::expected(attested.instance(), &server.admitted);
     let refusal = intel
         .open(&file, 0)
@@ -248,13 +246,13 @@ fn i9_simulated_evidence_fails_against_intel_and_the_reverse() {
     assert_eq!(refusal.rule(), Rule::CollateralSignature, "{refusal}");
 
     // A policy that names Intel's root opens under no simulated one.
-    assert!(attested.intel.base().open(&file, 0).is_err());
+    assert!(attested.intel.base().unwrap().open(&file, 0).is_err());
     // A genuine quote under the simulated root.
     let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../attest/vectors/quotes/");
     let read = |name: &str| std::fs::read(format!("{vectors}{name}")).unwrap();
     let genuine = zipnet_attest::Collateral::from_json(&read("v4-uptodate.collateral.json"));
     let (quote, genuine) = (read("v4-uptodate.quote.bin"), genuine.unwrap());
-    let root = attested.intel.root();
+    let root = TrustRoot::Other(attested.intel.world().unwrap().root_der().to_vec());
     let refusal = zipnet_attest::genuine(&root, &quote, &genuine, 1_751_000_000).unwrap_err();
     assert_eq!(refusal.rule(), Rule::CollateralSignature, "{refusal}");
 }
@@ -355,9 +353,9 @@ fn i3_evidence_is_renewed_under_the_same_keys_and_never_set_back() {
 #[test]
 fn a_simulated_td_quotes_what_it_is_asked() {
     use zipnet_attest::QuoteSource as _;
-    let intel = Intel::new(b"a committee", ISSUED);
+    let intel = Publisher::new(b"a committee", ISSUED).unwrap();
     let source = SimulatedTd {
-        world: intel.world(),
+        world: intel.world().unwrap(),
         td: zipnet_attest::simulation::Td::default(),
     };
     let quote = source.quote(&[5; 64]).unwrap();

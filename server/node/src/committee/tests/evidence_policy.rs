@@ -1,19 +1,16 @@
 //! Policies and snapshots in an attested committee.
 
-use zipnet_attest::hexes::Hexes;
+use zipnet_attest::{hexes::Hexes, simulation::Publisher};
 
 use super::{
     attested::{Attested, NOW},
     fixture::{accept, bytes, refuse},
     wire::{WireAdmissions, WireSnapshot},
 };
-use crate::{
-    attestation::fixture::Intel,
-    committee::{
-        command::{Presented, SignedPolicy},
-        snapshot::SnapshotError,
-        state::{CommitteeState, Refusal},
-    },
+use crate::committee::{
+    command::{Presented, SignedPolicy},
+    snapshot::SnapshotError,
+    state::{CommitteeState, Refusal},
 };
 
 #[test]
@@ -26,8 +23,8 @@ fn i3_without_a_policy_nobody_is_admitted() {
     assert_eq!(refuse(&mut state, &command), Refusal::NoPolicy);
 
     // One that other keys signed.
-    let stranger = Intel::new(b"a committee", attested.intel.issued);
-    let forged = stranger.sign(&stranger.policy(9));
+    let stranger = Publisher::new(b"a committee", attested.intel.issued()).unwrap();
+    let forged = stranger.sign(&stranger.policy(9).unwrap()).unwrap();
     let command = attested.present(
         server,
         Presented {
@@ -48,7 +45,7 @@ fn i3_policies_only_go_up_and_a_new_one_strikes_whom_it_does_not_admit() {
     };
     let present = |server, policy: &zipnet_attest::Policy| {
         let credential = attested.credential(server, |_| {});
-        let policy = Some(SignedPolicy::from(&attested.intel.sign(policy)));
+        let policy = Some(attested.sign(policy));
         attested.present(
             server,
             Presented {
@@ -58,7 +55,7 @@ fn i3_policies_only_go_up_and_a_new_one_strikes_whom_it_does_not_admit() {
             },
         )
     };
-    let mut third_policy = attested.intel.policy(3);
+    let mut third_policy = attested.intel.policy(3).unwrap();
     accept(&mut state, &present(first, &third_policy));
     assert_eq!(state.admissions().policy().unwrap().serial(), 3);
     assert_eq!(state.servers().len(), 3);
@@ -77,7 +74,7 @@ fn i3_policies_only_go_up_and_a_new_one_strikes_whom_it_does_not_admit() {
     assert_eq!(state.admissions().policy().unwrap().serial(), 3);
 
     // A new release strikes those that run the old one.
-    let mut next = attested.intel.policy(5);
+    let mut next = attested.intel.policy(5).unwrap();
     next.images[0].mrtd = Hexes([0x66; 48]);
     let shown = attested.credential(first, |draft| draft.td.mrtd = [0x66; 48]);
     let command = attested.present(
@@ -85,7 +82,7 @@ fn i3_policies_only_go_up_and_a_new_one_strikes_whom_it_does_not_admit() {
         Presented {
             credential: shown,
             at: NOW,
-            policy: Some(SignedPolicy::from(&attested.intel.sign(&next))),
+            policy: Some(attested.sign(&next)),
         },
     );
     accept(&mut state, &command);

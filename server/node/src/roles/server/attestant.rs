@@ -22,8 +22,9 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a failed renewal is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
-/// How long the ticket of the old evidence is announced beside the new one's:
-/// bonds are kept by the old one until peers have verified the new one.
+/// How long the ticket of the old evidence is announced beside the new one's,
+/// at most: bonds are kept by the old one until peers have verified the new
+/// one.
 const OVERLAP: Duration = Duration::from_secs(30);
 
 /// Makes evidence and announces its ticket beside older ones.
@@ -54,7 +55,7 @@ pub(super) async fn run(context: Arc<Context>) {
         return;
     };
     let keep = tokio::spawn(upkeep::run(own.authority().clone()));
-    let mut tried: Option<Instant> = None;
+    let mut not_before: Option<Instant> = None;
     let mut old: Option<(Digest, Instant)> = None;
     loop {
         tokio::select! {
@@ -73,16 +74,16 @@ pub(super) async fn run(context: Arc<Context>) {
         if let Some((_, standing)) = own.shown() {
             metrics::evidence_left(standing.not_after, own.authority().now());
         }
-        if let Some((digest, _)) = old.filter(|(_, since)| since.elapsed() >= OVERLAP) {
+        if let Some((digest, _)) = old.filter(|(_, until)| *until <= Instant::now()) {
             network
                 .discovery()
                 .remove_ticket(ticket::ticket(&digest).id());
             old = None;
         }
-        if old.is_some() || !own.is_due() || tried.is_some_and(|at| at.elapsed() < AGAIN) {
+        let wait = not_before.is_some_and(|at| Instant::now() < at);
+        if old.is_some() || wait || !own.is_due() {
             continue;
         }
-        tried = Some(Instant::now());
         let before = own.shown().map(|(credential, _)| credential.digest());
         match renew(
             &own,
@@ -93,14 +94,19 @@ pub(super) async fn run(context: Arc<Context>) {
         )
         .await
         {
-            Ok(_) => {
+            Ok(standing) => {
                 tracing::info!("attestation: renewed this server's evidence");
-                old = before.map(|digest| (digest, Instant::now()));
+                let whole = Duration::from_secs(standing.not_after.saturating_sub(standing.at));
+                let until = Instant::now() + OVERLAP.min(whole / 4);
+                old = before.map(|digest| (digest, until));
             }
-            Err(error) => tracing::error!(
-                because = %crate::report::chain(&error),
-                "attestation: this server's evidence could not be renewed; trying again"
-            ),
+            Err(error) => {
+                not_before = Some(Instant::now() + AGAIN);
+                tracing::error!(
+                    because = %crate::report::chain(&error),
+                    "attestation: this server's evidence could not be renewed; trying again"
+                );
+            }
         }
     }
     keep.abort();

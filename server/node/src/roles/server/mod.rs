@@ -241,7 +241,11 @@ fn boot_number() -> u64 {
         .unwrap_or(1)
 }
 
-fn consensus() -> Result<ConsensusConfig, ServerError> {
+/// How the committee's group elects; a part of its id.
+///
+/// # Errors
+/// [`ServerError::Consensus`], which these values do not provoke.
+pub fn consensus() -> Result<ConsensusConfig, ServerError> {
     ConsensusConfig::builder()
         .with_heartbeat_interval(Duration::from_millis(300))
         .with_heartbeat_jitter(Duration::from_millis(100))
