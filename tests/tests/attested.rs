@@ -6,18 +6,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use zipnet_attest::{
     Role, Rule, Statement,
-    simulation::{Draft, Platform, Td, World},
+    hexes::Hexes,
+    simulation::{Draft, Pccs, Platform, Td, World},
 };
 use zipnet_node::{attestation::Credential, settings::parse_peer, wire::Opinion};
 use zipnet_protocol::{AdmittedServer, Instance};
 use zipnet_tests::{
-    cluster::{Cluster, Settings},
-    process::{Failed, TestResult, eventually},
+    cluster::{Cluster, LEAVE, ROUND, Settings, UP},
+    process::{Failed, Process, TestResult, eventually},
     rogue::{Rogue, shown_by},
+    server::{Server, free_port},
 };
 
 /// How long servers may take to look into a stranger's evidence.
 const LOOKED_INTO: Duration = Duration::from_secs(40);
+/// How long is watched for what must not happen.
+const QUIET: Duration = Duration::from_secs(10);
 /// Longest announcement that is safe to gossip.
 const ANNOUNCEMENT: usize = 3000;
 
@@ -204,7 +208,7 @@ fn announcements_of_servers_stay_short_also_while_evidence_is_renewed() -> TestR
         let mut longest = 0;
         let until = Instant::now() + Duration::from_secs(60);
         let all_renewed = || {
-            let of = |server: &zipnet_tests::server::Server| {
+            let of = |server: &Server| {
                 let lines = server.process.lines().since(0);
                 lines.iter().any(|line| line.contains(renewed))
             };
@@ -293,7 +297,7 @@ fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResul
     // Each server has a policy file of its own.
     for index in 0..3 {
         publish(&cluster, index, 1)?;
-        let metrics = zipnet_tests::server::free_port();
+        let metrics = free_port();
         let mut command = cluster.server_command(index, "127.0.0.1:0", metrics)?;
         command.env("ZIPNET_POLICY", own(&cluster, index)?);
         let server = cluster.launch_server_as(index, metrics, command)?;
@@ -307,7 +311,7 @@ fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResul
     cluster.finalize_another()?;
     publish(&cluster, 1, 2)?;
     let serials = |cluster: &Cluster| -> Vec<_> {
-        let serial = |server: &zipnet_tests::server::Server| server.metric("zipnet_policy_serial");
+        let serial = |server: &Server| server.metric("zipnet_policy_serial");
         cluster.servers.iter().map(serial).collect()
     };
     eventually("all servers go by policy 2", LOOKED_INTO, || {
@@ -329,5 +333,123 @@ fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResul
     eventually("the restarted server says so", LOOKED_INTO, || {
         (serials(&cluster) == [Some(2.0); 3]).then_some(())
     })?;
+    Ok(())
+}
+
+#[test]
+fn collateral_comes_from_a_pccs_and_condemns_a_platform_when_it_is_refreshed() -> TestResult {
+    let mut cluster = Cluster::new(Settings::default())?.attested()?;
+    let publisher = cluster.simulated()?.publisher();
+    let builder = publisher.builder();
+    let pccs = Pccs::serve(&publisher.world()?)?;
+    let variables = &mut cluster.settings.variables;
+    variables.push(("ZIPNET_COLLATERAL".into(), pccs.address()));
+    variables.push(("ZIPNET_COLLATERAL_REFRESH".into(), "2s".into()));
+    cluster.populate(2)?;
+    cluster.finalize_another()?;
+    let days = |server: &Server| server.metric("zipnet_collateral_days_left");
+    eventually("the days left are shown", LOOKED_INTO, || {
+        let shown = cluster.servers.iter().map(days);
+        shown
+            .collect::<Option<Vec<_>>>()
+            .filter(|days| days.iter().all(|days| *days == 29.0))
+    })?;
+
+    // Intel rates the platform anew, and well.
+    let rated = |evaluation: u32, status: &str| {
+        let platform = Platform {
+            tcb_eval: Platform::default().tcb_eval + evaluation,
+            tcb_status: status.to_owned(),
+            ..Platform::default()
+        };
+        builder.clone().platform(platform).build()
+    };
+    pccs.publish(&rated(1, "UpToDate")?);
+    for server in &mut cluster.servers {
+        let newer = "attestation: newer collateral";
+        server.process.expect(newer, LOOKED_INTO)?;
+    }
+    cluster.finalize_another()?;
+
+    // And then badly: nobody gives a partial any more.
+    pccs.publish(&rated(2, "OutOfDate")?);
+    for server in &mut cluster.servers {
+        server.process.expect("rule=ZA-403", LOOKED_INTO)?;
+    }
+    let quiet = eventually("rounds stop", LOOKED_INTO, || {
+        let before: Vec<_> = finalized(&cluster);
+        std::thread::sleep(Duration::from_secs(5));
+        (finalized(&cluster) == before).then_some(())
+    });
+    quiet?;
+    Ok(())
+}
+
+/// How many rounds each server has finalized.
+fn finalized(cluster: &Cluster) -> Vec<usize> {
+    let rounds = |server: &Server| server.finalized(0).len();
+    cluster.servers.iter().map(rounds).collect()
+}
+
+#[test]
+fn i9_a_server_without_evidence_never_meets_an_attested_committee() -> TestResult {
+    let mut cluster = attested(Settings::default())?;
+    cluster.finalize_another()?;
+    // The same secret, name and place, but no evidence.
+    cluster.servers[2].process.terminate(LEAVE)?;
+    let metrics = free_port();
+    let plain = [("ZIPNET_ATTESTATION", "none")];
+    let mut plain = cluster.launch_server(2, "127.0.0.1:0", metrics, &plain)?;
+    plain
+        .process
+        .expect("ZIPNET_ATTESTATION is `none`", LOOKED_INTO)?;
+    plain
+        .process
+        .expect("waiting for: ", Duration::from_secs(90))?;
+    assert_eq!(plain.metric("zipnet_server_registry_size"), Some(1.0));
+    for server in &cluster.servers[..2] {
+        assert_eq!(server.metric("zipnet_server_registry_size"), Some(2.0));
+    }
+    plain.process.terminate(LEAVE)?;
+    cluster.restart_server(2)?;
+    cluster.finalize_another()?;
+    Ok(())
+}
+
+#[test]
+fn i5_clients_that_do_not_believe_the_servers_seal_and_read_nothing() -> TestResult {
+    let mut cluster = attested(Settings::default())?;
+    cluster.finalize_another()?;
+    // One that asks for no evidence is told what is missing.
+    let mut command = cluster.client_command(&["watch"])?;
+    command.env("ZIPNET_ATTESTATION", "none");
+    let (status, lines) = Process::run("client", command, UP)?;
+    let said = lines.join("\n");
+    assert_eq!(status.code(), Some(1), "{said}");
+    let sentence = "The servers of instance zipnet.local.test show evidence";
+    assert!(said.contains(sentence), "{said}");
+
+    // One whose policy asks for another release believes nobody.
+    let simulated = cluster.simulated()?;
+    let mut policy = simulated.publisher().policy(7)?;
+    for image in &mut policy.images {
+        image.mrtd = Hexes([0x66; 48]);
+    }
+    let path = simulated.policy_file().with_file_name("other.json");
+    simulated.publish_at(&policy, &path)?;
+    let mut command = cluster.client_command(&["--json", "chat"])?;
+    command.env("ZIPNET_POLICY", &path);
+    let mut doubter = Process::start("doubter", command, None)?;
+    doubter.tell("never to be seen");
+    doubter.expect("rule=ZA-601", LOOKED_INTO)?;
+    cluster.finalize_another()?;
+    cluster.finalize_another()?;
+    assert!(doubter.json_since(0).is_empty(), "it read a round");
+
+    // One that was told the right policy reads and writes.
+    let mut believer = cluster.client(&["--json", "publish", "seen"])?;
+    let landed = |value: &serde_json::Value| value["event"] == "landed";
+    believer.expect_json(0, "that its message landed", ROUND, landed)?;
+    assert!(doubter.json_since(0).is_empty(), "it read a round");
     Ok(())
 }
