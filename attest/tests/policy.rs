@@ -279,7 +279,7 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     assert!(took < Duration::from_secs(10), "{took:?}");
     let evidence = |of, more: &[&str]| {
         let common = [
-            "evidence",
+            "verify",
             "--json",
             "--policy",
             "policy.json",

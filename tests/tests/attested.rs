@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
 use zipnet_attest::{
     Role, Rule, Statement,
     hexes::Hexes,
@@ -15,7 +16,7 @@ use zipnet_tests::{
     cluster::{Cluster, LEAVE, ROUND, Settings, UP},
     process::{Failed, Process, TestResult, eventually},
     rogue::{Rogue, shown_by},
-    server::{Server, free_port},
+    server::{Server, free_port, free_udp_port},
 };
 
 /// How long servers may take to look into a stranger's evidence.
@@ -403,12 +404,17 @@ fn i9_a_server_without_evidence_never_meets_an_attested_committee() -> TestResul
     plain
         .process
         .expect("ZIPNET_ATTESTATION is `none`", LOOKED_INTO)?;
-    plain
-        .process
-        .expect("waiting for: ", Duration::from_secs(90))?;
-    assert_eq!(plain.metric("zipnet_server_registry_size"), Some(1.0));
-    for server in &cluster.servers[..2] {
-        assert_eq!(server.metric("zipnet_server_registry_size"), Some(2.0));
+    let size = |server: &Server| server.metric("zipnet_server_registry_size");
+    eventually("it is alone", LOOKED_INTO, || {
+        (size(&plain) == Some(1.0)).then_some(())
+    })?;
+    let until = Instant::now() + QUIET;
+    while Instant::now() < until {
+        assert_eq!(size(&plain), Some(1.0), "somebody joined it");
+        for server in &cluster.servers[..2] {
+            assert_eq!(size(server), Some(2.0), "it joined the others");
+        }
+        std::thread::sleep(Duration::from_millis(500));
     }
     plain.process.terminate(LEAVE)?;
     cluster.restart_server(2)?;
@@ -448,8 +454,61 @@ fn i5_clients_that_do_not_believe_the_servers_seal_and_read_nothing() -> TestRes
 
     // One that was told the right policy reads and writes.
     let mut believer = cluster.client(&["--json", "publish", "seen"])?;
-    let landed = |value: &serde_json::Value| value["event"] == "landed";
+    let landed = |value: &Value| value["event"] == "landed";
     believer.expect_json(0, "that its message landed", ROUND, landed)?;
     assert!(doubter.json_since(0).is_empty(), "it read a round");
+    Ok(())
+}
+
+#[test]
+fn a_stranger_verifies_a_running_server() -> TestResult {
+    let mut cluster = attested(Settings::default())?;
+    cluster.finalize_another()?;
+    let simulated = cluster.simulated()?;
+    let root = simulated.policy_file().with_file_name("root.der");
+    std::fs::write(&root, simulated.publisher().world()?.root_der())?;
+    let mut other = simulated.publisher().policy(2)?;
+    for image in &mut other.images {
+        image.rtmr2 = Hexes([0x66; 48]);
+    }
+    let mixed = simulated.policy_file().with_file_name("other.json");
+    simulated.publish_at(&other, &mixed)?;
+    let verify = |live: &str, policy: &std::path::Path| -> TestResult<(Option<i32>, Value)> {
+        let mut command = zipnet_tests::process::command("zipnet-attest")?;
+        command
+            .args([
+                "verify",
+                "--json",
+                "--name",
+                "zipnet.local.test",
+                "--live",
+                live,
+            ])
+            .arg("--policy")
+            .arg(policy)
+            .arg("--root")
+            .arg(&root)
+            .env("ZIPNET_UNIVERSE", cluster.universe())
+            .env("ZIPNET_BIND", "127.0.0.1:0")
+            .env("ZIPNET_RELAY", "embedded");
+        let (status, lines) = Process::run("zipnet-attest", command, UP)?;
+        let json = lines.iter().find(|line| line.starts_with('{'));
+        let answer = json.map_or(Ok(Value::Null), |line| serde_json::from_str(line))?;
+        Ok((status.code(), answer))
+    };
+    let hint = &cluster.servers[1].hint;
+    let (status, answer) = verify(hint, &simulated.policy_file())?;
+    assert_eq!(status, Some(0), "{answer}");
+    assert_eq!(answer["verdict"], "accept");
+    assert_eq!(answer["peer"], cluster.servers[1].peer());
+    assert_eq!(answer["not_compared"], serde_json::json!([]));
+
+    let (status, answer) = verify(hint, &mixed)?;
+    assert_eq!((status, &answer["rule"]), (Some(1), &Value::from("ZA-601")));
+
+    // Nobody is there: nothing is decided.
+    let nobody = format!("{}@{}", cluster.servers[1].peer(), free_udp_port());
+    let (status, _) = verify(&nobody, &mixed)?;
+    assert_eq!(status, Some(3));
     Ok(())
 }

@@ -6,7 +6,13 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
-use zipnet_node::roles::client::{Client, ClientSettings, Participation, Publisher, Receipt};
+use zipnet_node::{
+    roles::client::{
+        Client, ClientSettings, Participation, Publisher, Receipt,
+        evidence::{self, Shown},
+    },
+    settings::BootstrapHint,
+};
 use zipnet_protocol::FinalizedRound;
 use zipnet_server::{
     Failure,
@@ -49,6 +55,13 @@ enum Verb {
     Cover,
     /// Print what is published
     Watch,
+    /// Print what a server shows of itself as JSON, without judging it;
+    /// `zipnet-attest verify --live` does both
+    Evidence {
+        /// The server
+        #[arg(value_name = "PEERID@IP:PORT")]
+        server: BootstrapHint,
+    },
 }
 
 /// Standard input or output failed.
@@ -61,10 +74,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
+    if let Verb::Evidence { server } = &cli.verb {
+        let network = cli.node.network()?;
+        return tokio::select! {
+            shown = evidence::fetch(&network, &cli.node.instance, server) => {
+                say_shown(&shown.map_err(Failure::runtime)?);
+                Ok(())
+            }
+            () = stop.cancelled() => Ok(()),
+        };
+    }
     let participation = match cli.verb {
         Verb::Publish { .. } | Verb::Chat => Participation::Talk,
         Verb::Cover => Participation::Cover,
-        Verb::Watch => Participation::Watch,
+        Verb::Watch | Verb::Evidence { .. } => Participation::Watch,
     };
     let params = cli.node.params()?;
     // An over-long message is a matter of usage: say so before joining.
@@ -119,6 +142,8 @@ async fn act(
             while reader.next().await.is_some() {}
             Ok(())
         }
+        // Done by now.
+        Verb::Evidence { .. } => Ok(()),
         Verb::Watch => {
             let mut reader = client.reader();
             while let Some(round) = reader.next().await {
@@ -182,6 +207,21 @@ async fn read_all() -> Result<Vec<u8>, Failure> {
         bytes.pop();
     }
     Ok(bytes)
+}
+
+/// The evidence, with what the transport and the bundle say to compare it with.
+fn say_shown(shown: &Shown) {
+    let server = &shown.server;
+    say(&json!({
+        "instance": hex::encode(shown.instance.id().as_bytes()),
+        "server": hex::encode(server.id().as_bytes()),
+        "peer": hex::encode(server.peer().as_bytes()),
+        "x25519": hex::encode(server.dh().as_bytes()),
+        "signing": hex::encode(server.signing().as_bytes()),
+        "evidence": hex::encode(&shown.credential.evidence),
+        "collateral": String::from_utf8_lossy(&shown.credential.collateral),
+    })
+    .to_string());
 }
 
 fn say_receipt(receipt: &Receipt, json: bool) {

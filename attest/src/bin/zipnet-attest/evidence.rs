@@ -1,6 +1,6 @@
-//! `evidence`: a server's evidence under a policy.
+//! `verify --evidence` and `--live`: a server's evidence under a policy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -12,52 +12,32 @@ use zipnet_attest::{
     verified::RootError,
 };
 
-use crate::{FileError, Outcome, files, now, say, show, verify};
-
-/// Arguments of `evidence`.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    /// File that holds a server's evidence
-    #[arg(long, value_name = "FILE")]
-    evidence: PathBuf,
-    /// The policy to judge by; its signatures are not looked at, `policy check` does that
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-    /// File that holds the platform's collateral; without one nothing can be decided
-    #[arg(long, value_name = "FILE")]
-    collateral: Option<PathBuf>,
-    /// The time to verify for, in seconds since 1970 [default: now]
-    #[arg(long, value_name = "UNIX")]
-    at: Option<u64>,
-    /// Who ends every certificate chain: `intel`, or a file with a certificate
-    #[arg(long, value_name = "intel|FILE", default_value = "intel")]
-    root: String,
-    #[command(flatten)]
-    known: Known,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
+use crate::{
+    FileError, Outcome, files,
+    live::{self, LiveError},
+    now, say, show,
+    verify::{self, How},
+};
 
 /// What the user knows of the server by himself. What is not given is taken
 /// from the statement, and named as not compared.
 #[derive(Debug, Args)]
-struct Known {
+pub struct Known {
     /// The instance's id, 32 bytes as hex
     #[arg(long, value_name = "HEX", value_parser = key)]
-    instance: Option<[u8; 32]>,
+    pub instance: Option<[u8; 32]>,
     /// The server's id, 32 bytes as hex
     #[arg(long, value_name = "HEX", value_parser = key)]
-    server: Option<[u8; 32]>,
+    pub server: Option<[u8; 32]>,
     /// The server's peer id, 32 bytes as hex
     #[arg(long, value_name = "HEX", value_parser = key)]
-    peer: Option<[u8; 32]>,
+    pub peer: Option<[u8; 32]>,
     /// The X25519 key of its bundle, 32 bytes as hex
     #[arg(long, value_name = "HEX", value_parser = key)]
-    x25519: Option<[u8; 32]>,
+    pub x25519: Option<[u8; 32]>,
     /// The committee signing key of its bundle, 32 bytes as hex
     #[arg(long, value_name = "HEX", value_parser = key)]
-    signing: Option<[u8; 32]>,
+    pub signing: Option<[u8; 32]>,
 }
 
 fn key(text: &str) -> Result<[u8; 32], String> {
@@ -71,7 +51,7 @@ fn key(text: &str) -> Result<[u8; 32], String> {
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// A file.
-    #[error("Could not read what to judge")]
+    #[error(transparent)]
     File(#[from] FileError),
     /// The policy.
     #[error("{path} is no policy", path = .path.display())]
@@ -85,39 +65,91 @@ pub enum EvidenceError {
     /// The root.
     #[error("The policy cannot be used with --root")]
     Root(#[source] RootError),
+    /// The server.
+    #[error("Nothing is decided about the server")]
+    Live(#[source] LiveError),
 }
 
 impl EvidenceError {
     /// Whether the user named the wrong thing.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Root(_))
+        match self {
+            Self::Root(_) => true,
+            Self::File(error) => error.is_usage(),
+            Self::Policy { .. } | Self::Live(_) => false,
+        }
+    }
+
+    /// Whether nothing is decided by it.
+    pub const fn is_undecided(&self) -> bool {
+        matches!(self, Self::Live(_))
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<Outcome, EvidenceError> {
-    let evidence = files::read(&arguments.evidence, MAX_EVIDENCE)?;
-    let policy = files::read(&arguments.policy, MAX_POLICY)?;
-    let policy = Policy::from_json(&policy).map_err(|source| EvidenceError::Policy {
-        path: arguments.policy.clone(),
-        source,
-    })?;
-    let root = files::root(&arguments.root)?;
-    let verifier = Verifier::new(policy, root).map_err(EvidenceError::Root)?;
-    let Some(path) = &arguments.collateral else {
-        verify::say_undecided(arguments.json);
+/// A server's evidence in a file.
+pub fn run(
+    evidence: &Path,
+    policy: &Path,
+    how: &How,
+    known: &Known,
+    json: bool,
+) -> Result<Outcome, EvidenceError> {
+    let evidence = files::read(evidence, MAX_EVIDENCE)?;
+    let verifier = verifier(policy, how)?;
+    let Some(path) = &how.collateral else {
+        verify::say_undecided(json);
         return Ok(Outcome::Undecided);
     };
     let collateral = files::read(path, MAX_COLLATERAL)?;
-    let at = arguments.at.unwrap_or_else(now);
-    let (verdict, not_compared) = judge(&verifier, &evidence, &collateral, &arguments.known, at);
+    Ok(decide(&verifier, &evidence, &collateral, known, how, json))
+}
+
+/// The evidence of a server that runs now. The collateral is what it shows,
+/// unless there is better.
+pub fn run_live(
+    peer: &str,
+    name: &str,
+    policy: &Path,
+    how: &How,
+    json: bool,
+) -> Result<Outcome, EvidenceError> {
+    let verifier = verifier(policy, how)?;
+    let shown = live::fetch(peer, name).map_err(EvidenceError::Live)?;
+    let collateral = match &how.collateral {
+        Some(path) => files::read(path, MAX_COLLATERAL)?,
+        None => shown.collateral,
+    };
+    let (evidence, known) = (&shown.evidence, &shown.known);
+    Ok(decide(&verifier, evidence, &collateral, known, how, json))
+}
+
+fn verifier(path: &Path, how: &How) -> Result<Verifier, EvidenceError> {
+    let policy = files::read(path, MAX_POLICY)?;
+    let policy = Policy::from_json(&policy).map_err(|source| EvidenceError::Policy {
+        path: path.to_owned(),
+        source,
+    })?;
+    Verifier::new(policy, files::root(&how.root)?).map_err(EvidenceError::Root)
+}
+
+fn decide(
+    verifier: &Verifier,
+    evidence: &[u8],
+    collateral: &[u8],
+    known: &Known,
+    how: &How,
+    json: bool,
+) -> Outcome {
+    let at = how.at.unwrap_or_else(now);
+    let (verdict, not_compared) = judge(verifier, evidence, collateral, known, at);
     match verdict {
         Ok(server) => {
-            say_verified(&server, &not_compared, arguments.json);
-            Ok(Outcome::Verified)
+            say_verified(&server, &not_compared, json);
+            Outcome::Verified
         }
         Err(refusal) => {
-            verify::say_refusal(&refusal, arguments.json);
-            Ok(Outcome::Refused)
+            verify::say_refusal(&refusal, json);
+            Outcome::Refused
         }
     }
 }

@@ -7,6 +7,7 @@ mod collateral;
 mod evidence;
 mod files;
 mod html;
+mod live;
 mod policy;
 mod quote;
 mod report;
@@ -41,10 +42,9 @@ struct Cli {
 enum Verb {
     /// Have this machine make a TD quote
     Quote(quote::Arguments),
-    /// Say whether a quote is genuine, and how Intel rates its platform
+    /// Say whether a quote is genuine and how Intel rates its platform, or whether a
+    /// server's evidence holds under a policy
     Verify(verify::Arguments),
-    /// Say whether a server's evidence holds under a policy
-    Evidence(evidence::Arguments),
     /// Write a page that says what `verify` found, for people
     Report(report::Arguments),
     /// Print what a quote says, without verifying anything
@@ -79,7 +79,6 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Quote(arguments) => quote::run(&arguments).map_err(Failure::from),
         Verb::Verify(arguments) => verify::run(&arguments).map_err(Failure::from),
-        Verb::Evidence(arguments) => evidence::run(&arguments).map_err(Failure::from),
         Verb::Report(arguments) => report::run(&arguments).map_err(Failure::from),
         Verb::Show(arguments) => show::run(&arguments).map_err(Failure::from),
         Verb::Collateral(verb) => collateral::run(&verb).map_err(Failure::from),
@@ -93,7 +92,7 @@ fn main() -> ExitCode {
             for cause in causes(&error) {
                 let _ = writeln!(err, "because: {cause}");
             }
-            ExitCode::from(if error.is_usage() { 2 } else { 1 })
+            ExitCode::from(error.status())
         }
     }
 }
@@ -114,6 +113,14 @@ enum Failure {
 }
 
 impl Failure {
+    const fn status(&self) -> u8 {
+        match self {
+            _ if self.is_usage() => 2,
+            Self::Evidence(error) if error.is_undecided() => 3,
+            _ => 1,
+        }
+    }
+
     const fn is_usage(&self) -> bool {
         match self {
             Self::File(error) => error.is_usage(),

@@ -38,7 +38,7 @@ const HEAD: &str = concat!(
 );
 
 pub fn run(arguments: &Arguments) -> Result<Outcome, FileError> {
-    let case = verify::judge(&arguments.inputs)?;
+    let case = verify::judge(&arguments.inputs.quote, &arguments.inputs.how)?;
     let page = page(&arguments.inputs, &case);
     let outcome = case.verdict.outcome();
     match &arguments.out {
@@ -103,7 +103,7 @@ fn verdict(html: &mut Html, arguments: &verify::Inputs, case: &Case) {
             html.markup("<p>Trust root: Intel's SGX root CA, built in.</p>\n");
         }
         TrustRoot::Other(der) => {
-            html.around("<p>Trust root: the certificate in <code>", &arguments.root, "</code>")
+            html.around("<p>Trust root: the certificate in <code>", &arguments.how.root, "</code>")
                 .around(" (SHA-256 <code>", &digest(der), "</code>), <strong>not the built-in root of Intel</strong>. Whoever has its key can make any quote.</p>\n");
         }
     }

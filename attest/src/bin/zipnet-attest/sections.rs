@@ -22,7 +22,7 @@ pub fn inputs(
     let found = case.verdict.genuine();
     let svn = |of: fn(&Quote) -> u16| quote.map(|quote| of(quote).to_string());
     let rows = match group {
-        Group::Collateral => match (&arguments.collateral, &case.collateral) {
+        Group::Collateral => match (&arguments.how.collateral, &case.collateral) {
             (Some(path), Some(bytes)) => file(&path.display().to_string(), bytes),
             _ => vec![("file", Some("none".to_owned()))],
         },
@@ -99,6 +99,7 @@ fn status(
     found: Option<&Genuine>,
 ) -> Vec<(&'static str, Option<String>)> {
     let accepted: Vec<_> = arguments
+        .how
         .accept_tcb
         .iter()
         .map(|status| format!("{status:?}"))

@@ -1,6 +1,7 @@
-//! `verify`: whether a quote is genuine, and how Intel rates its platform.
+//! `verify`: whether a quote is genuine and how Intel rates its platform, or
+//! whether a server's evidence holds under a policy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -12,21 +13,32 @@ use zipnet_attest::{
     tcb::{TcbRules, TcbStatus},
 };
 
-use crate::{FileError, Outcome, causes, files, now, say, show};
+use crate::{
+    FileError, Outcome, causes,
+    evidence::{self, EvidenceError, Known},
+    files, now, say, show,
+};
 
-/// What to verify, and how.
+/// A quote, and how to verify it.
 #[derive(Debug, Args)]
 pub struct Inputs {
     /// File that holds a quote
     #[arg(long, value_name = "FILE")]
     pub quote: PathBuf,
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// By what to verify.
+#[derive(Debug, Args)]
+pub struct How {
     /// File that holds its platform's collateral, as `QuoteCollateralV3` JSON; without
     /// one nothing can be decided
     #[arg(long, value_name = "FILE")]
     pub collateral: Option<PathBuf>,
     /// The time to verify for, in seconds since 1970 [default: now]
     #[arg(long, value_name = "UNIX")]
-    at: Option<u64>,
+    pub at: Option<u64>,
     /// Who ends every certificate chain: `intel`, or a file with a certificate
     #[arg(long, value_name = "intel|FILE", default_value = "intel")]
     pub root: String,
@@ -35,11 +47,37 @@ pub struct Inputs {
     pub accept_tcb: Vec<TcbStatus>,
 }
 
+/// What to verify.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// File that holds a quote of anybody's
+    #[arg(long, value_name = "FILE")]
+    quote: Option<PathBuf>,
+    /// File that holds a server's evidence
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    evidence: Option<PathBuf>,
+    /// A server that runs now; ZIPNET_RELAY and the like say how to reach it
+    #[arg(long, value_name = "PEERID@IP:PORT", requires_all = ["policy", "name"])]
+    live: Option<String>,
+}
+
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    inputs: Inputs,
+    what: What,
+    #[command(flatten)]
+    how: How,
+    /// The policy to judge evidence by; its signatures are not looked at, `policy check`
+    /// does that
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Name of the instance of a server that runs now
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    known: Known,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -108,14 +146,14 @@ impl Verdict {
 }
 
 /// Reads the files and verifies.
-pub fn judge(inputs: &Inputs) -> Result<Case, FileError> {
-    let quote = files::read(&inputs.quote, MAX_QUOTE)?;
-    let root = files::root(&inputs.root)?;
-    let path = inputs.collateral.as_deref();
+pub fn judge(quote: &Path, how: &How) -> Result<Case, FileError> {
+    let quote = files::read(quote, MAX_QUOTE)?;
+    let root = files::root(&how.root)?;
+    let path = how.collateral.as_deref();
     let collateral = path
         .map(|path| files::read(path, MAX_COLLATERAL))
         .transpose()?;
-    let now = inputs.at.unwrap_or_else(now);
+    let now = how.at.unwrap_or_else(now);
     let verdict = match collateral.as_deref().map(Collateral::from_json) {
         None => Verdict::Undecided,
         Some(Err(refusal)) => Verdict::Collateral(refusal),
@@ -123,7 +161,7 @@ pub fn judge(inputs: &Inputs) -> Result<Case, FileError> {
             Err(refusal) => Verdict::Quote(parts, refusal),
             Ok(found) => {
                 let rules = TcbRules {
-                    accept: inputs.accept_tcb.clone(),
+                    accept: how.accept_tcb.clone(),
                     ..TcbRules::default()
                 };
                 let refusal = rules.check(&found).err();
@@ -140,15 +178,43 @@ pub fn judge(inputs: &Inputs) -> Result<Case, FileError> {
     })
 }
 
-pub fn run(arguments: &Arguments) -> Result<Outcome, FileError> {
-    let verdict = judge(&arguments.inputs)?.verdict;
+pub fn run(arguments: &Arguments) -> Result<Outcome, EvidenceError> {
+    let Arguments {
+        what,
+        how,
+        policy,
+        name,
+        known,
+        json,
+    } = arguments;
+    let policy = policy.as_deref().unwrap_or_else(|| Path::new(""));
+    match what {
+        What {
+            evidence: Some(file),
+            ..
+        } => evidence::run(file, policy, how, known, *json),
+        What {
+            live: Some(peer), ..
+        } => {
+            let name = name.as_deref().unwrap_or_default();
+            evidence::run_live(peer, name, policy, how, *json)
+        }
+        What { quote, .. } => {
+            let quote = quote.as_deref().unwrap_or_else(|| Path::new(""));
+            Ok(judge_quote(quote, how, *json)?)
+        }
+    }
+}
+
+fn judge_quote(quote: &Path, how: &How, json: bool) -> Result<Outcome, FileError> {
+    let verdict = judge(quote, how)?.verdict;
     match &verdict {
-        Verdict::Undecided => say_undecided(arguments.json),
+        Verdict::Undecided => say_undecided(json),
         Verdict::Collateral(refusal) | Verdict::Quote(_, refusal) => {
-            say_refusal(refusal, arguments.json);
+            say_refusal(refusal, json);
         }
         Verdict::Genuine(_, found, refusal) => {
-            say_found(found, refusal.as_ref(), arguments.json);
+            say_found(found, refusal.as_ref(), json);
         }
     }
     Ok(verdict.outcome())

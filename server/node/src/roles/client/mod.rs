@@ -19,6 +19,7 @@
 //! ```
 
 mod driver;
+pub mod evidence;
 mod publisher;
 mod reader;
 mod registration;
