@@ -161,6 +161,7 @@ impl Publisher {
     }
 
     /// Evidence for a statement, by the default TD in the good world.
+    #[must_use]
     pub fn draft(&self, statement: Statement) -> Draft {
         Draft {
             world: self.builder(),

@@ -44,7 +44,7 @@ enum Verb {
     Quote(quote::Arguments),
     /// Say whether a quote is genuine and how Intel rates its platform, or whether a
     /// server's evidence holds under a policy
-    Verify(verify::Arguments),
+    Verify(Box<verify::Arguments>),
     /// Write a page that says what `verify` found, for people
     Report(report::Arguments),
     /// Print what a quote says, without verifying anything

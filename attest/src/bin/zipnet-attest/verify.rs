@@ -57,7 +57,7 @@ struct What {
     /// File that holds a server's evidence
     #[arg(long, value_name = "FILE", requires = "policy")]
     evidence: Option<PathBuf>,
-    /// A server that runs now; ZIPNET_RELAY and the like say how to reach it
+    /// A server that runs now; `ZIPNET_RELAY` and the like say how to reach it
     #[arg(long, value_name = "PEERID@IP:PORT", requires_all = ["policy", "name"])]
     live: Option<String>,
 }

@@ -278,7 +278,7 @@ async fn a_server_shows_only_what_holds_under_its_own_policy() {
                 world: world.clone(),
                 td,
             }),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
         };
         Arc::new(OwnEvidence::new(Arc::new(attestation)))
     };

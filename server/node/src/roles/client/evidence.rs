@@ -103,11 +103,11 @@ async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, Ev
             Err(_) => tokio::time::sleep(AGAIN).await,
         }
     };
-    let none = || EvidenceError::None {
+    let bare = || EvidenceError::None {
         peer,
         name: name.clone(),
     };
-    let anchor = hello.anchor.ok_or_else(none)?;
+    let anchor = hello.anchor.ok_or_else(bare)?;
     let instance = Instance::attested(name.clone(), hello.committee, anchor);
     let call = (MemberCall::id(&instance), MemberCall::LABEL);
     let peers = Peers::<(), Member>::new(node.network().clone(), call.0, call.1, None);
@@ -122,6 +122,6 @@ async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, Ev
     Ok(Shown {
         instance,
         server,
-        credential: member.credential.ok_or_else(none)?,
+        credential: member.credential.ok_or_else(bare)?,
     })
 }

@@ -26,11 +26,11 @@ use std::{
 };
 
 use mosaik::{PeerId, groups::ConsensusConfig};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{
-    BundleError, CommitteeSecret, DhSecret, Digest, InstanceName, RoundParams, ServerBundle,
-    SigningSecret,
+    AdmittedServer, BundleError, CommitteeSecret, DhSecret, Digest, InstanceName, RoundParams,
+    ServerBundle, SigningSecret,
 };
 
 use self::context::{Attested, Context, Keys};
@@ -39,7 +39,7 @@ use crate::{
     attestation::{
         ServerAttestation,
         own::{OwnEvidence, OwnEvidenceError},
-        ticket::Tickets,
+        ticket::{Claim, Tickets},
     },
     committee::Shared,
     entropy::{self, EntropyError},
@@ -155,18 +155,11 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     )
     .verify(&rules.instance)
     .map_err(ServerError::Bundle)?;
-    let claims = match &settings.attestation {
+    let attested = match &settings.attestation {
         None => None,
-        Some(attestation) => {
-            let own = Arc::new(OwnEvidence::new(attestation.clone()));
-            attestant::renew(&own, node.network(), &rules, &bundle, Digest::ZERO)
-                .await
-                .map_err(ServerError::Evidence)?;
-            let (tickets, claims) = Tickets::new();
-            Some((Attested { own, tickets }, claims))
-        }
+        Some(attestation) => Some(show(attestation, &node, &rules, &bundle).await?),
     };
-    let (attested, claims) = claims.unzip();
+    let (attested, claims) = attested.unzip();
     let keys = Keys {
         dh,
         signing,
@@ -229,6 +222,21 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     drop(context);
     node.leave().await;
     outcome
+}
+
+/// Makes this server's first evidence, before anybody is asked to believe it.
+async fn show(
+    attestation: &Arc<ServerAttestation>,
+    node: &Node,
+    rules: &CommitteeRules,
+    bundle: &AdmittedServer,
+) -> Result<(Attested, mpsc::Receiver<Claim>), ServerError> {
+    let own = Arc::new(OwnEvidence::new(attestation.clone()));
+    attestant::renew(&own, node.network(), rules, bundle, Digest::ZERO)
+        .await
+        .map_err(ServerError::Evidence)?;
+    let (tickets, claims) = Tickets::new();
+    Ok((Attested { own, tickets }, claims))
 }
 
 /// Milliseconds since 1970: higher in every boot, unless the clock was set
