@@ -5,7 +5,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     genuine::TrustRoot,
-    signed::{PolicyKeys, SignedPolicyError},
+    policy::MAX_POLICY,
+    signed::{MAX_SIGNATURES, PolicyKeys, SignedPolicyError},
     verified::{RootError, Verifier},
 };
 
@@ -41,6 +42,16 @@ pub struct PolicyFile {
 /// A policy file that gives no verifier.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
+    /// Too long.
+    #[error(
+        "The policy has {policy} bytes and its signatures {signatures}; at most {MAX_POLICY} and {MAX_SIGNATURES} would be right"
+    )]
+    Length {
+        /// Bytes of the policy.
+        policy: usize,
+        /// Bytes of the signatures.
+        signatures: usize,
+    },
     /// Its signatures, its form, or its serial.
     #[error("The policy is refused")]
     Policy(#[source] SignedPolicyError),
@@ -94,6 +105,11 @@ impl TrustBase {
     /// # Errors
     /// [`TrustError`].
     pub fn open(&self, file: &PolicyFile, newest: u64) -> Result<Verifier, TrustError> {
+        // Each signature hashes the policy.
+        let (policy, signatures) = (file.policy.len(), file.signatures.len());
+        if policy > MAX_POLICY || signatures > MAX_SIGNATURES {
+            return Err(TrustError::Length { policy, signatures });
+        }
         let signed = self
             .keys
             .open(&file.policy, &file.signatures, newest)

@@ -39,6 +39,7 @@ pub struct Verified {
     genuine: Genuine,
     image: String,
     shape: String,
+    not_after: u64,
 }
 
 impl Verified {
@@ -66,10 +67,11 @@ impl Verified {
         &self.shape
     }
 
-    /// When the statement ends, seconds since 1970.
+    /// When the statement ends, or the image's time of use if that is sooner,
+    /// seconds since 1970.
     #[must_use]
     pub const fn not_after(&self) -> u64 {
-        self.statement.not_after
+        self.not_after
     }
 }
 
@@ -135,13 +137,19 @@ impl Verifier {
         let (image, shape) = self.policy.judge(&genuine, now)?;
         Ok(Verified {
             statement: statement.clone(),
+            not_after: statement.not_after.min(image.not_after.unwrap_or(u64::MAX)),
             image: image.id.clone(),
             shape: shape.id.clone(),
             genuine,
         })
     }
 
-    fn check_statement(
+    /// Whether a statement says what is expected, and is in force for no longer
+    /// than the policy allows. It says nothing about the quote.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-703 or ZA-705 to ZA-711.
+    pub fn check_statement(
         &self,
         statement: &Statement,
         expected: &Expected,

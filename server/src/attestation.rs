@@ -88,11 +88,20 @@ struct SimulationArgs {
 #[derive(Debug, Args)]
 pub struct EvidenceArgs {
     /// How long one statement of this server is in force; it is renewed at half time
-    #[arg(long, env = "ZIPNET_EVIDENCE_LIFETIME", value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    #[arg(long, env = "ZIPNET_EVIDENCE_LIFETIME", value_name = "DURATION", default_value = "24h", value_parser = lifetime)]
     evidence_lifetime: Duration,
     /// The kernel's configfs-tsm folder
     #[arg(long, env = "ZIPNET_TSM", value_name = "DIR", default_value = DEFAULT_ROOT)]
     tsm: PathBuf,
+}
+
+/// Parses a lifetime of evidence.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = duration(text)?;
+    if lifetime < Duration::from_secs(10) {
+        return Err("it is shorter than 10 s; a duration such as 24h would be right".to_owned());
+    }
+    Ok(lifetime)
 }
 
 /// Settings about evidence that do not go together.
@@ -143,6 +152,10 @@ impl AttestationArgs {
     /// [`Failure::Usage`].
     pub fn authority(&self) -> Result<Option<Arc<Authority>>, Failure> {
         if !self.is_on() {
+            tracing::warn!(
+                "ZIPNET_ATTESTATION is `none`: nobody can tell what the servers run; whoever operates them may read \
+                 their keys"
+            );
             return Ok(None);
         }
         self.base()
@@ -253,13 +266,12 @@ impl AttestationArgs {
         tracing::warn!(
             "ZIPNET_ATTESTATION is `simulated`: anybody can make the same evidence, and it proves nothing"
         );
-        let collateral = match named {
-            Some(named) => named,
-            None => {
-                let own = Collateral::new(world.collateral().clone());
-                CollateralSource::Fixed(Box::new(own.map_err(AttestationError::Simulated)?))
-            }
+        let own = || {
+            let own = Collateral::new(world.collateral().clone());
+            let own = own.map_err(AttestationError::Simulated)?;
+            Ok(CollateralSource::Fixed(Box::new(own)))
         };
+        let collateral = named.map_or_else(own, Ok)?;
         Ok(Base {
             root: TrustRoot::Other(world.root_der().to_vec()),
             collateral,

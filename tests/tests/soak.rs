@@ -62,6 +62,15 @@ fn trust(name: &InstanceName) -> TrustSettings {
     }
 }
 
+fn hint_of(seed: &str, address: std::net::SocketAddr) -> Result<BootstrapHint, Box<dyn Error>> {
+    let seed = TransportSeed::from_text(seed);
+    let key = SigningSecret::from_seed(seed.as_bytes()).peer_key();
+    Ok(BootstrapHint {
+        peer: zipnet_node::settings::PeerId::from_bytes(key.as_bytes())?,
+        address: Some(address),
+    })
+}
+
 fn secret() -> CommitteeSecret {
     CommitteeSecret::new(Zeroizing::new(b"the committee secret of the soak".to_vec()))
 }
@@ -90,16 +99,7 @@ async fn soak() -> TestResult {
     let mut tasks = JoinSet::new();
 
     let first = free_udp_port();
-    let seed = TransportSeed::from_text("soak server 0");
-    let peer = zipnet_node::settings::PeerId::from_bytes(
-        SigningSecret::from_seed(seed.as_bytes())
-            .peer_key()
-            .as_bytes(),
-    )?;
-    let hints = vec![BootstrapHint {
-        peer,
-        address: Some(first),
-    }];
+    let hints = vec![hint_of("soak server 0", first)?];
     for index in 0..3 {
         let settings = ServerSettings {
             attestation: None,

@@ -93,9 +93,9 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// By bundle and evidence.
+    /// By bundle and credential.
     verdicts: HashMap<(Digest, Digest), Known>,
-    /// The newest credential that held, by bundle.
+    /// The last credential that held, by bundle.
     credentials: HashMap<Digest, Arc<Credential>>,
 }
 
@@ -114,6 +114,8 @@ pub struct Authority {
     memory: Mutex<Memory>,
     /// Files of collateral that were taken in, by when they were written.
     pub(super) files: Mutex<HashMap<PathBuf, SystemTime>>,
+    /// Held while a policy is kept and put in force.
+    pub(super) enforcing: Mutex<()>,
 }
 
 /// The settings that are needed later.
@@ -164,6 +166,7 @@ impl Authority {
             floor: AtomicU64::new(0),
             memory: Mutex::default(),
             files: Mutex::default(),
+            enforcing: Mutex::default(),
         };
         Ok(authority)
     }
@@ -181,15 +184,10 @@ impl Authority {
         policy.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts a policy in force, if its serial is higher than that of the one in
-    /// force. It was opened under this base by the caller.
-    pub(super) fn put_in_force(&self, policy: InForce) -> bool {
-        let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        if policy.serial() <= current.serial() {
-            return false;
-        }
-        *current = Arc::new(policy);
-        true
+    /// Puts a policy in force. It was opened under this base by the caller, and
+    /// its serial is higher.
+    pub(super) fn put_in_force(&self, policy: InForce) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
     /// Seconds since 1970, and not before anything that is known to have
@@ -216,7 +214,7 @@ impl Authority {
         let now = self.now();
         let policy = self.policy();
         let editions = self.editions.load(Ordering::Relaxed);
-        let key = (*server.digest(), credential.digest());
+        let key = (*server.digest(), credential.whole());
         let mut before = None;
         let mut refused = None;
         if let Some(known) = self.memory().verdicts.get(&key) {
@@ -273,6 +271,11 @@ impl Authority {
         before: Option<&Standing>,
     ) -> Result<Standing, Refusal> {
         let (evidence, shown) = credential.decode()?;
+        let expected = expected(instance, server);
+        // What costs little first: collateral is looked into at some length.
+        policy
+            .verifier
+            .check_statement(&evidence.statement, &expected, now)?;
         let newest = || {
             let platforms = Platforms::of_quote(&evidence.quote).ok()?;
             self.shelf.get(platforms).ok().flatten()
@@ -287,7 +290,6 @@ impl Authority {
                 newest().unwrap_or_else(|| Arc::new(shown.clone()))
             }
         };
-        let expected = expected(instance, server);
         let verified = match policy.verifier.verify(&evidence, &used, &expected, now) {
             // Expired collateral admits nobody, but whoever was admitted stays
             // until the statement ends.
@@ -379,7 +381,7 @@ impl Authority {
         &self.shelf
     }
 
-    /// The newest credential that was shown for a bundle and held.
+    /// The last credential that was shown for a bundle and held.
     #[must_use]
     pub fn credential(&self, bundle: &Digest) -> Option<Arc<Credential>> {
         self.memory().credentials.get(bundle).cloned()
@@ -392,7 +394,7 @@ impl Authority {
         let Some(credential) = self.credential(server.digest()) else {
             return false;
         };
-        let key = (*server.digest(), credential.digest());
+        let key = (*server.digest(), credential.whole());
         let ended = self.memory().verdicts.get(&key).is_some_and(|known| {
             let standing = known.outcome.as_ref();
             standing.is_ok_and(|standing| self.now() >= standing.not_after)

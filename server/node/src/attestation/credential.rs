@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_attest::{Collateral, Evidence, Refusal, Rule, verified::Expected};
-use zipnet_protocol::{AdmittedServer, Digest, Instance, domain_digest};
+use zipnet_protocol::{AdmittedServer, Canonical, Digest, Instance, domain_digest};
 
 /// Longest collateral of a credential, in bytes. Intel's has about 25,000.
 const MAX_COLLATERAL: usize = 64 << 10;
@@ -33,6 +33,15 @@ impl Credential {
     #[must_use]
     pub fn digest(&self) -> Digest {
         domain_digest("zipnet/evidence/v1", &self.evidence)
+    }
+
+    /// The digest of both parts.
+    #[must_use]
+    pub fn whole(&self) -> Digest {
+        Canonical::new()
+            .bytes(&self.evidence)
+            .bytes(&self.collateral)
+            .digest("zipnet/credential/v1")
     }
 
     /// Decodes both parts.

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use zipnet_attest::{Evidence, Platforms, Refusal, Role, Statement, source::SourceError};
+use zipnet_attest::{
+    Collateral, Evidence, Platforms, Quote, Refusal, Role, Statement, source::SourceError,
+};
 use zipnet_protocol::{AdmittedServer, Digest, Instance};
 
 use super::{Credential, ServerAttestation, Standing, upkeep::CollateralError};
@@ -50,7 +52,16 @@ pub struct Circumstances {
 pub struct OwnEvidence {
     attestation: Arc<ServerAttestation>,
     epoch: AtomicU64,
-    shown: Mutex<Option<(Arc<Credential>, Standing)>>,
+    shown: Mutex<Option<Made>>,
+}
+
+/// Evidence, as it was made.
+#[derive(Debug, Clone)]
+struct Made {
+    credential: Arc<Credential>,
+    standing: Standing,
+    platforms: Platforms,
+    collateral: Arc<Collateral>,
 }
 
 impl OwnEvidence {
@@ -73,20 +84,29 @@ impl OwnEvidence {
     /// The evidence to show now, once there is any.
     #[must_use]
     pub fn shown(&self) -> Option<(Arc<Credential>, Standing)> {
+        self.made().map(|made| (made.credential, made.standing))
+    }
+
+    fn made(&self) -> Option<Made> {
         let shown = self.shown.lock();
         shown.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether half of the statement's time is over since it was made, or there
-    /// is none.
+    /// Whether new evidence is due: half of the statement's time is over, or
+    /// there is newer collateral than is shown, or the policy that is in force
+    /// by now refuses what is shown.
     #[must_use]
-    pub fn is_due(&self) -> bool {
-        let now = self.authority().now();
-        self.shown().is_none_or(|(_, standing)| {
-            let left = standing.not_after.saturating_sub(now);
-            let whole = standing.not_after.saturating_sub(standing.at);
-            left <= whole / 2
-        })
+    pub fn is_due(&self, instance: &Instance, server: &AdmittedServer) -> bool {
+        let Some(made) = self.made() else {
+            return true;
+        };
+        let authority = self.authority();
+        let left = made.standing.not_after.saturating_sub(authority.now());
+        let whole = made.standing.not_after.saturating_sub(made.standing.at);
+        let newest = authority.shelf().get(made.platforms).ok().flatten();
+        left <= whole / 2
+            || newest.is_some_and(|newest| newest != made.collateral)
+            || authority.judge(instance, server, &made.credential).is_err()
     }
 
     /// Makes new evidence for the keys of a bundle, and shows it if it holds
@@ -103,9 +123,10 @@ impl OwnEvidence {
         let this = self.clone();
         let task =
             tokio::task::spawn_blocking(move || this.make(&instance, &server, circumstances));
-        let (credential, standing) = task.await.map_err(|_| OwnEvidenceError::Task)??;
+        let made = task.await.map_err(|_| OwnEvidenceError::Task)??;
+        let standing = made.standing.clone();
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = Some((credential, standing.clone()));
+        *shown = Some(made);
         Ok(standing)
     }
 
@@ -114,7 +135,7 @@ impl OwnEvidence {
         instance: &Instance,
         server: &AdmittedServer,
         circumstances: Circumstances,
-    ) -> Result<(Arc<Credential>, Standing), OwnEvidenceError> {
+    ) -> Result<Made, OwnEvidenceError> {
         let authority = self.authority();
         let now = authority.now();
         let before = self.epoch.load(Ordering::Relaxed);
@@ -140,11 +161,14 @@ impl OwnEvidence {
             config: *circumstances.config.as_bytes(),
             freshness: *circumstances.freshness.as_bytes(),
         };
-        let quote = self
+        let mut quote = self
             .attestation
             .source
             .quote(&statement.report_data())
             .map_err(OwnEvidenceError::Quote)?;
+        // Some hosts fill quotes up with zeros.
+        let parsed = Quote::parse(&quote).map_err(OwnEvidenceError::Platform)?;
+        quote.truncate(parsed.length);
         let platforms = Platforms::of_quote(&quote).map_err(OwnEvidenceError::Platform)?;
         let collateral = authority
             .collateral_for(platforms)
@@ -153,6 +177,11 @@ impl OwnEvidence {
         let standing = authority
             .judge(instance, server, &credential)
             .map_err(OwnEvidenceError::Refused)?;
-        Ok((credential, standing))
+        Ok(Made {
+            credential,
+            standing,
+            platforms,
+            collateral,
+        })
     }
 }

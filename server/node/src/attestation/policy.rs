@@ -4,8 +4,11 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    sync::PoisonError,
+    time::SystemTime,
 };
 
+use serde::{Deserialize, Serialize};
 use zipnet_attest::{
     PolicyFile, TrustBase, policy::MAX_POLICY, signed::MAX_SIGNATURES, trust::TrustError,
 };
@@ -13,7 +16,7 @@ use zipnet_attest::{
 use super::{Authority, InForce};
 
 /// Name of the newest policy in the folder for the state.
-const NEWEST: &str = "policy.json";
+const NEWEST: &str = "newest-policy.json";
 
 /// A policy file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,15 @@ pub enum PolicyError {
         /// Why.
         #[source]
         source: TrustError,
+    },
+    /// The newest one that was seen cannot be used.
+    #[error("The newest policy that was seen, kept in {path}, cannot be used; without it an older one would be believed. Whoever knows better removes it", path = .path.display())]
+    Kept {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn core::error::Error + Send + Sync>,
     },
     /// The newest one cannot be kept.
     #[error("Could not write {path}, so that the policy's serial might go back", path = .path.display())]
@@ -58,10 +70,8 @@ pub(super) fn load(
     let Some(state) = state else {
         return Ok(configured);
     };
-    let kept = state.join(NEWEST);
-    // What is kept may be damaged, or of other keys: then there is none.
-    match open(base, &kept, 0) {
-        Ok(newest) if newest.serial() > configured.serial() => {
+    match kept(base, state)? {
+        Some(newest) if newest.serial() > configured.serial() => {
             tracing::warn!(
                 configured = configured.serial(),
                 newest = newest.serial(),
@@ -74,6 +84,36 @@ pub(super) fn load(
             Ok(configured)
         }
     }
+}
+
+/// A policy with its signatures in one file, so that both change at once.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    policy: String,
+    signatures: String,
+}
+
+/// The policy that was kept. One that cannot be used is an error: nobody can
+/// tell how new it was.
+fn kept(base: &TrustBase, state: &Path) -> Result<Option<InForce>, PolicyError> {
+    let path = state.join(NEWEST);
+    let failed = |source| PolicyError::Kept {
+        path: path.clone(),
+        source,
+    };
+    let limit = MAX_POLICY.saturating_add(MAX_SIGNATURES).saturating_mul(2);
+    let bytes = match bounded(&path, limit) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?;
+    let file = PolicyFile {
+        policy: kept.policy.into_bytes(),
+        signatures: kept.signatures,
+    };
+    let verifier = base.open(&file, 0).map_err(|error| failed(error.into()))?;
+    Ok(Some(InForce { file, verifier }))
 }
 
 /// Reads and opens a policy file.
@@ -89,14 +129,6 @@ fn open(base: &TrustBase, path: &Path, newest: u64) -> Result<InForce, PolicyErr
 }
 
 fn read(path: &Path) -> Result<PolicyFile, (PathBuf, io::Error)> {
-    let bounded = |path: &Path, limit: usize| {
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-        let mut bytes = Vec::new();
-        File::open(path)?
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
     let beside = signatures(path);
     let policy = bounded(path, MAX_POLICY).map_err(|error| (path.to_owned(), error))?;
     let signed = bounded(&beside, MAX_SIGNATURES)
@@ -108,27 +140,47 @@ fn read(path: &Path) -> Result<PolicyFile, (PathBuf, io::Error)> {
     })
 }
 
+/// Reads a file; one byte more than is allowed is enough to refuse it.
+fn bounded(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn signatures(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".minisig");
     name.into()
 }
 
-/// Keeps the newest policy. The signatures first: a policy without its
-/// signatures counts for nothing, and the old pair is still good without.
+/// Keeps the newest policy.
 fn keep(state: &Path, policy: &InForce) -> Result<(), PolicyError> {
     let path = state.join(NEWEST);
-    let put = |path: &Path, bytes: &[u8]| {
+    let put = || {
+        let kept = Kept {
+            policy: String::from_utf8_lossy(&policy.file.policy).into_owned(),
+            signatures: policy.file.signatures.clone(),
+        };
         let temporary = path.with_extension("new");
         let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
+        file.write_all(&serde_json::to_vec(&kept)?)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, &path)?;
+        // The new name is on disk when the folder is.
+        File::open(state)?.sync_all()
     };
-    let beside = signatures(&path);
-    put(&beside, policy.file.signatures.as_bytes())
-        .and_then(|()| put(&path, &policy.file.policy))
-        .map_err(|source| PolicyError::Keep { path, source })
+    put().map_err(|source| PolicyError::Keep {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// When a policy and its signatures were written.
+pub(super) fn written(path: &Path) -> [Option<SystemTime>; 2] {
+    [path, &signatures(path)].map(|path| fs::metadata(path).ok()?.modified().ok())
 }
 
 impl Authority {
@@ -163,15 +215,21 @@ impl Authority {
 
     fn enforce(&self, policy: InForce) -> bool {
         let serial = policy.serial();
+        // One at a time, so that what is kept is what is in force.
+        let _one = self
+            .enforcing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if serial <= self.policy().serial() {
+            return false;
+        }
         if let Some(state) = &self.settings.state
             && let Err(error) = keep(state, &policy)
         {
             tracing::warn!(because = %crate::report::chain(&error), "attestation: a policy could not be kept");
         }
-        let newer = self.put_in_force(policy);
-        if newer {
-            tracing::info!(serial, "attestation: a new policy is in force");
-        }
-        newer
+        self.put_in_force(policy);
+        tracing::info!(serial, "attestation: a new policy is in force");
+        true
     }
 }

@@ -292,10 +292,10 @@ async fn a_server_shows_only_what_holds_under_its_own_policy() {
             .renew(instance, server.admitted.clone(), circumstances)
     };
     let good = own(Td::default());
-    assert!(good.is_due());
+    assert!(good.is_due(here.attested.instance(), &server.admitted));
     let standing = renew(&good).await.unwrap();
     assert_eq!((&*standing.image, &*standing.tcb), (IMAGE, "UpToDate"));
-    assert!(!good.is_due());
+    assert!(!good.is_due(here.attested.instance(), &server.admitted));
     let (first, _) = good.shown().unwrap();
     renew(&good).await.unwrap();
     let (second, _) = good.shown().unwrap();

@@ -88,15 +88,29 @@ impl Tickets {
         verdicts.insert(claim, verdict);
     }
 
-    /// Forgets a claim, so that it is looked into again.
+    /// Forgets a claim that is not believed, so that it is looked into again.
     pub fn forget(&self, claim: &Claim) {
-        self.lock().remove(claim);
+        let mut verdicts = self.lock();
+        if !matches!(verdicts.get(claim), Some(Verdict::Holds(_))) {
+            verdicts.remove(claim);
+        }
     }
 
-    /// The verdict on a peer: the best one of its tickets.
+    /// The claims that are believed.
     #[must_use]
-    pub fn verdict(&self, peer: &PeerId) -> Option<Verdict> {
+    pub fn believed(&self) -> Vec<Claim> {
         let verdicts = self.lock();
+        let held = verdicts
+            .iter()
+            .filter(|(_, verdict)| matches!(verdict, Verdict::Holds(_)));
+        held.map(|(claim, _)| *claim).collect()
+    }
+
+    /// The verdict on a peer at a time: the best one of its tickets.
+    #[must_use]
+    pub fn verdict(&self, peer: &PeerId, now: u64) -> Option<Verdict> {
+        let mut verdicts = self.lock();
+        verdicts.retain(|_, verdict| !matches!(verdict, Verdict::Holds(until) if *until <= now));
         let of_peer = || verdicts.iter().filter(|((of, _), _)| of == peer);
         of_peer()
             .find(|(_, verdict)| matches!(verdict, Verdict::Holds(_)))

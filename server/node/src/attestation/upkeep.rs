@@ -12,7 +12,7 @@ use zipnet_attest::{
     Collateral, Edition, Platforms, Refusal, collateral::MAX_COLLATERAL, fetch::FetchError,
 };
 
-use super::{Authority, CollateralSource};
+use super::{Authority, CollateralSource, policy};
 use crate::metrics;
 
 /// How often the policy file and a folder of collateral are looked at.
@@ -198,7 +198,7 @@ impl Authority {
 
 /// Keeps an authority up to date for ever.
 pub async fn run(authority: Arc<Authority>) {
-    let mut policy = modified(&authority.settings.policy);
+    let mut policy = policy::written(&authority.settings.policy);
     let mut fetch_at = Instant::now() + authority.settings.refresh;
     let mut warned = false;
     loop {
@@ -206,7 +206,7 @@ pub async fn run(authority: Arc<Authority>) {
         let task = {
             let authority = authority.clone();
             tokio::task::spawn_blocking(move || {
-                let seen = modified(&authority.settings.policy);
+                let seen = policy::written(&authority.settings.policy);
                 if seen != policy {
                     authority.reload();
                 }

@@ -140,7 +140,9 @@ impl CommitteeState {
             Arc::new(presented.credential),
             presented.at,
         )?;
-        if let Some(before) = after.of.get(server.id())
+        // Statements of one boot are counted; those of another have other keys.
+        let same = self.servers.get(server.id()) == Some(server);
+        if let Some(before) = after.of.get(server.id()).filter(|_| same)
             && before.epoch > admission.epoch
         {
             return Err(Refusal::StaleEvidence {

@@ -19,6 +19,10 @@ use super::{
 };
 use crate::{attestation::Credential, settings::CommitteeRules};
 
+/// Farthest that the time of the last registration may be ahead of those that
+/// are still there, in seconds: no collateral is in force for longer.
+const MAX_CLOCK_AHEAD: u64 = 31 * 86_400;
+
 /// A snapshot that a newcomer refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -280,9 +284,9 @@ impl AdmissionsSnapshot {
         servers: &BTreeMap<ServerId, AdmittedServer>,
     ) -> Result<Admissions, SnapshotError> {
         let clock = self.clock;
-        if self.credentials.len() != servers.len()
-            || self.credentials.iter().any(|(_, at)| *at > clock)
-        {
+        let latest = self.credentials.iter().map(|(_, at)| *at).max();
+        let far = latest.is_some_and(|at| clock.saturating_sub(at) > MAX_CLOCK_AHEAD);
+        if self.credentials.len() != servers.len() || far || latest > Some(clock) {
             return Err(SnapshotError::Inconsistent("evidence"));
         }
         let policy = Admissions::open(base, &self.policy).map_err(SnapshotError::Evidence)?;

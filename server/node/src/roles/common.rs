@@ -5,6 +5,7 @@ use core::{
     future::{Future, ready},
     time::Duration,
 };
+use std::sync::Arc;
 
 use mosaik::{
     FunctionId, Network, PeerId,
@@ -176,6 +177,40 @@ fn same_anchor(trust: &TrustSettings, theirs: Option<&Digest>) -> Result<(), Com
     }
 }
 
+/// Asks the bootstrap peers in the background whether they judge evidence by
+/// what this node does. Otherwise it would wait for an instance that is not
+/// there, and not know why.
+fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSettings) {
+    let asked: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
+    let hello = hello_id(&trust.name);
+    let trust = trust.clone();
+    // Whoever leaves does not wait for this.
+    let network = Arc::downgrade(node.network());
+    tokio::spawn(async move {
+        let asking = async {
+            while let Some(network) = network.upgrade() {
+                let allowed = (!asked.is_empty()).then(|| only(asked.clone()));
+                let peers = Peers::<(), Hello>::new(network, hello, "hello", allowed);
+                if let Ok((peer, hello)) = peers.call(&(), Duration::from_secs(3)).await
+                    && Some(hello.committee) == trust.committee
+                {
+                    if let Err(error) = same_anchor(&trust, hello.anchor.as_ref()) {
+                        tracing::error!(
+                            told_by = %peer.fmt_short(),
+                            because = %crate::report::chain(&error),
+                            "this node waits for servers that are not there"
+                        );
+                    }
+                    return;
+                }
+                drop(peers);
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let _ = tokio::time::timeout(HELLO_TIMEOUT, asking).await;
+    });
+}
+
 /// The instance that a node without the committee secret belongs to: by the
 /// pinned committee key, or else by the word of its bootstrap peers.
 ///
@@ -189,6 +224,7 @@ pub async fn find_instance(
     let authority = trust.authority.as_deref();
     let instance = |committee| settings::instance(trust.name.clone(), committee, authority);
     if let Some(committee) = trust.committee {
+        warn_of_other_anchor(node, trust, network);
         return Ok(instance(committee));
     }
     let bootstrap: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();

@@ -9,13 +9,13 @@
 
 use core::time::Duration;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use mosaik::{Network, PeerId};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
-use zipnet_protocol::{Instance, PeerKey};
+use zipnet_protocol::{AdmittedServer, Instance, PeerKey};
 
 use super::common::peer_id;
 use crate::{
@@ -37,7 +37,7 @@ const AT_ONCE: usize = 8;
 
 #[derive(Debug, Default)]
 struct Known {
-    servers: BTreeSet<PeerId>,
+    servers: BTreeMap<PeerId, AdmittedServer>,
     /// Peers that are not to be asked before a time.
     others: BTreeMap<PeerId, Instant>,
 }
@@ -78,7 +78,7 @@ impl Directory {
     /// Whether a peer is an admitted server.
     #[must_use]
     pub fn is_server(&self, peer: &PeerId) -> bool {
-        self.lock().servers.contains(peer)
+        self.lock().servers.contains_key(peer)
     }
 
     /// The transport keys of the servers that announce themselves now.
@@ -87,7 +87,7 @@ impl Directory {
         let known = self.lock();
         known
             .servers
-            .iter()
+            .keys()
             .map(|peer| PeerKey::new(*peer.as_bytes()))
             .collect()
     }
@@ -114,12 +114,18 @@ impl Directory {
     /// The peers to ask next, after those that are gone were forgotten.
     fn strangers(&self, serving: &[PeerId]) -> Vec<PeerId> {
         let mut known = self.lock();
-        known.servers.retain(|peer| serving.contains(peer));
+        known.servers.retain(|peer, server| {
+            let stands = self
+                .authority
+                .as_ref()
+                .is_none_or(|authority| authority.stands(&self.instance, server));
+            serving.contains(peer) && stands
+        });
         known.others.retain(|peer, _| serving.contains(peer));
         let now = Instant::now();
         serving
             .iter()
-            .filter(|peer| !known.servers.contains(*peer))
+            .filter(|peer| !known.servers.contains_key(*peer))
             .filter(|peer| known.others.get(*peer).is_none_or(|until| *until <= now))
             .take(AT_ONCE)
             .copied()
@@ -130,11 +136,12 @@ impl Directory {
         let answer = self.peers.call_peer(peer, &(), PATIENCE).await;
         let server = answer
             .as_ref()
-            .is_ok_and(|member| self.is_admitted(&peer, member));
+            .ok()
+            .and_then(|member| self.admitted(&peer, member));
         let mut known = self.lock();
-        if server {
+        if let Some(server) = server {
             known.others.remove(&peer);
-            known.servers.insert(peer);
+            known.servers.insert(peer, server);
             drop(known);
             self.changed.notify_waiters();
         } else {
@@ -143,22 +150,18 @@ impl Directory {
         }
     }
 
-    /// Whether a peer is what it shows: the bundle its own, and evidence that
-    /// holds, if servers show any.
-    fn is_admitted(&self, peer: &PeerId, member: &Member) -> bool {
-        let Ok(server) = member.bundle.verify(&self.instance) else {
-            return false;
-        };
+    /// The server that a peer is: the bundle its own, and evidence that holds,
+    /// if servers show any.
+    fn admitted(&self, peer: &PeerId, member: &Member) -> Option<AdmittedServer> {
+        let server = member.bundle.verify(&self.instance).ok()?;
         if peer_id(server.peer()) != Some(*peer) {
-            return false;
+            return None;
         }
-        match (&self.authority, &member.credential) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(authority), Some(credential)) => authority
-                .judge(&self.instance, &server, &Arc::new(credential.clone()))
-                .is_ok(),
+        if let Some(authority) = &self.authority {
+            let credential = Arc::new(member.credential.clone()?);
+            authority.judge(&self.instance, &server, &credential).ok()?;
         }
+        Some(server)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

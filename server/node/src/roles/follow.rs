@@ -221,11 +221,14 @@ impl Follower {
                     // The verdict is remembered; so is the credential.
                     let _ = authority.judge(&self.instance, &server, &Arc::new(credential));
                 }
-                Err(error) => tracing::debug!(
-                    server = %server.id().short(),
-                    because = %crate::report::chain(&error),
-                    "nobody has this server's evidence"
-                ),
+                Err(error) => {
+                    self.credentials.distrust();
+                    tracing::debug!(
+                        server = %server.id().short(),
+                        because = %crate::report::chain(&error),
+                        "nobody has this server's evidence"
+                    );
+                }
             }
         }
     }

@@ -81,7 +81,7 @@ pub(super) async fn run(context: Arc<Context>) {
             old = None;
         }
         let wait = not_before.is_some_and(|at| Instant::now() < at);
-        if old.is_some() || wait || !own.is_due() {
+        if old.is_some() || wait || !own.is_due(&context.rules.instance, &context.me()) {
             continue;
         }
         let before = own.shown().map(|(credential, _)| credential.digest());

@@ -119,7 +119,7 @@ fn opinion(context: &Context, caller: &PeerKey) -> Opinion {
     let verdict = context
         .attested()
         .zip(common::peer_id(caller))
-        .and_then(|(with, peer)| with.tickets.verdict(&peer));
+        .and_then(|(with, peer)| with.tickets.verdict(&peer, with.own.authority().now()));
     match verdict {
         None | Some(Verdict::Asked) => Opinion::None,
         Some(Verdict::Holds(_)) => Opinion::Verified,
