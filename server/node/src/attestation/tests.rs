@@ -1,6 +1,10 @@
 //! What a process believes of evidence, and for how long.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mosaik::PeerId;
 use tempfile::TempDir;
@@ -313,4 +317,37 @@ async fn a_server_shows_only_what_holds_under_its_own_policy() {
         "{error}"
     );
     assert!(bad.shown().is_none());
+}
+
+#[test]
+fn a_look_up_of_the_validator_is_nothing_beside_a_verification() {
+    const LOOK_UPS: u32 = 10_000;
+    let here = Here::new();
+    let server = &here.attested.world.servers[0];
+    let peer = PeerId::from_bytes(server.admitted.peer().as_bytes()).unwrap();
+    let credential = here.credential(server, |_| {});
+    let digest = credential.digest();
+    let (tickets, _claims) = Tickets::new();
+    let authority = Arc::new(here.authority());
+    let validator = super::ticket::Validator::new(authority.clone(), tickets.clone());
+    // Many verdicts, this one among them.
+    for number in 0..4000_u32 {
+        let mut other = [0; 32];
+        other[..4].copy_from_slice(&number.to_be_bytes());
+        tickets.settle((peer, Digest::new(other)), Verdict::Asked);
+    }
+    let started = Instant::now();
+    assert_eq!(here.judge(&authority, server, &credential), Ok(()));
+    let verification = started.elapsed();
+    tickets.settle((peer, digest), Verdict::Holds(clock() + 60));
+    let started = Instant::now();
+    for _ in 0..LOOK_UPS {
+        assert!(validator.judge(ticket(&digest).data(), &peer).is_ok());
+    }
+    let look_up = started.elapsed() / LOOK_UPS;
+    println!("a look-up takes {look_up:?}, a cold verification {verification:?}");
+    assert!(
+        look_up * 100 < verification,
+        "{look_up:?} of {verification:?}"
+    );
 }

@@ -104,6 +104,14 @@ fn i8_an_attested_state_survives_its_snapshot_and_a_forged_one_is_refused() {
     let state = attested.founded();
     let restore = |bytes: &[u8]| CommitteeState::restore(attested.world.rules.clone(), bytes);
     assert!(bytes(&restore(&bytes(&state)).unwrap()) == bytes(&state));
+    let server = &attested.world.servers[0];
+    let shown = attested.credential(server, |_| {});
+    let registration = attested.register_under(server, shown, NOW, None);
+    println!(
+        "registration {} bytes, snapshot of three servers {} bytes",
+        postcard::to_stdvec(&registration).unwrap().len(),
+        bytes(&state).len()
+    );
 
     let forged = |change: fn(&mut WireAdmissions)| {
         let mut snapshot = WireSnapshot::of(&state);
@@ -118,6 +126,7 @@ fn i8_an_attested_state_survives_its_snapshot_and_a_forged_one_is_refused() {
         ("evidence of a time to come", |with| {
             with.credentials[0].1 = NOW + 1;
         }),
+        ("a clock far ahead", |with| with.clock = u64::MAX),
     ] {
         let error = forged(change);
         assert!(
