@@ -3,8 +3,8 @@
 //!
 //! Firmware measures three files that QEMU makes (see [`crate::acpi`]). QEMU is
 //! not rewritten here: for each number of processors, `machines/` holds what
-//! that very QEMU gave to that firmware, taken out of a guest by
-//! `scripts/machine.sh`. Of memory, two words of the DSDT are made: where the
+//! that very QEMU gave to that firmware, taken out of guests with 1 GiB
+//! (`tests/machine`, `machines_are_taken_anew`). Of memory, two words of the DSDT are made: where the
 //! 32-bit window of PCI begins, which is where low memory ends, and its length
 //! (QEMU `hw/i386/acpi-build.c`, `build_dsdt`, `hw/pci-host/q35.c`,
 //! `q35_host_get_pci_hole_start`). Tests compare both with live guests.
