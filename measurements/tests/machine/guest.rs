@@ -105,7 +105,10 @@ fn program(root: &str, path: &str) -> Command {
         .arg("--library-path")
         .arg(libraries.join(":"))
         .arg(root.join(path))
-        .env("QEMU_MODULE_DIR", root.join("usr/lib/x86_64-linux-gnu/qemu"))
+        .env(
+            "QEMU_MODULE_DIR",
+            root.join("usr/lib/x86_64-linux-gnu/qemu"),
+        )
         .stdin(Stdio::null());
     command
 }

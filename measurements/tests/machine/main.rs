@@ -1,8 +1,12 @@
 //! Predictions against what real firmware and a real kernel measure: QEMU without
 //! acceleration, with a TPM emulator, in two versions and two sizes.
 
+#![allow(clippy::unwrap_used)]
+
 mod guest;
 mod initramfs;
+
+use std::path::Path;
 
 use guest::{CMDLINE, Guest, MACHINE, Qemu, Said};
 use zipnet_measurements::{
@@ -151,7 +155,7 @@ fn acpi_of_2_cpus_and_6_gib() {
 #[test]
 #[ignore = "writes machines/"]
 fn machines_are_taken_anew() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("machines")
         .join(FROZEN.id);
     for cpus in FROZEN.cpus() {
@@ -168,5 +172,40 @@ fn machines_are_taken_anew() {
         ] {
             std::fs::write(dir.join(format!("{cpus}.{name}")), bytes).unwrap();
         }
+    }
+}
+
+/// MRTD of the locked firmware, as a program that shares no code with this crate
+/// computes it; its variable store is that of three real TDs.
+#[test]
+fn locked_firmware() {
+    use zipnet_measurements::{
+        Digest384,
+        mrtd::{Order, mrtd},
+        tdvf::SectionKind,
+    };
+    let bytes = std::fs::read(MACHINE.join("OVMF.fd")).unwrap();
+    let firmware = Firmware::parse(&bytes).unwrap();
+    let digest = |hex| Ok(Digest384::from_hex(hex).unwrap());
+    assert_eq!(
+        mrtd(&firmware, Order::PageByPage),
+        digest(
+            "bdc6fb145880f06f30c8b346b8dce2a99d9351b56892df22f80fcf6574caa9f9c31df8e8576d53b4d0cd1c3f28910e11"
+        )
+    );
+    assert_eq!(
+        mrtd(&firmware, Order::SectionBySection),
+        digest(
+            "456f07902150d008bb913c3e1e84e9297f735a6c83cd2a957a1f0a8bbedb06df188e3837ae48d32c73d473d097dc0db2"
+        )
+    );
+    let store = firmware.section(SectionKind::Cfv).unwrap();
+    let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/td");
+    for name in ["coco", "near-old", "near-2025"] {
+        let log = std::fs::read_to_string(logs.join(format!("{name}.json"))).unwrap();
+        assert!(
+            log.contains(&sha384(firmware.data(store)).to_string()),
+            "{name}"
+        );
     }
 }
