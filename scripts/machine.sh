@@ -56,7 +56,10 @@ apt() {
             echo "deb [signed-by=$keyring] $main $suite main"
         fi
     done >"$home/sources"
-    (cd "$home/archives" && apt-get -qq \
+    # This machine's hooks tidy up its own apt, which is not touched.
+    printf '#clear %s;\n' APT::Update::Pre-Invoke APT::Update::Post-Invoke \
+        APT::Update::Post-Invoke-Success DPkg::Post-Invoke >"$home/hooks"
+    (cd "$home/archives" && apt-get -qq -c "$home/hooks" \
         -o Dir::Etc::SourceList="$home/sources" -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
         -o Dir::State="$home" -o Dir::State::Lists="$home/lists" -o Dir::State::Status=/dev/null \

@@ -156,7 +156,7 @@ fn edited(cmdline: &str, found: &Digest384) -> Option<Cause> {
         ),
         (
             format!("initrd=initrd {cmdline}"),
-            "the firmware puts `initrd=initrd ` in front, as edk2 after 2025.02 does",
+            "the firmware puts `initrd=initrd ` in front, as edk2 2026.08 does",
         ),
         (
             cmdline.to_owned(),

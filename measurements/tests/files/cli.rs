@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use zipnet_measurements::Manifest;
 
 use crate::vectors::{Td, path};
 
@@ -242,6 +243,24 @@ fn release_writes_what_a_policy_needs_and_what_changed() {
             64
         );
     }
+    let whole = Manifest::from_json(&std::fs::read(&path).unwrap()).unwrap();
+    let entry = serde_json::to_value(whole.policy_image(7, None).unwrap()).unwrap();
+    let mut keys: Vec<_> = entry.as_object().unwrap().keys().collect();
+    keys.sort();
+    let fields = [
+        "id",
+        "mrtd",
+        "not_after",
+        "not_before",
+        "rtmr1",
+        "rtmr2",
+        "shapes",
+    ];
+    assert_eq!(keys, fields, "those of a policy's image");
+    assert_eq!(entry["shapes"][3]["rtmr0"], manifest["shapes"][3]["rtmr0"]);
+    let mut unknown = whole;
+    unknown.shapes[0].rtmr0 = None;
+    assert!(unknown.policy_image(7, None).is_err());
     // The same again, then with another initramfs.
     let again = |version: &str| {
         let more = ["--previous", &path, "--version", version];

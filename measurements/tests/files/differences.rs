@@ -193,7 +193,7 @@ fn a_command_line_that_the_firmware_edited() {
     for (text, says) in [
         (
             format!("initrd=initrd {}", guest.cmdline),
-            "in front, as edk2 after 2025.02",
+            "in front, as edk2 2026.08 does",
         ),
         (guest.cmdline.clone(), "the firmware adds nothing"),
         (
