@@ -31,14 +31,19 @@ rm -f "$dir/done"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [[ -f $keyring ]] || die "$keyring is missing: install debian-archive-keyring"
 
-# The mirrors that this machine uses already.
+# The mirrors that this machine uses already: by what their lists say of
+# themselves, or without lists by their address.
 mirror() {
+    local found
     # shellcheck disable=SC2016 # apt replaces these.
-    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-        sed -n "s,^Debian|$1|,,p" | head -n 1
+    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+        sed -n "s,^Debian|$1|,,p" | head -n 1)
+    [[ $found ]] || found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
+        grep -v '^ *#' | grep -oE "[a-z+]+://[^ ]*/$2/?( |\$)" | head -n 1)
+    echo "${found%% *}"
 }
-main=${ZIPNET_DEBIAN_MIRROR:-$(mirror Debian)}
-security=${ZIPNET_DEBIAN_SECURITY_MIRROR:-$(mirror Debian-Security)}
+main=${ZIPNET_DEBIAN_MIRROR:-$(mirror Debian debian)}
+security=${ZIPNET_DEBIAN_SECURITY_MIRROR:-$(mirror Debian-Security debian-security)}
 [[ $main ]] || die "this machine's apt knows no Debian mirror; name one in ZIPNET_DEBIAN_MIRROR"
 [[ $security ]] || security=$main
 

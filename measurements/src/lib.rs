@@ -19,7 +19,7 @@
 //! take any bytes: they refuse with an offset, with bounded work, and never
 //! panic. Nothing here reads a clock, a file or a socket.
 
-#![warn(clippy::indexing_slicing)]
+#![deny(clippy::indexing_slicing)]
 
 pub mod acpi;
 mod bytes;

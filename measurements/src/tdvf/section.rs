@@ -107,7 +107,7 @@ impl Section {
         let end = u64::from(self.data_offset) + u64::from(self.raw_size);
         if u64::try_from(file).is_ok_and(|file| end > file) {
             return Err(format!(
-                "its contents end at offset {end:#x}; the file has {file:#x} bytes"
+                "its contents end at offset {end:#x}; the file has {file:#x} bytes (firmware split into code and variables has to be whole)"
             ));
         }
         match self.kind {
