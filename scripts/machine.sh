@@ -38,8 +38,8 @@ mirror() {
     # shellcheck disable=SC2016 # apt replaces these.
     found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
         sed -n "s,^Debian|$1|,,p" | head -n 1)
-    [[ $found ]] || found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
-        grep -v '^ *#' | grep -oE "[a-z+]+://[^ ]*/$2/?( |\$)" | head -n 1)
+    [[ $found ]] || found=$(grep -rhv '^ *#' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
+        grep -oE "[a-z+]+://[^ ]*/$2/?( |\$)" | head -n 1) || true
     echo "${found%% *}"
 }
 main=${ZIPNET_DEBIAN_MIRROR:-$(mirror Debian debian)}
