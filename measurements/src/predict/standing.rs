@@ -39,8 +39,8 @@ pub const fn standing(register: Register) -> Standing {
     match register {
         Register::Mrtd => Standing {
             confirmed: false,
-            evidence: "the rule is that of the TDX module's source, the order that of Linux's; no TD's MRTD is \
-                       public for a firmware file at hand",
+            evidence: "the rule is that of the TDX module's source, the order that of Linux; no firmware file with a \
+                       published MRTD was at hand to compare",
         },
         Register::Rtmr0 => Standing {
             confirmed: false,
