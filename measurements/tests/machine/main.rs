@@ -66,11 +66,25 @@ fn predicted(guest: &Guest, said: &Said) -> Report {
 /// predicted one: Secure Boot variables, separators, ACPI, boot options, kernel,
 /// both exits of boot services, command line, initramfs.
 fn firmware_measures_what_is_predicted(qemu: Qemu, memory: u64) {
-    let guest = Guest {
-        qemu,
-        shape: Shape { cpus: 1, memory },
-        tpm: true,
-        arguments: &["-machine", "q35"],
+    let frozen = frozen_guest(Shape { cpus: 1, memory });
+    let guest = match qemu {
+        Qemu::V11_1 => Guest {
+            tpm: true,
+            ..frozen
+        },
+        Qemu::V7_2 => Guest {
+            qemu,
+            tpm: true,
+            arguments: &[
+                "-machine",
+                "q35",
+                "-netdev",
+                "user,id=n",
+                "-device",
+                "virtio-net-pci,netdev=n,addr=2,romfile=",
+            ],
+            ..frozen
+        },
     };
     let said = guest.boot();
     let log = EventLog::parse(said.file("log")).unwrap();
