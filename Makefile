@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check bench release fmt fuzz setup clean
+.PHONY: help run test check bench release measure fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -30,7 +30,7 @@ test: ## all tests, those over real processes included
 check: ## formatting, lints, dependencies, spelling, shell scripts
 	@scripts/setup.sh build check
 	cargo fmt --all --check
-	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs
+	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs measurements/fuzz/fuzz_targets/*.rs
 	typos
 	shellcheck .ci/run $$(find . -name target -prune -o -name '*.sh' -print)
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -46,9 +46,14 @@ release: ## the server, aggregator and client binaries as they ship (panic=abort
 	@scripts/setup.sh build
 	@cargo build --release -p zipnet-server --locked
 
+measure: ## the registers of the current image, for every shape (IMAGE=dir names another build)
+	@scripts/setup.sh build
+	@cargo build --release -p zipnet-measurements --locked
+	@scripts/measure.sh
+
 fmt: ## format the code
 	@cargo fmt --all
-	@rustfmt --edition 2024 fuzz/fuzz_targets/*.rs
+	@rustfmt --edition 2024 fuzz/fuzz_targets/*.rs measurements/fuzz/fuzz_targets/*.rs
 
 fuzz: ## fuzz for FUZZ_SECONDS (60); ZIPNET_FUZZ_TARGET=name fuzzes one target only
 	@scripts/fuzz.sh
@@ -59,4 +64,4 @@ setup: ## install what the other verbs need (each of them does so too)
 clean: ## delete what was built; the tools in target/tools stay
 	@cargo clean --profile dev
 	@cargo clean --profile release
-	@rm -rf fuzz/target
+	@rm -rf fuzz/target measurements/fuzz/target
