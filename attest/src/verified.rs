@@ -1,6 +1,7 @@
 //! The whole verification of a server: its evidence under a policy, against
 //! what the verifier knows by itself.
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     genuine::{Genuine, TrustRoot},
     policy::Policy,
     rules::{Refusal, Rule},
-    statement::Statement,
+    statement::{Role, Statement},
     warm::WarmVerifier,
 };
 
@@ -28,6 +29,34 @@ pub struct Expected {
     pub x25519: [u8; 32],
     /// The committee signing key of the bundle.
     pub signing: [u8; 32],
+}
+
+impl Expected {
+    /// The statement of a server that is this one, in force from the start of
+    /// `window` to its end, in seconds since 1970. `config` and `freshness` are
+    /// digests of 32 bytes.
+    #[must_use]
+    pub const fn statement(
+        &self,
+        epoch: u64,
+        window: Range<u64>,
+        config: [u8; 32],
+        freshness: [u8; 32],
+    ) -> Statement {
+        Statement {
+            instance: self.instance,
+            role: Role::Server,
+            server: self.server,
+            peer: self.peer,
+            x25519: self.x25519,
+            signing: self.signing,
+            epoch,
+            not_before: window.start,
+            not_after: window.end,
+            config,
+            freshness,
+        }
+    }
 }
 
 /// A server whose evidence holds in every respect. Only [`Verifier::verify`]

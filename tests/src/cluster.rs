@@ -168,6 +168,16 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// As [`Cluster::start`], with servers that show simulated evidence.
+    ///
+    /// # Errors
+    /// [`ProcessError`] of the first process that does not come up.
+    pub fn start_attested(settings: Settings, clients: usize) -> Result<Self, ProcessError> {
+        let mut cluster = Self::new(settings)?.attested()?;
+        cluster.populate(clients)?;
+        Ok(cluster)
+    }
+
     /// Starts all servers, an aggregator and `clients` that cover.
     ///
     /// # Errors

@@ -1,21 +1,21 @@
-//! An attested committee over real processes: whom it lets in, and that its
-//! rounds go on whoever knocks.
+//! An attested committee over real processes: evidence, policies and collateral
+//! as they change, and who has nothing to do with whom.
 #![allow(missing_docs)]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use zipnet_attest::{
-    Role, Rule, Statement,
+    Policy,
     hexes::Hexes,
-    simulation::{Draft, Pccs, Platform, Td, World},
+    simulation::{Pccs, Platform},
 };
-use zipnet_node::{attestation::Credential, settings::parse_peer, wire::Opinion};
-use zipnet_protocol::{AdmittedServer, Instance};
 use zipnet_tests::{
     cluster::{Cluster, LEAVE, ROUND, Settings, UP},
-    process::{Failed, Process, TestResult, eventually},
-    rogue::{Rogue, shown_by},
+    process::{Process, TestResult, eventually},
     server::{Server, free_port, free_udp_port},
 };
 
@@ -23,225 +23,51 @@ use zipnet_tests::{
 const LOOKED_INTO: Duration = Duration::from_secs(40);
 /// How long is watched for what must not happen.
 const QUIET: Duration = Duration::from_secs(10);
-/// Longest announcement that is safe to gossip.
-const ANNOUNCEMENT: usize = 3000;
 
-fn attested(settings: Settings) -> TestResult<Cluster> {
-    let mut cluster = Cluster::new(settings)?.attested()?;
-    cluster.populate(2)?;
-    Ok(cluster)
+/// Where the policy of a server is that has one of its own.
+fn own_policy(cluster: &Cluster, index: usize) -> TestResult<PathBuf> {
+    let shared = cluster.simulated()?.policy_file();
+    Ok(shared.with_file_name(format!("policy-{index}.json")))
 }
 
-fn clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+/// Publishes a policy to one server.
+fn publish(
+    cluster: &Cluster,
+    index: usize,
+    serial: u64,
+    change: impl FnOnce(&mut Policy),
+) -> TestResult {
+    let simulated = cluster.simulated()?;
+    let mut policy = simulated.publisher().policy(serial)?;
+    change(&mut policy);
+    simulated.publish_at(&policy, &own_policy(cluster, index)?)?;
+    Ok(())
 }
 
-/// A right statement of a server.
-fn statement(instance: &Instance, server: &AdmittedServer) -> Statement {
-    Statement {
-        instance: *instance.id().as_bytes(),
-        role: Role::Server,
-        server: *server.id().as_bytes(),
-        peer: *server.peer().as_bytes(),
-        x25519: *server.dh().as_bytes(),
-        signing: *server.signing().as_bytes(),
-        epoch: 1,
-        not_before: clock() - 60,
-        not_after: clock() + 3600,
-        config: [1; 32],
-        freshness: [2; 32],
-    }
-}
-
-/// What a rogue does to its evidence.
-type Attack = (&'static str, Rule, fn(&mut Draft));
-
-fn platform(draft: &mut Draft, change: impl FnOnce(&mut Platform)) {
-    let mut platform = Platform::default();
-    change(&mut platform);
-    draft.world = draft.world.clone().platform(platform);
-}
-
-const ATTACKS: &[Attack] = &[
-    (
-        "its own quote with correct measurements and a throw-away key",
-        Rule::CertificateChain,
-        |draft| draft.world = World::builder(b"a throw-away Intel", clock() - 60),
-    ),
-    ("another X25519 key", Rule::StatementKey, |draft| {
-        draft.statement.x25519 = [9; 32];
-    }),
-    ("another instance", Rule::StatementInstance, |draft| {
-        draft.statement.instance = [9; 32];
-    }),
-    ("a far not_after", Rule::StatementLifetime, |draft| {
-        draft.statement.not_after = clock() + 3650 * 86_400;
-    }),
-    ("the DEBUG bit", Rule::Debug, |draft| {
-        draft.td.td_attributes[0] |= 1;
-    }),
-    ("an OutOfDate platform", Rule::TcbStatus, |draft| {
-        platform(draft, |platform| {
-            platform.fmspc = *b"OLDFMS";
-            "OutOfDate".clone_into(&mut platform.tcb_status);
-        });
-    }),
-    ("a revoked PCK", Rule::Revoked, |draft| {
-        platform(draft, |platform| platform.fmspc = *b"REVOKE");
-        draft.world = draft.world.clone().revoke_leaf();
-    }),
-    ("a rogue QE", Rule::QeIdentity, |draft| {
-        platform(draft, |platform| platform.qe_mrsigner = [0x66; 32]);
-    }),
-    ("an RTMR of another release", Rule::Measurements, |draft| {
-        draft.td.rtmr[1] = [0x66; 48];
-    }),
-];
-
-/// A rogue shows `credential`; every server must refuse it by `rule`, name it
-/// in its log and count it, tell it so, and finalize rounds all the while.
-async fn is_refused<F, Fut>(
+/// Starts a server that has a policy of its own.
+fn launch_with_own_policy(
     cluster: &mut Cluster,
-    name: &str,
-    rule: Rule,
-    credential: F,
-) -> TestResult
-where
-    F: FnOnce(Instance, AdmittedServer, std::sync::Arc<mosaik::Network>) -> Fut,
-    Fut: Future<Output = TestResult<Credential>>,
-{
-    let rogue = Rogue::join(cluster, credential).await?;
-    let short = rogue.short();
-    let until = Instant::now() + LOOKED_INTO;
-    let mut told = 0;
-    while told < cluster.servers.len() {
-        if Instant::now() > until {
-            return Err(Failed::because(format!(
-                "{name}: {told} servers said that they refuse it"
-            )));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let opinions = rogue.opinions().await;
-        assert!(!opinions.contains(&Opinion::Verified), "{name} is believed");
-        told = opinions
-            .iter()
-            .filter(|opinion| matches!(opinion, Opinion::Refused { rule: broken, .. } if *broken == rule.number()))
-            .count();
-    }
-    assert_eq!(rogue.bonds(), 0, "{name} is in the group");
-    for server in &cluster.servers {
-        let lines = server.process.lines().since(0);
-        let named = lines.iter().any(|said| {
-            said.contains("attestation: refused a server")
-                && said.contains(&format!("peer={short}"))
-                && said.contains(&format!("rule={rule}"))
-        });
-        assert!(named, "{name}: not named with {rule}: {lines:#?}");
-        let counted = zipnet_tests::server::scrape(server.metrics).unwrap_or_default();
-        let labels = [format!("peer=\"{short}\""), format!("rule=\"{rule}\"")];
-        let counted = counted.lines().any(|line| {
-            line.starts_with("zipnet_peers_refused_total")
-                && labels.iter().all(|label| line.contains(label))
-        });
-        assert!(counted, "{name}: not counted with {rule}");
-    }
-    cluster.finalize_another()?;
-    rogue.leave().await;
+    index: usize,
+    extra: &[(&str, &str)],
+) -> TestResult {
+    let metrics = free_port();
+    let mut command = cluster.server_command(index, "127.0.0.1:0", metrics)?;
+    command.env("ZIPNET_POLICY", own_policy(cluster, index)?);
+    command.envs(extra.iter().copied());
+    let server = cluster.launch_server_as(index, metrics, command)?;
+    cluster.servers.push(server);
     Ok(())
-}
-
-#[test]
-fn i3_each_rogue_is_refused_by_its_rule_and_rounds_go_on() -> TestResult {
-    let mut cluster = attested(Settings::default())?;
-    cluster.finalize_another()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    for (name, rule, change) in ATTACKS {
-        let world = cluster.simulated()?.publisher().builder();
-        runtime.block_on(is_refused(
-            &mut cluster,
-            name,
-            *rule,
-            move |instance, server, _| async move {
-                let mut draft = Draft {
-                    world,
-                    td: Td::default(),
-                    statement: statement(&instance, &server),
-                };
-                change(&mut draft);
-                let (evidence, collateral) = draft.finish()?;
-                Ok(Credential::of(&evidence, &collateral))
-            },
-        ))?;
-    }
-    Ok(())
-}
-
-#[test]
-fn i12_a_ticket_replayed_under_another_peer_id_opens_nothing() -> TestResult {
-    let mut cluster = attested(Settings::default())?;
-    cluster.finalize_another()?;
-    let victim = parse_peer(&cluster.servers[0].peer())?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(is_refused(
-        &mut cluster,
-        "a replayed ticket",
-        Rule::StatementServer,
-        move |instance, _, network| async move { shown_by(&instance, &network, victim).await },
-    ))
-}
-
-#[test]
-fn announcements_of_servers_stay_short_also_while_evidence_is_renewed() -> TestResult {
-    let mut cluster = attested(Settings {
-        variables: vec![("ZIPNET_EVIDENCE_LIFETIME".into(), "40s".into())],
-        ..Settings::default()
-    })?;
-    cluster.finalize_another()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let victim = parse_peer(&cluster.servers[0].peer())?;
-    runtime.block_on(async {
-        let rogue = Rogue::join(&cluster, move |instance, _, network| async move {
-            shown_by(&instance, &network, victim).await
-        })
-        .await?;
-        let renewed = "attestation: renewed this server's evidence";
-        let mut longest = 0;
-        let until = Instant::now() + Duration::from_mins(1);
-        let all_renewed = || {
-            let of = |server: &Server| {
-                let lines = server.process.lines().since(0);
-                lines.iter().any(|line| line.contains(renewed))
-            };
-            cluster.servers.iter().all(of)
-        };
-        // Both tickets stand side by side for a while after.
-        let mut left = 20;
-        while left > 0 {
-            if all_renewed() {
-                left -= 1;
-            } else if Instant::now() > until {
-                return Err(Failed::because("not all servers renewed their evidence"));
-            }
-            for server in &cluster.servers {
-                let peer = parse_peer(&server.peer())?;
-                longest = longest.max(rogue.announcement_of(&peer).unwrap_or(0));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        println!("longest announcement of a server: {longest} bytes");
-        assert!(longest > 0 && longest < ANNOUNCEMENT, "{longest} bytes");
-        rogue.leave().await;
-        Ok(())
-    })
 }
 
 #[test]
 fn evidence_is_renewed_without_a_missed_round() -> TestResult {
-    let mut cluster = attested(Settings {
-        variables: vec![("ZIPNET_EVIDENCE_LIFETIME".into(), "12s".into())],
-        ..Settings::default()
-    })?;
+    let mut cluster = Cluster::start_attested(
+        Settings {
+            variables: vec![("ZIPNET_EVIDENCE_LIFETIME".into(), "12s".into())],
+            ..Settings::default()
+        },
+        2,
+    )?;
     cluster.finalize_another()?;
     let from: Vec<_> = cluster
         .servers
@@ -284,25 +110,10 @@ fn evidence_is_renewed_without_a_missed_round() -> TestResult {
 #[test]
 fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResult {
     let mut cluster = Cluster::new(Settings::default())?.attested()?;
-    let own = |cluster: &Cluster, index: usize| -> TestResult<std::path::PathBuf> {
-        let simulated = cluster.simulated()?;
-        let path = simulated.policy_file();
-        Ok(path.with_file_name(format!("policy-{index}.json")))
-    };
-    let publish = |cluster: &Cluster, index: usize, serial: u64| -> TestResult {
-        let path = own(cluster, index)?;
-        let simulated = cluster.simulated()?;
-        simulated.publish_at(&simulated.publisher().policy(serial)?, &path)?;
-        Ok(())
-    };
     // Each server has a policy file of its own.
     for index in 0..3 {
-        publish(&cluster, index, 1)?;
-        let metrics = free_port();
-        let mut command = cluster.server_command(index, "127.0.0.1:0", metrics)?;
-        command.env("ZIPNET_POLICY", own(&cluster, index)?);
-        let server = cluster.launch_server_as(index, metrics, command)?;
-        cluster.servers.push(server);
+        publish(&cluster, index, 1, |_| {})?;
+        launch_with_own_policy(&mut cluster, index, &[])?;
     }
     cluster.add_aggregator()?;
     for _ in 0..2 {
@@ -310,7 +121,7 @@ fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResul
         cluster.clients.push(client);
     }
     cluster.finalize_another()?;
-    publish(&cluster, 1, 2)?;
+    publish(&cluster, 1, 2, |_| {})?;
     let serials = |cluster: &Cluster| -> Vec<_> {
         let serial = |server: &Server| server.metric("zipnet_policy_serial");
         cluster.servers.iter().map(serial).collect()
@@ -320,12 +131,12 @@ fn a_new_policy_reaches_all_servers_from_one_and_its_serial_stays() -> TestResul
     })?;
     cluster.finalize_another()?;
     // Its old file does not bring the old policy back, also not by a restart.
-    publish(&cluster, 1, 1)?;
+    publish(&cluster, 1, 1, |_| {})?;
     cluster.servers[0].process.kill();
     let (hint, metrics) = (cluster.servers[0].hint.clone(), cluster.servers[0].metrics);
     let bind = hint.split('@').nth(1).unwrap_or_default().to_owned();
     let mut command = cluster.server_command(0, &bind, metrics)?;
-    command.env("ZIPNET_POLICY", own(&cluster, 0)?);
+    command.env("ZIPNET_POLICY", own_policy(&cluster, 0)?);
     cluster.servers[0] = cluster.launch_server_as(0, metrics, command)?;
     cluster.servers[0]
         .process
@@ -394,7 +205,7 @@ fn finalized(cluster: &Cluster) -> Vec<usize> {
 
 #[test]
 fn i9_a_server_without_evidence_never_meets_an_attested_committee() -> TestResult {
-    let mut cluster = attested(Settings::default())?;
+    let mut cluster = Cluster::start_attested(Settings::default(), 2)?;
     cluster.finalize_another()?;
     // The same secret, name and place, but no evidence.
     cluster.servers[2].process.terminate(LEAVE)?;
@@ -424,7 +235,7 @@ fn i9_a_server_without_evidence_never_meets_an_attested_committee() -> TestResul
 
 #[test]
 fn i5_clients_that_do_not_believe_the_servers_seal_and_read_nothing() -> TestResult {
-    let mut cluster = attested(Settings::default())?;
+    let mut cluster = Cluster::start_attested(Settings::default(), 2)?;
     cluster.finalize_another()?;
     // One that asks for no evidence is told what is missing.
     let mut command = cluster.client_command(&["watch"])?;
@@ -462,7 +273,7 @@ fn i5_clients_that_do_not_believe_the_servers_seal_and_read_nothing() -> TestRes
 
 #[test]
 fn a_stranger_verifies_a_running_server() -> TestResult {
-    let mut cluster = attested(Settings::default())?;
+    let mut cluster = Cluster::start_attested(Settings::default(), 2)?;
     cluster.finalize_another()?;
     let simulated = cluster.simulated()?;
     let root = simulated.policy_file().with_file_name("root.der");
@@ -510,5 +321,44 @@ fn a_stranger_verifies_a_running_server() -> TestResult {
     let nobody = format!("{}@{}", cluster.servers[1].peer(), free_udp_port());
     let (status, _) = verify(&nobody, &mixed)?;
     assert_eq!(status, Some(3));
+    Ok(())
+}
+
+#[test]
+fn a_refused_server_is_told_and_comes_in_once_its_policy_is_the_right_one() -> TestResult {
+    let mut cluster = Cluster::new(Settings::default())?.attested()?;
+    let short = |policy: &mut Policy| policy.max_statement_hours = 24;
+    for index in 0..2 {
+        publish(&cluster, index, 2, short)?;
+        let lifetime = [("ZIPNET_EVIDENCE_LIFETIME", "2h")];
+        launch_with_own_policy(&mut cluster, index, &lifetime)?;
+    }
+    // The third has an old policy, under which its long statement is right.
+    publish(&cluster, 2, 1, |_| {})?;
+    let lifetime = [("ZIPNET_EVIDENCE_LIFETIME", "24h")];
+    launch_with_own_policy(&mut cluster, 2, &lifetime)?;
+    cluster.add_aggregator()?;
+    for _ in 0..2 {
+        let mut command = cluster.client_command(&["cover"])?;
+        command.env("ZIPNET_POLICY", own_policy(&cluster, 0)?);
+        let client = Process::start("client", command, None)?;
+        cluster.clients.push(client);
+    }
+    let (refusing, refused) = cluster.servers.split_at_mut(2);
+    let refused = &mut refused[0];
+    for server in refusing.iter_mut() {
+        server.process.expect("rule=ZA-711", LOOKED_INTO)?;
+        let counted = server.metric("zipnet_peers_refused_total");
+        assert!(counted.is_some_and(|times| times > 0.0), "{counted:?}");
+    }
+    let told = "attestation: a server refuses this one's evidence: ZA-711";
+    refused.process.expect(told, LOOKED_INTO)?;
+    eventually("it counts who refuses it", LOOKED_INTO, || {
+        let metric = refused.metric("zipnet_refused_by_peers_total");
+        metric.filter(|times| *times > 0.0)
+    })?;
+    // Its operator hands it the new policy, and it makes evidence that fits.
+    publish(&cluster, 2, 2, short)?;
+    cluster.finalize_another()?;
     Ok(())
 }

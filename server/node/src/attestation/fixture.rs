@@ -3,12 +3,12 @@
 use std::{fs, path::Path};
 
 use zipnet_attest::{
-    Policy, Role, Statement,
+    Policy,
     simulation::{Draft, Publisher},
 };
 use zipnet_protocol::{AdmittedServer, Instance};
 
-use super::Credential;
+use super::{Credential, credential::expected};
 
 /// A day.
 pub const DAY: u64 = 86_400;
@@ -22,23 +22,6 @@ pub fn publish(publisher: &Publisher, policy: &Policy, path: &Path) {
     fs::write(path, file.policy).unwrap();
 }
 
-/// What a server states, for a day from the beginning of the world.
-fn statement(publisher: &Publisher, instance: &Instance, server: &AdmittedServer) -> Statement {
-    Statement {
-        instance: *instance.id().as_bytes(),
-        role: Role::Server,
-        server: *server.id().as_bytes(),
-        peer: *server.peer().as_bytes(),
-        x25519: *server.dh().as_bytes(),
-        signing: *server.signing().as_bytes(),
-        epoch: 1,
-        not_before: publisher.issued(),
-        not_after: publisher.issued() + DAY,
-        config: [6; 32],
-        freshness: [7; 32],
-    }
-}
-
 /// A server's credential, with something changed before the quote is made.
 pub fn credential(
     publisher: &Publisher,
@@ -46,7 +29,10 @@ pub fn credential(
     server: &AdmittedServer,
     change: impl FnOnce(&mut Draft),
 ) -> Credential {
-    let mut draft = publisher.draft(statement(publisher, instance, server));
+    // For a day from the beginning of the world.
+    let (from, to) = (publisher.issued(), publisher.issued() + DAY);
+    let statement = expected(instance, server).statement(1, from..to, [6; 32], [7; 32]);
+    let mut draft = publisher.draft(statement);
     change(&mut draft);
     let (evidence, collateral) = draft.finish().unwrap();
     Credential::of(&evidence, &collateral)

@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use zipnet_attest::{
-    Collateral, Evidence, Platforms, Quote, Refusal, Role, Statement, source::SourceError,
-};
+use zipnet_attest::{Collateral, Evidence, Platforms, Quote, Refusal, source::SourceError};
 use zipnet_protocol::{AdmittedServer, Digest, Instance};
 
-use super::{Credential, ServerAttestation, Standing, upkeep::CollateralError};
+use super::{
+    Credential, ServerAttestation, Standing, credential::expected, upkeep::CollateralError,
+};
 
 /// A statement begins so many seconds before it is made: the verifiers' clocks
 /// may be behind.
@@ -148,19 +148,12 @@ impl OwnEvidence {
         let not_after = now
             .saturating_add(lifetime)
             .min(not_before.saturating_add(longest));
-        let statement = Statement {
-            instance: *instance.id().as_bytes(),
-            role: Role::Server,
-            server: *server.id().as_bytes(),
-            peer: *server.peer().as_bytes(),
-            x25519: *server.dh().as_bytes(),
-            signing: *server.signing().as_bytes(),
+        let statement = expected(instance, server).statement(
             epoch,
-            not_before,
-            not_after,
-            config: *circumstances.config.as_bytes(),
-            freshness: *circumstances.freshness.as_bytes(),
-        };
+            not_before..not_after,
+            *circumstances.config.as_bytes(),
+            *circumstances.freshness.as_bytes(),
+        );
         let mut quote = self
             .attestation
             .source

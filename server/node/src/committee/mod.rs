@@ -12,6 +12,7 @@
 pub mod admission;
 mod broadcasts;
 pub mod command;
+mod refusal;
 mod rounds;
 pub mod snapshot;
 pub mod state;
