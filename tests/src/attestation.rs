@@ -33,6 +33,8 @@ impl Simulated {
             seed,
             publisher,
         };
+        let world = simulated.publisher.world().map_err(io::Error::other)?;
+        fs::write(simulated.root_file(), world.root_der())?;
         let policy = simulated.publisher.policy(1).map_err(io::Error::other)?;
         simulated.publish(&policy)?;
         Ok(simulated)
@@ -71,6 +73,12 @@ impl Simulated {
     #[must_use]
     pub fn policy_file(&self) -> PathBuf {
         self.folder.join("policy.json")
+    }
+
+    /// Where the certificate of the simulated Intel is, DER.
+    #[must_use]
+    pub fn root_file(&self) -> PathBuf {
+        self.folder.join("root.der")
     }
 
     /// The variables of every process.

@@ -276,8 +276,7 @@ fn a_stranger_verifies_a_running_server() -> TestResult {
     let mut cluster = Cluster::start_attested(Settings::default(), 2)?;
     cluster.finalize_another()?;
     let simulated = cluster.simulated()?;
-    let root = simulated.policy_file().with_file_name("root.der");
-    std::fs::write(&root, simulated.publisher().world()?.root_der())?;
+    let root = simulated.root_file();
     let mut other = simulated.publisher().policy(2)?;
     for image in &mut other.images {
         image.rtmr2 = Hexes([0x66; 48]);

@@ -20,6 +20,7 @@ use std::{
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use zipnet_tests::{
+    attestation::Simulated,
     cluster::{Cluster, LEAVE, Settings, UP},
     process::{Process, ProcessError},
     server::Server,
@@ -126,8 +127,9 @@ fn run() -> Result<(), LocalError> {
     listen(&talker, events.clone());
     read_input(events);
 
-    if cluster.attestation.is_some() {
+    if let Some(simulated) = &cluster.attestation {
         tell_verdicts(&cluster);
+        tell_how_to_verify(&cluster, simulated);
     }
     let outcome = serve(
         &mut cluster,
@@ -188,6 +190,24 @@ fn verdict(line: &str) -> String {
     let fields = fields.split(' ');
     let shown = fields.filter(|field| !field.starts_with("server=") && !field.starts_with("peer="));
     shown.collect::<Vec<_>>().join(" ")
+}
+
+/// A command that verifies the first server from outside.
+fn tell_how_to_verify(cluster: &Cluster, simulated: &Simulated) {
+    let Some(server) = cluster.servers.first() else {
+        return;
+    };
+    let program = env::current_exe().map(|exe| exe.with_file_name("zipnet-attest"));
+    say("To verify server 1 yourself, in another terminal:");
+    say(&format!(
+        "  ZIPNET_RELAY=embedded ZIPNET_UNIVERSE='{}' {} verify --live {} --name {} --policy {} --root {}",
+        cluster.universe(),
+        program.unwrap_or_else(|_| "zipnet-attest".into()).display(),
+        server.hint,
+        cluster.settings.instance,
+        simulated.policy_file().display(),
+        simulated.root_file().display(),
+    ));
 }
 
 /// Says in the background whom each server verifies or refuses.
