@@ -244,7 +244,7 @@ impl AttestationArgs {
 
     #[cfg(not(feature = "simulation"))]
     #[expect(clippy::unused_self, reason = "other builds use it")]
-    const fn simulated(&self, _: Option<CollateralSource>) -> Result<Base, AttestationError> {
+    fn simulated(&self, _: Option<CollateralSource>) -> Result<Base, AttestationError> {
         Err(AttestationError::NoSimulation)
     }
 
