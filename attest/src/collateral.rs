@@ -229,17 +229,6 @@ impl Collateral {
         })
     }
 
-    /// Whole days until the first of TCB info and QE identity expires, rounded
-    /// down: negative once it has. `now` is in seconds since 1970.
-    ///
-    /// Revocation lists may expire earlier, which
-    /// [`Edition::days_left`](crate::Edition::days_left) counts too, and so may
-    /// certificates: [`Genuine::expires`](crate::Genuine::expires).
-    #[must_use]
-    pub fn days_left(&self, now: u64) -> i64 {
-        days_between(now, self.expires)
-    }
-
     /// The model of platform that it is of, 6 bytes, if it is one.
     pub(crate) fn model(&self) -> Option<[u8; 6]> {
         let mut model = [0; 6];

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 use zipnet_attest::{
-    Ca, Collateral, Store, TrustRoot,
+    Ca, Collateral, Edition, Store, TrustRoot,
     collateral::MAX_COLLATERAL,
     simulation::{Platform, Td, World},
     store::{Put, StoreError},
@@ -328,7 +328,7 @@ fn genuine_collateral_of_intel_is_stored_under_its_model() {
 
 #[test]
 fn days_are_counted_until_the_first_part_expires() {
-    let collateral = collateral(&edition(0, 20));
+    let edition = Edition::of(&collateral(&edition(0, 20))).unwrap();
     let end = ISSUED + 30 * DAY;
     for (now, days) in [
         (ISSUED, 30),
@@ -338,6 +338,6 @@ fn days_are_counted_until_the_first_part_expires() {
         (end + 10 * DAY, -10),
         (u64::MAX, i64::MIN.div_euclid(86_400)),
     ] {
-        assert_eq!(collateral.days_left(now), days, "{now}");
+        assert_eq!(edition.days_left(now), days, "{now}");
     }
 }

@@ -220,7 +220,7 @@ impl AttestationArgs {
             );
         }
         let settings = AuthoritySettings {
-            base: TrustBase::new(root, keys),
+            base: Arc::new(TrustBase::new(root, keys)),
             policy,
             collateral,
             refresh: self.collateral_refresh,

@@ -19,3 +19,4 @@ pub mod netns;
 pub mod process;
 pub mod rogue;
 pub mod server;
+pub mod settings;

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 use zipnet_attest::{
-    Collateral, Evidence, Expected, Policy, Refusal, Rule, Statement, TrustRoot, Verified,
-    Verifier,
+    Collateral, Evidence, Policy, Refusal, Rule, Statement, TrustRoot, Verified, Verifier,
     simulation::{Td, World},
 };
 
 use super::{
     ISSUED, NOW, builder,
-    fixtures::{self, statement},
+    fixtures::{self, expected, statement},
 };
 
 fn hexes(bytes: &[u8]) -> String {
@@ -39,16 +38,6 @@ fn image(id: &str, td: &Td) -> Value {
         "rtmr2": hexes(&td.rtmr[2]),
         "shapes": [{ "id": "small", "rtmr0": hexes(&td.rtmr[0]) }],
     })
-}
-
-fn expected() -> Expected {
-    Expected {
-        instance: [1; 32],
-        server: [2; 32],
-        peer: [3; 32],
-        x25519: [4; 32],
-        signing: [5; 32],
-    }
 }
 
 /// What the whole verifier says of the good server after a change to policy,

@@ -19,7 +19,7 @@ use zipnet_attest::{
 use zipnet_protocol::{AdmittedServer, Digest, Instance};
 
 use super::{
-    AuthoritySettings, CollateralSource, Credential, InForce,
+    AuthoritySettings, Credential, InForce,
     credential::expected,
     policy::{self, PolicyError},
 };
@@ -103,8 +103,7 @@ struct Memory {
 /// collateral. Shared by everything in the process.
 #[derive(Debug)]
 pub struct Authority {
-    base: Arc<TrustBase>,
-    pub(super) settings: Settings,
+    pub(super) settings: AuthoritySettings,
     policy: RwLock<Arc<InForce>>,
     shelf: Shelf,
     /// How often the shelf has changed.
@@ -118,15 +117,6 @@ pub struct Authority {
     pub(super) enforcing: Mutex<()>,
 }
 
-/// The settings that are needed later.
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub policy: PathBuf,
-    pub collateral: CollateralSource,
-    pub refresh: core::time::Duration,
-    pub state: Option<PathBuf>,
-}
-
 impl Authority {
     /// Reads the policy and makes the folders. Collateral is not there yet,
     /// unless it was left by an earlier process.
@@ -134,32 +124,20 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub fn open(settings: AuthoritySettings) -> Result<Self, AuthorityError> {
-        let AuthoritySettings {
-            base,
-            policy,
-            collateral,
-            refresh,
-            state,
-        } = settings;
-        let shelf = match &state {
+        let AuthoritySettings { base, policy, .. } = &settings;
+        let state = settings.state.as_deref();
+        let shelf = match state {
             Some(folder) => {
                 Shelf::open(folder.join("collateral")).map_err(|source| AuthorityError::State {
-                    folder: folder.clone(),
+                    folder: folder.to_owned(),
                     source,
                 })?
             }
             None => Shelf::new(),
         };
-        let in_force =
-            policy::load(&base, &policy, state.as_deref()).map_err(AuthorityError::Policy)?;
+        let in_force = policy::load(base, policy, state).map_err(AuthorityError::Policy)?;
         let authority = Self {
-            base: Arc::new(base),
-            settings: Settings {
-                policy,
-                collateral,
-                refresh,
-                state,
-            },
+            settings,
             policy: RwLock::new(Arc::new(in_force)),
             shelf,
             editions: AtomicU64::new(0),
@@ -174,7 +152,7 @@ impl Authority {
     /// Trust root and policy keys.
     #[must_use]
     pub const fn base(&self) -> &Arc<TrustBase> {
-        &self.base
+        &self.settings.base
     }
 
     /// The policy in force.
@@ -361,7 +339,7 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] of ZA-2xx or ZA-3xx.
     pub(super) fn learn(&self, collateral: &Collateral, now: u64) -> Result<bool, Refusal> {
-        let trusted = trusted_alone(self.base.root(), collateral, now)?;
+        let trusted = trusted_alone(self.settings.base.root(), collateral, now)?;
         match self.shelf.put(trusted) {
             Ok(Put::Stored) => {
                 self.editions.fetch_add(1, Ordering::Relaxed);

@@ -48,7 +48,7 @@ pub enum CollateralSource {
 #[derive(Debug)]
 pub struct AuthoritySettings {
     /// Trust root and policy keys.
-    pub base: TrustBase,
+    pub base: Arc<TrustBase>,
     /// The policy file; its signatures are beside it, in `.minisig`.
     pub policy: PathBuf,
     /// Where collateral comes from.

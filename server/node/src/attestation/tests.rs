@@ -62,7 +62,7 @@ impl Here {
 
     fn settings(&self, state: Option<&Path>) -> AuthoritySettings {
         AuthoritySettings {
-            base: self.intel().base().unwrap(),
+            base: Arc::new(self.intel().base().unwrap()),
             policy: self.policy_file(),
             collateral: CollateralSource::Shown,
             refresh: Duration::from_hours(1),

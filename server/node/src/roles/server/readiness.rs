@@ -90,15 +90,16 @@ impl Readiness {
     pub fn look(context: &Context, view: &View) -> Self {
         let state = &view.state;
         let bonded = context.bonded();
-        let present = state
+        let (standing, refused): (Vec<_>, Vec<_>) = state
             .servers()
             .values()
-            .filter(|server| context.is_bonded(server, &bonded) && context.stands(view, server))
+            .partition(|server| context.stands(view, server));
+        let present = standing
+            .into_iter()
+            .filter(|server| context.is_bonded(server, &bonded))
             .count();
-        let refused: Vec<String> = state
-            .servers()
-            .values()
-            .filter(|server| !context.stands(view, server))
+        let refused: Vec<_> = refused
+            .into_iter()
             .map(|server| server.peer().short())
             .collect();
         let attendance = context.attendance(view, &bonded);
