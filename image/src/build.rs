@@ -1,0 +1,284 @@
+//! The whole recipe, and the folder that it ends in.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use zipnet_measurements::{Digest384, Manifest, digest::sha256, release::ReleaseError};
+
+use crate::{
+    compile::{CompileError, Compiler},
+    files::{self, FileError},
+    initramfs::{self, InitramfsError},
+    launcher::{self, launcher},
+    lock::{Lock, LockError},
+    measure::{MeasureError, Measured},
+    newc::Archive,
+    recipe::{CMDLINE, Flavor, MODULES},
+    sbom::{self, SbomError},
+};
+
+/// Most bytes of kernel, firmware and initramfs together.
+const MAX_IMAGE: usize = 26_000_000;
+/// Most bytes of the initramfs.
+const MAX_INITRAMFS: usize = 9_000_000;
+
+/// Where everything is.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The repository.
+    pub repository: PathBuf,
+    /// The unpacked packages of `inputs.lock`.
+    pub inputs: PathBuf,
+    /// Cargo's target directory, for images alone.
+    pub target: PathBuf,
+    /// The folder to write.
+    pub out: PathBuf,
+}
+
+/// An image cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file.
+    #[error("The image could not be put together")]
+    File(#[from] FileError),
+    /// The lock file.
+    #[error("image/inputs.lock cannot be read")]
+    Lock(#[from] LockError),
+    /// There is no kernel in the package.
+    #[error("{dir} has {found} files vmlinuz-*; one would be right", dir = .dir.display())]
+    Kernel {
+        /// Where it should be.
+        dir: PathBuf,
+        /// How many.
+        found: usize,
+    },
+    /// It names no Rust.
+    #[error("{path} has no line `channel = \"VERSION\"`", path = .path.display())]
+    Rust {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The programs.
+    #[error("The programs of the image could not be built")]
+    Compile(#[from] CompileError),
+    /// The initramfs.
+    #[error("The initramfs could not be made")]
+    Initramfs(#[from] InitramfsError),
+    /// The registers.
+    #[error("The image could not be measured")]
+    Measure(#[from] MeasureError),
+    /// The release before.
+    #[error("{path} is no release manifest", path = .path.display())]
+    Previous {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ReleaseError,
+    },
+    /// The bill of materials.
+    #[error("The bill of materials could not be made")]
+    Sbom(#[from] SbomError),
+    /// It grew.
+    #[error("{what} has {found} bytes; at most {limit} would be right")]
+    Large {
+        /// What.
+        what: &'static str,
+        /// Its bytes.
+        found: usize,
+        /// Its limit.
+        limit: usize,
+    },
+}
+
+/// What was built.
+#[derive(Debug)]
+pub struct Image {
+    /// Name and size in bytes of every artifact.
+    pub artifacts: Vec<(String, usize)>,
+    /// Name and size in bytes of every file of the initramfs.
+    pub members: Vec<(String, usize)>,
+    /// What it measures.
+    pub manifest: Manifest,
+}
+
+/// Builds an image. The folder is replaced as a whole, or left as it was.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build(places: &Places, flavor: Flavor) -> Result<Image, BuildError> {
+    let lock = files::read(&places.repository.join("image/inputs.lock"))?;
+    let lock = Lock::parse(&String::from_utf8_lossy(&lock))?;
+    let kernel_root = places.inputs.join("kernel-only");
+    let kernel = files::read(&kernel_path(&kernel_root.join("boot"))?)?;
+    let firmware = files::read(&places.inputs.join("firmware-only/usr/share/ovmf/OVMF.fd"))?;
+    let compiler = Compiler {
+        repository: &places.repository,
+        toolchain: &places.inputs.join("toolchain"),
+        target: &places.target,
+    };
+    let programs = compiler.compile(flavor)?;
+    let archive = initramfs::archive(
+        files::read(&programs.init)?,
+        files::read(&programs.server)?,
+        &kernel_root.join("lib/modules"),
+        MODULES,
+    )?;
+    let initramfs = initramfs::compress(&archive)?;
+    limits(&kernel, &firmware, &initramfs)?;
+    let [kernel_name, firmware_name, initramfs_name] = launcher::UNPACKED;
+    let measured = Measured {
+        firmware: (firmware_name, &firmware),
+        kernel: (kernel_name, &kernel),
+        initramfs: (initramfs_name, &initramfs),
+    };
+    let toolchain = toolchain(&places.repository, &lock)?;
+    let previous = previous(&places.repository)?;
+    let manifest = measured.manifest(&flavor.version(), toolchain, previous.as_ref())?;
+    let mut json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+    json.push(b'\n');
+    let hex = |register: Option<Digest384>| {
+        let text = register.map(|digest| format!("{digest}\n"));
+        text.unwrap_or_default().into_bytes()
+    };
+    let mut artifacts = vec![
+        (
+            "zipnet-run-qemu.sh",
+            launcher(flavor, &kernel, &firmware, &initramfs),
+        ),
+        (kernel_name, kernel),
+        (firmware_name, firmware),
+        (initramfs_name, initramfs),
+        ("zipnet-cmdline", format!("{CMDLINE}\n").into_bytes()),
+        ("zipnet-mrtd.hex", hex(manifest.mrtd)),
+        ("zipnet-rtmr1.hex", hex(manifest.rtmr1)),
+        ("zipnet-rtmr2.hex", hex(manifest.rtmr2)),
+        ("manifest.json", json),
+        (
+            "zipnet-sbom.cdx.json",
+            sbom::bill(&compiler.tree(flavor)?, &lock, flavor)?,
+        ),
+    ];
+    artifacts.sort_by_key(|(name, _)| *name);
+    let sums: Vec<_> = artifacts
+        .iter()
+        .map(|(name, bytes)| {
+            format!(
+                "{}  {name}
+",
+                sha256(bytes)
+            )
+        })
+        .collect();
+    artifacts.push(("SHA256SUMS", sums.concat().into_bytes()));
+    write(&places.out, &artifacts)?;
+    Ok(Image {
+        artifacts: artifacts
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes.len()))
+            .collect(),
+        members: members(&archive),
+        manifest,
+    })
+}
+
+fn members(archive: &Archive) -> Vec<(String, usize)> {
+    let sizes = archive
+        .iter()
+        .map(|(name, entry)| (name.clone(), entry.data().len()));
+    sizes.filter(|(_, size)| *size > 0).collect()
+}
+
+fn kernel_path(dir: &Path) -> Result<PathBuf, BuildError> {
+    let mut found = files::entries(dir)?;
+    found.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("vmlinuz-")
+    });
+    match <[PathBuf; 1]>::try_from(found) {
+        Ok([path]) => Ok(path),
+        Err(found) => Err(BuildError::Kernel {
+            dir: dir.to_owned(),
+            found: found.len(),
+        }),
+    }
+}
+
+fn limits(kernel: &[u8], firmware: &[u8], initramfs: &[u8]) -> Result<(), BuildError> {
+    let image = kernel.len() + firmware.len() + initramfs.len();
+    let sizes = [
+        ("The initramfs", initramfs.len(), MAX_INITRAMFS),
+        ("The image", image, MAX_IMAGE),
+    ];
+    match sizes.into_iter().find(|(_, found, limit)| found > limit) {
+        Some((what, found, limit)) => Err(BuildError::Large { what, found, limit }),
+        None => Ok(()),
+    }
+}
+
+/// What the programs are built with.
+fn toolchain(repository: &Path, lock: &Lock) -> Result<BTreeMap<String, String>, BuildError> {
+    let path = repository.join("rust-toolchain.toml");
+    let text = files::read(&path)?;
+    let text = String::from_utf8_lossy(&text);
+    let rust = text
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
+    let rust = rust.ok_or(BuildError::Rust { path })?;
+    let mut tools = BTreeMap::from([("rust".to_owned(), rust.to_owned())]);
+    for name in ["gcc-12", "binutils", "libc6-dev"] {
+        tools.insert(name.to_owned(), lock.version(name)?.to_owned());
+    }
+    Ok(tools)
+}
+
+/// The manifest of the release before this version, if there is one.
+fn previous(repository: &Path) -> Result<Option<Manifest>, BuildError> {
+    let numbers = |version: &str| -> Vec<u64> {
+        let parts = version.split(|c: char| !c.is_ascii_digit());
+        parts.filter_map(|part| part.parse().ok()).collect()
+    };
+    let own = numbers(env!("CARGO_PKG_VERSION"));
+    let mut newest: Option<Manifest> = None;
+    for path in files::entries(&repository.join("measurements/releases"))? {
+        if path.extension().is_none_or(|kind| kind != "json") {
+            continue;
+        }
+        let manifest = Manifest::from_json(&files::read(&path)?)
+            .map_err(|source| BuildError::Previous { path, source })?;
+        let version = numbers(&manifest.version);
+        let later = |known: &Manifest| numbers(&known.version) < version;
+        if version < own && newest.as_ref().is_none_or(later) {
+            newest = Some(manifest);
+        }
+    }
+    Ok(newest)
+}
+
+fn write(out: &Path, artifacts: &[(&str, Vec<u8>)]) -> Result<(), FileError> {
+    let fresh = out.with_extension("new");
+    let _ = fs::remove_dir_all(&fresh);
+    fs::create_dir_all(&fresh).map_err(FileError::of("make the folder", &fresh))?;
+    for (name, bytes) in artifacts {
+        let path = fresh.join(name);
+        files::write(&path, bytes)?;
+        let mode = if path.extension().is_some_and(|kind| kind == "sh") {
+            0o755
+        } else {
+            0o644
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .map_err(FileError::of("set the permissions of", &path))?;
+    }
+    match fs::remove_dir_all(out) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(FileError::of("replace", out)(error));
+        }
+        _ => {}
+    }
+    fs::rename(&fresh, out).map_err(FileError::of("put into place", out))
+}

@@ -1,0 +1,251 @@
+//! The programs of the image, linked statically by the locked toolchain.
+//!
+//! Nothing of the machine goes into them: the environment is cleared, paths are
+//! replaced in what the compiler writes down, and C compiler, linker and libc
+//! come from the lock. `rust-toolchain.toml` names the Rust.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+};
+
+use crate::{
+    files::{self, FileError},
+    recipe::{DATE, Flavor},
+    sbom::TREE_FORMAT,
+};
+
+/// What is compiled for.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Variables that cargo and rustup keep: where things are, how to reach
+/// registries, how many jobs. No word of them goes into a program.
+const KEPT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "CARGO_BUILD_JOBS",
+    "TERM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// Beginnings of further such variables.
+const KEPT_PREFIXES: [&str; 5] = [
+    "CARGO_HTTP_",
+    "CARGO_NET_",
+    "CARGO_REGISTRIES_",
+    "CARGO_SOURCE_",
+    "CARGO_TERM_",
+];
+
+/// What the compiler gets besides; the second is that of `.cargo/config.toml`,
+/// which these replace.
+const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "--cfg=chacha20_avx512"];
+
+/// PID 1 and the server, packages and programs alike.
+const PROGRAMS: [&str; 2] = ["zipnet-init", "zipnet-server"];
+
+/// The programs cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// A file.
+    #[error("The locked toolchain could not be made ready")]
+    File(#[from] FileError),
+    /// Cargo does not start.
+    #[error("Could not run {program}; Rust by rustup (https://rustup.rs) would be right")]
+    Start {
+        /// Which program.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Cargo fails.
+    #[error("cargo {verb} ended with {status}; what it said is above")]
+    Cargo {
+        /// What it was to do.
+        verb: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// Cargo's home.
+    #[error("Neither CARGO_HOME nor HOME is set; one of them would be right")]
+    NoHome,
+}
+
+/// Built programs.
+#[derive(Debug)]
+pub struct Programs {
+    /// PID 1.
+    pub init: PathBuf,
+    /// The committee server.
+    pub server: PathBuf,
+}
+
+/// What is compiled, with what, and where to.
+#[derive(Debug, Clone, Copy)]
+pub struct Compiler<'a> {
+    /// The repository.
+    pub repository: &'a Path,
+    /// The unpacked toolchain of the lock.
+    pub toolchain: &'a Path,
+    /// Cargo's target directory, for the image alone.
+    pub target: &'a Path,
+}
+
+impl Compiler<'_> {
+    /// Builds the programs of a flavor.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn compile(&self, flavor: Flavor) -> Result<Programs, CompileError> {
+        let wrappers = self.wrappers()?;
+        // So that all sources are there, and their folders known.
+        let fetch = self.cargo(&["fetch", "--locked", "--target", TARGET]);
+        run("fetch", fetch)?;
+        let mut build = self.cargo(&["build", "--release", "--locked", "--target", TARGET]);
+        programs(&mut build, flavor);
+        build.args(PROGRAMS.map(|program| format!("--bin={program}")));
+        let renames = self.renames()?;
+        let rust = renames
+            .iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+            .chain(FLAGS.map(str::to_owned));
+        let c = renames
+            .iter()
+            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()));
+        build
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                rust.collect::<Vec<_>>().join("\u{1f}"),
+            )
+            .env(
+                "CFLAGS_x86_64_unknown_linux_gnu",
+                c.collect::<Vec<_>>().join(" "),
+            )
+            .env("CC_x86_64_unknown_linux_gnu", wrappers.join("cc"))
+            .env("AR_x86_64_unknown_linux_gnu", wrappers.join("ar"))
+            .env(
+                "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
+                wrappers.join("cc"),
+            );
+        run("build", build)?;
+        let folder = self.target.join(TARGET).join("release");
+        Ok(Programs {
+            init: folder.join(PROGRAMS[0]),
+            server: folder.join(PROGRAMS[1]),
+        })
+    }
+
+    /// What is linked into the programs of a flavor, one crate a line.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn tree(&self, flavor: Flavor) -> Result<String, CompileError> {
+        let mut tree = self.cargo(&["tree", "--locked", "--target", TARGET]);
+        tree.args([
+            "--edges",
+            "no-dev,no-build,no-proc-macro",
+            "--prefix",
+            "none",
+        ])
+        .args(["--no-dedupe", "--format", TREE_FORMAT]);
+        programs(&mut tree, flavor);
+        let output = tree.stderr(Stdio::inherit()).output();
+        let output = output.map_err(cannot_start(&tree))?;
+        succeed("tree", output.status)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Which folders are called what in the programs.
+    fn renames(&self) -> Result<Vec<(PathBuf, &'static str)>, CompileError> {
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let user = || Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"));
+        let home = home.or_else(user).ok_or(CompileError::NoHome)?;
+        let sources = home.join("registry/src");
+        let mut renames = vec![
+            (home, "/cargo"),
+            (self.repository.to_owned(), "/zipnet"),
+            (self.target.to_owned(), "/target"),
+        ];
+        // Later ones win. These are named after the registry's address.
+        let sources = files::entries(&sources).unwrap_or_default();
+        renames.extend(sources.into_iter().map(|path| (path, "/crates")));
+        Ok(renames)
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(arguments).current_dir(self.repository);
+        cargo.env_clear();
+        for (name, value) in env::vars_os() {
+            let text = name.to_string_lossy();
+            let network = text.to_ascii_lowercase().ends_with("_proxy");
+            let kept = KEPT.contains(&&*text) || network;
+            if kept || KEPT_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
+                cargo.env(name, value);
+            }
+        }
+        cargo
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .env("SOURCE_DATE_EPOCH", DATE.to_string())
+            .env("CARGO_TARGET_DIR", self.target);
+        cargo
+    }
+
+    /// Scripts that run the locked compiler and archiver wherever they were
+    /// unpacked. The libraries that they need come along; libc is the machine's.
+    fn wrappers(&self) -> Result<PathBuf, CompileError> {
+        let dir = self.target.join("toolchain");
+        fs::create_dir_all(&dir).map_err(FileError::of("make the folder", &dir))?;
+        let root = self.toolchain.display();
+        for (name, program) in [
+            ("cc", format!("x86_64-linux-gnu-gcc-12 '--sysroot={root}'")),
+            ("ar", "x86_64-linux-gnu-ar".to_owned()),
+        ] {
+            let text = format!(
+                "#!/bin/sh\nPATH='{root}/usr/bin':$PATH LD_LIBRARY_PATH='{root}/usr/lib/x86_64-linux-gnu' exec {program} \"$@\"\n"
+            );
+            let path = dir.join(name);
+            // Cargo builds anew what newer wrappers have built.
+            if files::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+                continue;
+            }
+            files::write(&path, text.as_bytes())?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                .map_err(FileError::of("make executable", &path))?;
+        }
+        Ok(dir)
+    }
+}
+
+fn programs(cargo: &mut Command, flavor: Flavor) {
+    cargo.args(PROGRAMS.map(|program| format!("--package={program}")));
+    if !flavor.features().is_empty() {
+        cargo.args(["--features", &flavor.features().join(",")]);
+    }
+}
+
+fn run(verb: &'static str, mut command: Command) -> Result<(), CompileError> {
+    let status = command.status().map_err(cannot_start(&command))?;
+    succeed(verb, status)
+}
+
+fn cannot_start(command: &Command) -> impl FnOnce(std::io::Error) -> CompileError {
+    let program = command.get_program().to_string_lossy().into_owned();
+    move |source| CompileError::Start { program, source }
+}
+
+fn succeed(verb: &'static str, status: ExitStatus) -> Result<(), CompileError> {
+    if status.success() {
+        Ok(())
+    } else {
+        Err(CompileError::Cargo { verb, status })
+    }
+}

@@ -1,0 +1,73 @@
+//! The recipe: everything that is decided about the image and is not a file.
+
+use core::fmt;
+
+/// What artifacts are named after.
+pub const NAME: &str = "zipnet";
+
+/// What QEMU gets by `-append`. A panic ends the guest: nobody is there to look
+/// at it. Only modules that Debian signed with the kernel are loaded.
+pub const CMDLINE: &str =
+    "console=ttyS0 quiet panic=-1 oops=panic module.sig_enforce=1 init_on_alloc=1";
+
+/// When the recipe was last gone through, seconds since 1970 (2026-11-22): a
+/// guest whose clock shows less refuses to start.
+pub const DATE: u64 = 1_795_305_600;
+
+/// Modules in the order in which they are loaded; a leading `-` marks one that
+/// the guest can do without.
+pub const MODULES: &str = include_str!("../modules");
+
+/// The script that starts the image, without its payload.
+pub const LAUNCHER: &str = include_str!("../run-qemu.sh");
+
+/// Numbers of processors that the manifest has shapes for.
+pub const CPUS: [u32; 4] = [1, 2, 4, 8];
+
+/// Amounts of memory that the manifest has shapes for, in GiB.
+pub const MEMORY: [u64; 4] = [1, 2, 4, 8];
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// A TDX host.
+    Production,
+    /// Trying things out: with simulated evidence, which proves nothing.
+    Local,
+}
+
+impl Flavor {
+    /// Its name, as folders and versions have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Local => "local",
+        }
+    }
+
+    /// The version of an image of this flavor.
+    #[must_use]
+    pub fn version(self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        match self {
+            Self::Production => version.to_owned(),
+            Self::Local => format!("{version}-local"),
+        }
+    }
+
+    /// Features of the programs in it.
+    #[must_use]
+    pub const fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Production => &[],
+            Self::Local => &["zipnet-server/simulation", "zipnet-init/simulation"],
+        }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Fetches, verifies and unpacks locked Debian packages. Needs no root, and leaves
+# this machine's own packages alone.
+#
+#   scripts/packages.sh LOCK DIR            each root of LOCK becomes a folder of DIR
+#   scripts/packages.sh --renew LOCK DIR    writes today's versions into LOCK first
+#
+# A line of LOCK: ROOT SUITES PACKAGE VERSION SHA-256 [META]. Every package of LOCK
+# is checked by its SHA-256. A root whose name ends in -only holds these packages
+# alone; any other also what they depend on, checked by the suites' signatures. META
+# is a package whose newest dependency is PACKAGE, for names that carry a version.
+#
+# ZIPNET_PACKAGES                 where fetched packages are kept (target/packages)
+# ZIPNET_DEBIAN_MIRROR            mirrors, if not those that this machine's apt uses
+# ZIPNET_DEBIAN_SECURITY_MIRROR
+set -euo pipefail
+
+say() { echo "packages: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+renew=
+if [[ ${1:-} == --renew ]]; then
+    renew=yes
+    shift
+fi
+(($# == 2)) || die "usage: scripts/packages.sh [--renew] LOCK DIR"
+[[ -f $1 ]] || die "$1 is missing: it lists the packages to fetch"
+lock=$(realpath "$1")
+shown=$1
+mkdir -p "$2"
+dir=$(realpath "$2")
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p "${ZIPNET_PACKAGES:=${CARGO_TARGET_DIR:-target}/packages}"
+cache=$(realpath "$ZIPNET_PACKAGES")
+
+for tool in apt-get dpkg-deb flock sha256sum; do
+    command -v "$tool" >/dev/null || die "$tool is missing: a Debian machine has it"
+done
+
+exec 9>"$dir/lock"
+flock 9
+
+sum() { sha256sum <"$1" | cut -d' ' -f1; }
+lines() { grep -Ev '^ *(#|$)' "$lock" || true; }
+roots() { lines | awk '!seen[$1]++ { print $1 }'; }
+locked() { lines | awk -v root="$1" '$1 == root'; }
+
+while read -r root suites package version digest meta; do
+    [[ $root =~ ^[a-z0-9][a-z0-9.-]*$ && $suites =~ ^[a-z0-9,-]+$ && $package =~ ^[a-z0-9][a-z0-9.+-]*$ &&
+        $version =~ ^[A-Za-z0-9.+:~-]+$ && $digest =~ ^[0-9a-f]{64}$ && $meta =~ ^[a-z0-9.+-]*$ ]] ||
+        die "$shown has a line that is not ROOT SUITES PACKAGE VERSION SHA-256 [META]: $root $package"
+done < <(lines)
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# The mirrors that this machine uses already: by what their lists say of
+# themselves, or without lists by their address.
+mirror() {
+    local found
+    # shellcheck disable=SC2016 # apt replaces these.
+    found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+        sed -n "s,^Debian|$1|,,p" | head -n 1)
+    [[ $found ]] || found=$(grep -rhv '^ *#' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
+        grep -oE "[a-z+]+://[^ ]*/$2/?( |\$)" | head -n 1) || true
+    echo "${found%% *}"
+}
+
+# apt ROOT SUITES ARGUMENTS: apt with lists, state, sources and archives of its own.
+apt() {
+    local home=$cache/$1 suites=$2 suite release=()
+    shift 2
+    mkdir -p "$home/lists/partial" "$home/archives/partial"
+    # Nothing comes from backports by itself.
+    [[ $suites == *-backports ]] && release=(-t "${suites##*,}")
+    for suite in ${suites//,/ }; do
+        if [[ $suite == *-security ]]; then
+            echo "deb [signed-by=$keyring] $security $suite main"
+        else
+            echo "deb [signed-by=$keyring] $main $suite main"
+        fi
+    done >"$home/sources"
+    # This machine's hooks tidy up its own apt, which is not touched.
+    printf '#clear %s;\n' APT::Update::Pre-Invoke APT::Update::Post-Invoke \
+        APT::Update::Post-Invoke-Success DPkg::Post-Invoke >"$home/hooks"
+    (cd "$home/archives" && APT_CONFIG=$home/hooks "${apt_tool:-apt-get}" -qq \
+        -o Dir::Etc::SourceList="$home/sources" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+        -o Dir::State="$home" -o Dir::State::Lists="$home/lists" -o Dir::State::Status=/dev/null \
+        -o Dir::Cache="$home" -o Dir::Cache::Archives="$home/archives" \
+        -o APT::Sandbox::User=root -o Debug::NoLocking=1 -o APT::Architecture=amd64 \
+        -o Acquire::Retries=3 "${release[@]}" "$@")
+}
+
+# The suites of a root, after its lists were brought up to date.
+update() {
+    [[ -f $keyring ]] || die "$keyring is missing: install debian-archive-keyring"
+    if [[ -z ${main:-} ]]; then
+        main=${ZIPNET_DEBIAN_MIRROR:-$(mirror Debian debian)}
+        security=${ZIPNET_DEBIAN_SECURITY_MIRROR:-$(mirror Debian-Security debian-security)}
+        [[ $main ]] || die "this machine's apt knows no Debian mirror; name one in ZIPNET_DEBIAN_MIRROR"
+        [[ $security ]] || security=$main
+    fi
+    apt "$1" "$2" update || die "apt-get update failed for $2; is the mirror reachable?"
+}
+
+# The kept file of a locked package, if it is the right one.
+kept() {
+    local file
+    for file in "$cache/$1/archives/$2"_*.deb; do
+        [[ -f $file && $(sum "$file") == "$3" ]] && echo "$file" && return
+    done
+}
+
+renew_lock() {
+    local fresh=$lock.new line root suites package version digest meta updated=" "
+    : >"$fresh"
+    while IFS= read -r line; do
+        if [[ $line =~ ^\ *(#|$) ]]; then
+            echo "$line" >>"$fresh"
+            continue
+        fi
+        read -r root suites package _ _ meta <<<"$line"
+        [[ $updated == *" $root "* ]] || { update "$root" "$suites"; updated+="$root "; }
+        if [[ $meta ]]; then
+            package=$(apt_tool=apt-cache apt "$root" "$suites" depends "$meta" | sed -n 's/^ *Depends: //p' | head -n 1)
+            [[ $package ]] || die "$meta is in none of $suites"
+        fi
+        version=$(apt_tool=apt-cache apt "$root" "$suites" policy "$package" | sed -n 's/^ *Candidate: //p')
+        [[ $version && $version != "(none)" ]] || die "$package is in none of $suites"
+        digest=$(apt_tool=apt-cache apt "$root" "$suites" show "$package=$version" | sed -n 's/^SHA256: //p' | head -n 1)
+        printf '%-13s %-38s %-38s %-30s %s%s\n' "$root" "$suites" "$package" "$version" "$digest" "${meta:+ $meta}" >>"$fresh"
+    done <"$lock"
+    diff -U0 --label "$shown" --label "$shown, renewed" "$lock" "$fresh" || true
+    mv "$fresh" "$lock"
+}
+[[ $renew ]] && renew_lock
+
+fetch() {
+    local root=$1 suites names gone
+    suites=$(locked "$root" | awk 'NR == 1 { print $2 }')
+    mapfile -t names < <(locked "$root" | awk '{ print $3 "=" $4 }')
+    say "fetching $root: ${names[*]}"
+    update "$root" "$suites"
+    gone="a locked version is gone from the mirror; \`scripts/packages.sh --renew $shown $dir\` locks today's, which
+          changes what is built or measured. Wanted: ${names[*]}"
+    if [[ $root == *-only ]]; then
+        apt "$root" "$suites" download "${names[@]}" || die "$gone"
+    else
+        apt "$root" "$suites" install --download-only -y --no-install-recommends "${names[@]}" >/dev/null ||
+            die "$gone"
+    fi
+}
+
+unpack() {
+    local root=$1 file package version digest missing=
+    while read -r _ _ package _ digest _; do
+        [[ $(kept "$root" "$package" "$digest") ]] || missing=yes
+    done < <(locked "$root")
+    # What packages depend on is not locked: apt says what that is today.
+    if [[ $missing || $root != *-only ]]; then
+        rm -f "$cache/$root/archives/"*.deb
+        fetch "$root"
+    fi
+    while read -r _ _ package version digest _; do
+        [[ $(kept "$root" "$package" "$digest") ]] ||
+            die "$package $version has another SHA-256 than $shown says, which is $digest"
+    done < <(locked "$root")
+    rm -rf "${dir:?}/$root" "${dir:?}/$root.new"
+    mkdir "$dir/$root.new"
+    for file in "$cache/$root/archives/"*.deb; do
+        package=$(basename "$file" | cut -d_ -f1)
+        if [[ $root == *-only ]]; then
+            digest=$(locked "$root" | awk -v package="$package" '$3 == package { print $5 }')
+            [[ $digest && $(sum "$file") == "$digest" ]] || continue
+        fi
+        dpkg-deb -x "$file" "$dir/$root.new" || die "$file could not be unpacked into $dir"
+    done
+    mv "$dir/$root.new" "$dir/$root"
+    locked "$root" | sha256sum >"$dir/$root.done"
+}
+
+while read -r root; do
+    [[ -d $dir/$root && -f $dir/$root.done && $(<"$dir/$root.done") == "$(locked "$root" | sha256sum)" ]] && continue
+    unpack "$root"
+done < <(roots)
