@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check bench release measure fmt fuzz setup clean
+.PHONY: help run test check bench image image-lock reproduce release measure fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -15,7 +15,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 BUILD := cargo build --workspace --bins --locked
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: ## build, then run a whole committee on this machine until Ctrl-C (MESSAGE="hello" sends that)
 	@scripts/setup.sh build
@@ -41,6 +41,17 @@ bench: ## throughput and latency: the protocol alone, then end to end
 	@cargo bench -p zipnet-protocol -p zipnet-attest --locked
 	@$(BUILD)
 	@exec $(BIN)/zipnet-bench
+
+image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to try things out)
+	@scripts/setup.sh build
+	@scripts/image.sh
+
+image-lock: ## lock today's versions of the Debian packages that the image is made of
+	@scripts/packages.sh --renew image/inputs.lock $(or $(CARGO_TARGET_DIR),target)/machine
+
+reproduce: ## build the image twice in unlike surroundings and compare every byte
+	@scripts/setup.sh build
+	@scripts/reproduce.sh
 
 release: ## the server, aggregator and client binaries as they ship (panic=abort)
 	@scripts/setup.sh build

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the registers of an image for every shape that it may run in.
 #
-# IMAGE       folder of the image (target/image): *-ovmf.fd, *-vmlinuz,
+# IMAGE       folder of the image (target/image/production): *-ovmf.fd, *-vmlinuz,
 #             *-initramfs.cpio*, *-cmdline
 # CPUS        1,2,4,8
 # MEMORY      1G,2G,4G,8G
@@ -10,8 +10,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-image=${IMAGE:-target/image}
-measure=${CARGO_TARGET_DIR:-target}/release/zipnet-measure
+target=${CARGO_TARGET_DIR:-target}
+image=${IMAGE:-$target/image/production}
+measure=$target/release/zipnet-measure
 
 say() { echo "measure: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -37,7 +38,7 @@ if [[ -d $image ]]; then
 else
     say "no image in $image: the locked firmware and kernel"
     scripts/machine.sh
-    firmware=target/machine/OVMF.fd
-    kernel=target/machine/vmlinuz
+    firmware=$target/machine/OVMF.fd
+    kernel=$target/machine/vmlinuz
 fi
 exec "$measure" predict --firmware "$firmware" --kernel "$kernel" "${arguments[@]}"

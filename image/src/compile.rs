@@ -34,8 +34,12 @@ const KEPT: [&str; 9] = [
     "SSL_CERT_DIR",
 ];
 
-/// Beginnings of further such variables.
-const KEPT_PREFIXES: [&str; 5] = [
+/// Beginnings of further such variables, and of those by which
+/// `scripts/reproduce.sh` changes the clock.
+const KEPT_PREFIXES: [&str; 8] = [
+    "FAKETIME",
+    "LD_PRELOAD",
+    "NO_FAKE_STAT",
     "CARGO_HTTP_",
     "CARGO_NET_",
     "CARGO_REGISTRIES_",

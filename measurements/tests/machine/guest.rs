@@ -87,29 +87,10 @@ impl Drop for Kept {
     }
 }
 
-/// A program of an unpacked root with the libraries of that root, so that it runs
-/// on any Linux.
-fn program(root: &str, path: &str) -> Command {
-    let root = MACHINE.join(root);
-    let loader = ["lib64", "usr/lib64"].map(|dir| root.join(dir).join("ld-linux-x86-64.so.2"));
-    let loader = loader.into_iter().find(|loader| loader.exists()).unwrap();
-    let libraries = [
-        "lib/x86_64-linux-gnu",
-        "usr/lib/x86_64-linux-gnu",
-        "usr/lib/x86_64-linux-gnu/swtpm",
-        "usr/lib/x86_64-linux-gnu/pulseaudio",
-    ]
-    .map(|dir| root.join(dir).display().to_string());
-    let mut command = Command::new(loader);
-    command
-        .arg("--library-path")
-        .arg(libraries.join(":"))
-        .arg(root.join(path))
-        .env(
-            "QEMU_MODULE_DIR",
-            root.join("usr/lib/x86_64-linux-gnu/qemu"),
-        )
-        .stdin(Stdio::null());
+/// A program that `scripts/machine.sh` made ready.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(MACHINE.join("bin").join(name));
+    command.stdin(Stdio::null());
     command
 }
 
@@ -124,16 +105,11 @@ impl Guest {
         let _tpm = self.tpm.then(|| tpm(dir.path(), &socket));
         let serial = dir.path().join("serial");
         let errors = dir.path().join("errors");
-        let root = match self.qemu {
+        let mut qemu = program(match self.qemu {
             Qemu::V7_2 => "qemu-7.2",
             Qemu::V11_1 => "qemu-11.1",
-        };
-        let mut qemu = program(root, "usr/bin/qemu-system-x86_64");
-        qemu.arg("-L")
-            .arg(MACHINE.join(root).join("usr/share/qemu"))
-            .arg("-L")
-            .arg(MACHINE.join("tools/usr/share/seabios"))
-            .args(["-accel", "tcg"])
+        });
+        qemu.args(["-accel", "tcg"])
             // As wide as the processors that have TDX, at least.
             .args(["-cpu", "max,phys-bits=46,host-phys-bits=off"])
             .args(["-m", &format!("{}M", self.shape.memory >> 20)])
@@ -169,7 +145,7 @@ impl Guest {
 }
 
 fn tpm(dir: &Path, socket: &Path) -> Kept {
-    let mut swtpm = program("tools", "usr/bin/swtpm");
+    let mut swtpm = program("swtpm");
     swtpm
         .args(["socket", "--tpm2", "--flags", "startup-clear"])
         .arg("--tpmstate")
