@@ -16,13 +16,13 @@ mod show;
 mod verify;
 
 use std::{
-    error::Error,
     io::Write as _,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Parser, Subcommand};
+use zipnet_attest::report::causes;
 
 use files::FileError;
 
@@ -136,17 +136,6 @@ impl Failure {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// What is underneath an error, nearest first.
-fn causes(error: &dyn Error) -> Vec<String> {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes
 }
 
 /// Writes a line to standard output; a reader that has gone is no failure.

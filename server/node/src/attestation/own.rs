@@ -159,9 +159,7 @@ impl OwnEvidence {
             .source
             .quote(&statement.report_data())
             .map_err(OwnEvidenceError::Quote)?;
-        // Some hosts fill quotes up with zeros.
-        let parsed = Quote::parse(&quote).map_err(OwnEvidenceError::Platform)?;
-        quote.truncate(parsed.length);
+        Quote::trim(&mut quote).map_err(OwnEvidenceError::Platform)?;
         let platforms = Platforms::of_quote(&quote).map_err(OwnEvidenceError::Platform)?;
         let collateral = authority
             .collateral_for(platforms)
