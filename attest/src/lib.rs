@@ -15,7 +15,8 @@
 //! What Intel publishes for that, a [`Collateral`], is fetched with `fetch`,
 //! verified with [`trusted_alone`] and kept on a [`Shelf`].
 //!
-//! In the guest, [`tsm`] asks the kernel for a quote.
+//! In the guest, [`tsm`] asks the kernel for a quote. Its secrets reach it by
+//! [`provision`], which is where this library does open sockets.
 //!
 //! Every refusal names its [`Rule`], what was found and what was expected. No
 //! rule knows of mosaik, sockets or clocks: the time is an argument. Input of
@@ -29,11 +30,15 @@ pub mod evidence;
 pub mod fetch;
 pub mod genuine;
 pub mod hexes;
+pub mod mode;
 mod platforms;
 pub mod policy;
+pub mod provision;
 pub mod quote;
+pub mod report;
 mod root;
 pub mod rules;
+pub mod secret;
 pub mod shelf;
 pub mod signed;
 #[cfg(feature = "simulation")]
@@ -52,15 +57,17 @@ pub use collateral::Collateral;
 pub use edition::{Edition, List};
 pub use evidence::Evidence;
 pub use genuine::{Genuine, TrustRoot, Trusted, genuine, trusted};
+pub use mode::Mode;
 pub use platforms::{Ca, CaError, Platforms};
 pub use policy::Policy;
 pub use quote::{Quote, TdReport};
 pub use rules::{Refusal, Rule};
+pub use secret::SecretText;
 pub use shelf::Shelf;
 pub use signed::{PolicyKeys, SignedPolicy};
 pub use source::QuoteSource;
 pub use statement::{Role, Statement};
 pub use store::Store;
 pub use trust::{PolicyFile, TrustBase};
-pub use verified::{Expected, Verified, Verifier};
+pub use verified::{Expected, Verified, VerifiedTd, Verifier};
 pub use warm::WarmVerifier;

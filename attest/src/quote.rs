@@ -149,6 +149,16 @@ impl Quote {
         })
     }
 
+    /// Parses a quote and cuts off the zeros that some hosts fill it up with.
+    ///
+    /// # Errors
+    /// As [`Quote::parse`].
+    pub fn trim(bytes: &mut Vec<u8>) -> Result<Self, Refusal> {
+        let quote = Self::parse(bytes)?;
+        bytes.truncate(quote.length);
+        Ok(quote)
+    }
+
     /// Bytes that the attestation key signed: header and report.
     #[must_use]
     pub const fn signed_length(&self) -> usize {

@@ -101,7 +101,10 @@ rules! {
     StatementFuture = 709, "The statement is in force already";
     StatementExpired = 710, "The statement is still in force";
     StatementLifetime = 711, "The statement is not for longer than the policy allows";
+    StatementConfig = 712, "The statement names this configuration";
+    StatementNonce = 713, "The statement holds the nonce of whoever asked";
     EvidenceForm = 714, "The evidence decodes";
+    StatementAnchor = 715, "The statement is under this trust root and these policy keys";
 }
 
 impl Rule {

@@ -75,12 +75,7 @@ impl Statement {
             &self.config,
             &self.freshness,
         ];
-        let mut bytes = [0; STATEMENT_BYTES];
-        let all = parts.iter().flat_map(|part| part.iter());
-        for (to, from) in bytes.iter_mut().zip(all) {
-            *to = *from;
-        }
-        bytes
+        joined(&parts)
     }
 
     /// Reads a statement back.
@@ -129,13 +124,23 @@ impl Statement {
     }
 }
 
+/// Parts one after the other, whose lengths come to `N`.
+pub(crate) fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut bytes = [0; N];
+    let all = parts.iter().flat_map(|part| part.iter());
+    for (to, from) in bytes.iter_mut().zip(all) {
+        *to = *from;
+    }
+    bytes
+}
+
 /// Fields of a buffer whose length was checked.
-struct Fields<'a> {
-    rest: &'a [u8],
+pub(crate) struct Fields<'a> {
+    pub(crate) rest: &'a [u8],
 }
 
 impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn take<const N: usize>(&mut self) -> [u8; N] {
         let mut field = [0; N];
         if let Some((taken, rest)) = self.rest.split_first_chunk::<N>() {
             field = *taken;

@@ -65,19 +65,20 @@ impl Expected {
 #[derive(Debug, Clone)]
 pub struct Verified {
     statement: Statement,
+    td: VerifiedTd,
+    not_after: u64,
+}
+
+/// A TD that the policy accepts. Only [`Verifier::verify_td`] makes one.
+#[derive(Debug, Clone)]
+pub struct VerifiedTd {
     genuine: Genuine,
     image: String,
     shape: String,
     not_after: u64,
 }
 
-impl Verified {
-    /// What the TD states.
-    #[must_use]
-    pub const fn statement(&self) -> &Statement {
-        &self.statement
-    }
-
+impl VerifiedTd {
     /// The quote and its platform.
     #[must_use]
     pub const fn genuine(&self) -> &Genuine {
@@ -94,6 +95,44 @@ impl Verified {
     #[must_use]
     pub fn shape(&self) -> &str {
         &self.shape
+    }
+}
+
+impl Verified {
+    /// What the TD states.
+    #[must_use]
+    pub const fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// The quote and its platform.
+    #[must_use]
+    pub const fn genuine(&self) -> &Genuine {
+        self.td.genuine()
+    }
+
+    /// Name of the image that runs, by the policy.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        self.td.image()
+    }
+
+    /// Name of the shape that it runs in, by the policy.
+    #[must_use]
+    pub fn shape(&self) -> &str {
+        self.td.shape()
+    }
+
+    /// Whether the TD loaded the configuration of this digest, 32 bytes.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-712.
+    pub fn check_config(&self, config: &[u8; 32]) -> Result<(), Refusal> {
+        let said = &self.statement.config;
+        if said != config {
+            return Err(Rule::StatementConfig.refuse(hex::encode(said), hex::encode(config)));
+        }
+        Ok(())
     }
 
     /// When the statement ends, or the image's time of use if that is sooner,
@@ -156,17 +195,36 @@ impl Verifier {
     ) -> Result<Verified, Refusal> {
         let statement = &evidence.statement;
         self.check_statement(statement, expected, now)?;
-        let platforms = &self.platforms;
-        let genuine = platforms.genuine(&self.root, &evidence.quote, collateral, now)?;
-        let said = genuine.quote().report.report_data;
         let wanted = statement.report_data();
-        if said != wanted {
-            return Err(Rule::ReportData.refuse(hex::encode(said), hex::encode(wanted)));
-        }
-        let (image, shape) = self.policy.judge(&genuine, now)?;
+        let td = self.verify_td(&evidence.quote, &wanted, collateral, now)?;
         Ok(Verified {
             statement: statement.clone(),
-            not_after: statement.not_after.min(image.not_after.unwrap_or(u64::MAX)),
+            not_after: statement.not_after.min(td.not_after),
+            td,
+        })
+    }
+
+    /// Verifies that a quote is of a TD that the policy accepts and that chose
+    /// these 64 bytes of report data, at a time in seconds since 1970. Whoever
+    /// calls this knows what the report data says.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-1xx to ZA-6xx, or of ZA-702.
+    pub fn verify_td(
+        &self,
+        quote: &[u8],
+        report_data: &[u8; 64],
+        collateral: &Collateral,
+        now: u64,
+    ) -> Result<VerifiedTd, Refusal> {
+        let genuine = self.platforms.genuine(&self.root, quote, collateral, now)?;
+        let said = genuine.quote().report.report_data;
+        if said != *report_data {
+            return Err(Rule::ReportData.refuse(hex::encode(said), hex::encode(report_data)));
+        }
+        let (image, shape) = self.policy.judge(&genuine, now)?;
+        Ok(VerifiedTd {
+            not_after: image.not_after.unwrap_or(u64::MAX),
             image: image.id.clone(),
             shape: shape.id.clone(),
             genuine,

@@ -5,6 +5,10 @@
 mod bare;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+#[path = "../provision/fixture.rs"]
+#[allow(dead_code)]
+mod giving;
+mod provisioning;
 mod whole;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
@@ -77,6 +81,7 @@ fn each_rule_is_broken_by_its_vector_and_named() {
         bare::launch(),
         whole::policies(),
         whole::statements(),
+        provisioning::provisioning(),
     ];
     let mut broken = BTreeSet::new();
     for (rule, refusal) in vectors.into_iter().flatten() {

@@ -255,6 +255,10 @@ pub fn statements() -> Vec<(Rule, Refusal)> {
             Rule::StatementLifetime,
             by_statement(|statement| statement.not_after = u64::MAX),
         ),
+        (Rule::StatementConfig, {
+            let verified = whole(|_| (), |_| (), |_| (), NOW).unwrap();
+            verified.check_config(&[9; 32]).unwrap_err()
+        }),
         (
             Rule::StatementForm,
             Statement::decode(&statement().encode()[1..]).unwrap_err(),

@@ -27,7 +27,8 @@ pub mod metrics;
 pub mod network;
 pub mod peers;
 pub mod relay;
-pub mod report;
 pub mod roles;
 pub mod settings;
 pub mod wire;
+
+pub use zipnet_attest::report;

@@ -81,6 +81,12 @@ impl OwnEvidence {
         &self.attestation.authority
     }
 
+    /// Digest of the file of this server's public settings, if there is one.
+    #[must_use]
+    pub fn config(&self) -> Option<Digest> {
+        self.attestation.config
+    }
+
     /// The evidence to show now, once there is any.
     #[must_use]
     pub fn shown(&self) -> Option<(Arc<Credential>, Standing)> {
@@ -159,9 +165,7 @@ impl OwnEvidence {
             .source
             .quote(&statement.report_data())
             .map_err(OwnEvidenceError::Quote)?;
-        // Some hosts fill quotes up with zeros.
-        let parsed = Quote::parse(&quote).map_err(OwnEvidenceError::Platform)?;
-        quote.truncate(parsed.length);
+        Quote::trim(&mut quote).map_err(OwnEvidenceError::Platform)?;
         let platforms = Platforms::of_quote(&quote).map_err(OwnEvidenceError::Platform)?;
         let collateral = authority
             .collateral_for(platforms)
