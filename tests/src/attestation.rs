@@ -6,7 +6,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use zipnet_attest::{Policy, simulation::Publisher};
+use zipnet_attest::{
+    Collateral, Policy, Quote,
+    mode::{Ground, Mode, Simulation},
+    simulation::Publisher,
+};
 
 /// What a cluster attests with.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ impl Simulated {
         };
         let world = simulated.publisher.world().map_err(io::Error::other)?;
         fs::write(simulated.root_file(), world.root_der())?;
+        let collateral = Collateral::new(world.collateral().clone()).map_err(io::Error::other)?;
+        fs::write(simulated.collateral_file(), collateral.to_json())?;
         let policy = simulated.publisher.policy(1).map_err(io::Error::other)?;
         simulated.publish(&policy)?;
         Ok(simulated)
@@ -44,6 +50,26 @@ impl Simulated {
     #[must_use]
     pub const fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    /// Publishes a policy that accepts TDs with these registers and no other.
+    /// They are written as in `ZIPNET_SIMULATION_TD`.
+    ///
+    /// # Errors
+    /// If they are none, or the policy cannot be written.
+    pub fn accept(&self, image: &str, shape: &str, registers: &str) -> io::Result<()> {
+        let simulation = Simulation {
+            seed: Some(self.seed.clone()),
+            issued: Some(self.publisher.issued()),
+            td: Some(registers.to_owned()),
+        };
+        let ground = Ground::new(Mode::Simulated, &simulation).map_err(io::Error::other)?;
+        let source = ground.source(Path::new("")).map_err(io::Error::other)?;
+        let quote = source.quote(&[0; 64]).map_err(io::Error::other)?;
+        let quote = Quote::parse(&quote).map_err(io::Error::other)?;
+        let mut policy = self.publisher.policy(1).map_err(io::Error::other)?;
+        policy.images = Policy::accepting(&quote, image, shape, 1).images;
+        self.publish(&policy)
     }
 
     /// Signs a policy and writes it where the processes look.
@@ -79,6 +105,12 @@ impl Simulated {
     #[must_use]
     pub fn root_file(&self) -> PathBuf {
         self.folder.join("root.der")
+    }
+
+    /// Where its collateral is.
+    #[must_use]
+    pub fn collateral_file(&self) -> PathBuf {
+        self.folder.join("collateral.json")
     }
 
     /// The variables of every process.

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 pub use crate::settings::Settings;
 use crate::{
     attestation::Simulated,
+    guest::transport_secret,
     netns::Namespaces,
     process::{Failed, Process, ProcessError, TestResult, binary, clean},
     server::{Server, free_port},
@@ -103,6 +104,12 @@ impl Cluster {
             source,
         })?);
         Ok(self)
+    }
+
+    /// Where its processes log to.
+    #[must_use]
+    pub fn logs(&self) -> &Path {
+        &self.logs
     }
 
     /// What its servers attest with.
@@ -223,7 +230,7 @@ impl Cluster {
         let mut command = self.command("zipnet-server", Some(index))?;
         command
             .env("ZIPNET_COMMITTEE_SECRET", &settings.secret)
-            .env("ZIPNET_SECRET", format!("server {index}"))
+            .env("ZIPNET_SECRET", transport_secret(index))
             .env(
                 "ZIPNET_MIN_PARTICIPANTS",
                 settings.min_participants.to_string(),
@@ -457,7 +464,8 @@ impl Cluster {
         Ok(command)
     }
 
-    fn launch(&mut self, name: &str, command: Command) -> Result<Process, ProcessError> {
+    /// Starts a command under a name that its log gets too.
+    pub(crate) fn launch(&mut self, name: &str, command: Command) -> Result<Process, ProcessError> {
         self.started += 1;
         let log = self.logs.join(format!("{:02}-{name}.log", self.started));
         Process::start(name, command, Some(&log))

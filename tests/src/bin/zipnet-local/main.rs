@@ -1,14 +1,19 @@
 //! `make run`: a whole zipnet deployment on this machine, without the internet.
 //!
-//! Starts 3 servers, an aggregator and 4 clients as separate processes on
-//! loopback, publishes what comes from `MESSAGE` or standard input, and prints
-//! every finalized round until Ctrl-C. The servers show simulated evidence,
-//! unless `ZIPNET_ATTESTATION` is `none`.
+//! Boots 3 servers in guests, from the local image under emulation, gives them
+//! their secrets, starts an aggregator and 4 clients as processes, publishes
+//! what comes from `MESSAGE` or standard input, and prints every finalized
+//! round until Ctrl-C. The servers show simulated evidence, unless
+//! `ZIPNET_ATTESTATION` is `none`.
+//!
+//! `zipnet-local processes` (`make run-processes`) has the servers as processes
+//! too; `zipnet-local boot` (`make boot`) is one guest and its console.
+
+mod boot;
+mod tell;
 
 use std::{
-    env,
-    fmt::Write as _,
-    fs,
+    env, fs,
     io::{BufRead as _, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
@@ -18,12 +23,12 @@ use std::{
 };
 
 use serde_json::Value;
+use tell::{VERIFIED, say_round, tell_how_to_verify, tell_verdicts, verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use zipnet_tests::{
-    attestation::Simulated,
     cluster::{Cluster, LEAVE, Settings, UP},
+    guest::{Image, ImageError, POWER_OFF},
     process::{Process, ProcessError},
-    server::Server,
 };
 
 /// Bytes that fit into a slot of the local deployment.
@@ -41,8 +46,23 @@ enum Event {
     Stop,
 }
 
+/// What is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Servers in guests.
+    Guests,
+    /// Servers as processes.
+    Processes,
+    /// One guest, and nothing else.
+    Boot,
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LocalError {
+    #[error("{0:?} is nothing to run; `guests`, `processes` or `boot` would be right")]
+    Form(String),
+    #[error("There is no image to boot")]
+    Image(#[from] ImageError),
     #[error("Could not make the folder {path} for the logs")]
     Folder {
         path: PathBuf,
@@ -62,7 +82,13 @@ enum LocalError {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    let form = match env::args().nth(1).as_deref() {
+        None | Some("guests") => Ok(Form::Guests),
+        Some("processes") => Ok(Form::Processes),
+        Some("boot") => Ok(Form::Boot),
+        Some(other) => Err(LocalError::Form(other.to_owned())),
+    };
+    match form.and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(
@@ -70,12 +96,15 @@ fn main() -> ExitCode {
                 "error: {}",
                 zipnet_node::report::chain(&error)
             );
-            ExitCode::FAILURE
+            match error {
+                LocalError::Form(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn run() -> Result<(), LocalError> {
+fn run(form: Form) -> Result<(), LocalError> {
     let logs = env::current_exe()
         .ok()
         .and_then(|exe| exe.parent().map(|folder| folder.join("local-logs")))
@@ -90,9 +119,19 @@ fn run() -> Result<(), LocalError> {
     watch_signals(events.clone())?;
 
     let started = Instant::now();
-    say(
-        "zipnet: 3 servers, 1 aggregator and 4 clients, each a process, on loopback; no internet is used.",
-    );
+    let image = match form {
+        Form::Processes => None,
+        Form::Guests | Form::Boot => Some(Image::of("local")?),
+    };
+    say(match form {
+        Form::Guests => {
+            "zipnet: 3 servers, each in a guest, and on this machine 1 aggregator and 4 clients; no internet is used."
+        }
+        Form::Processes => {
+            "zipnet: 3 servers, 1 aggregator and 4 clients, each a process, on loopback; no internet is used."
+        }
+        Form::Boot => "zipnet: one server in a guest, and its console.",
+    });
     say(&format!("Logs: {}", logs.display()));
     let settings = Settings {
         period: "3s".into(),
@@ -104,15 +143,22 @@ fn run() -> Result<(), LocalError> {
         ..Settings::default()
     };
     let mut cluster = Cluster::logging_to(settings, &logs);
-    if env::var("ZIPNET_ATTESTATION").is_ok_and(|mode| mode == "none") {
+    if env::var("ZIPNET_ATTESTATION").is_ok_and(|mode| mode == "none") && form == Form::Processes {
         say("Servers show no evidence of what they run (ZIPNET_ATTESTATION=none).");
     } else {
-        cluster = cluster.attested().map_err(LocalError::Process)?;
+        cluster = match &image {
+            Some(image) => cluster.attested_as(image),
+            None => cluster.attested(),
+        }
+        .map_err(LocalError::Process)?;
         say(
             "Servers show simulated evidence and verify each other's; it takes the same code as a TDX machine's and proves nothing.",
         );
     }
-    let mut talker = match start(&mut cluster, &inbox) {
+    if let (Form::Boot, Some(image)) = (form, &image) {
+        return boot::boot(&mut cluster, image, &inbox);
+    }
+    let mut talker = match start(&mut cluster, image.as_ref(), &inbox) {
         Ok(Some(talker)) => talker,
         // Ctrl-C during the start.
         Ok(None) => return shut_down(cluster, None),
@@ -145,26 +191,16 @@ fn run() -> Result<(), LocalError> {
 /// Starts all processes, telling of each. `None` if asked to stop meanwhile.
 fn start(
     cluster: &mut Cluster,
+    image: Option<&Image>,
     inbox: &mpsc::Receiver<Event>,
 ) -> Result<Option<Process>, ProcessError> {
     let stopped = || matches!(inbox.try_recv(), Ok(Event::Stop));
-    for index in 0..3 {
-        cluster.add_server(index)?;
-        let hint = cluster
-            .servers
-            .last()
-            .map(|server| server.hint.clone())
-            .unwrap_or_default();
-        say(&format!("  server {} is up: {hint}", index + 1));
-        if cluster.attestation.is_some()
-            && let Some(server) = cluster.servers.last_mut()
-        {
-            let line = server.process.expect(VERIFIED, UP)?;
-            say(&format!("    its evidence: {}", verdict(&line)));
-        }
-        if stopped() {
-            return Ok(None);
-        }
+    match image {
+        Some(image) => cluster.populate_guests(image, say)?,
+        None => start_servers(cluster, &stopped)?,
+    }
+    if stopped() {
+        return Ok(None);
     }
     cluster.add_aggregator()?;
     say("  aggregator is up");
@@ -181,69 +217,27 @@ fn start(
     Ok(if stopped() { None } else { Some(talker) })
 }
 
-/// What comes after this in a server's log is whom it verified, and how.
-const VERIFIED: &str = "attestation: verified a server ";
-
-/// `image=a shape=b ...` of a log line, without what names the server.
-fn verdict(line: &str) -> String {
-    let (_, fields) = line.split_once(VERIFIED).unwrap_or_default();
-    let fields = fields.split(' ');
-    let shown = fields.filter(|field| !field.starts_with("server=") && !field.starts_with("peer="));
-    shown.collect::<Vec<_>>().join(" ")
-}
-
-/// A command that verifies the first server from outside.
-fn tell_how_to_verify(cluster: &Cluster, simulated: &Simulated) {
-    let Some(server) = cluster.servers.first() else {
-        return;
-    };
-    let program = env::current_exe().map(|exe| exe.with_file_name("zipnet-attest"));
-    say("To verify server 1 yourself, in another terminal:");
-    say(&format!(
-        "  ZIPNET_RELAY=embedded ZIPNET_UNIVERSE='{}' {} verify --live {} --name {} --policy {} --root {}",
-        cluster.universe(),
-        program.unwrap_or_else(|_| "zipnet-attest".into()).display(),
-        server.hint,
-        cluster.settings.instance,
-        simulated.policy_file().display(),
-        simulated.root_file().display(),
-    ));
-}
-
-/// Says in the background whom each server verifies or refuses.
-fn tell_verdicts(cluster: &Cluster) {
-    let names: Vec<_> = cluster.servers.iter().map(Server::short).collect();
-    for (index, server) in cluster.servers.iter().enumerate() {
-        let lines = server.process.lines().clone();
-        let names = names.clone();
-        thread::spawn(move || {
-            let mut at = 0;
-            let told = |line: &str| line.contains("attestation: ") && line.contains(" peer=");
-            while let Some((next, line)) = lines.find(at, Duration::from_hours(1), told) {
-                at = next;
-                let of = names
-                    .iter()
-                    .position(|name| line.contains(&format!("peer={name}")));
-                if of == Some(index) {
-                    continue;
-                }
-                let other = of.map_or_else(
-                    || "a stranger".to_owned(),
-                    |of| format!("server {}", of + 1),
-                );
-                let (_, said) = line.split_once("attestation: ").unwrap_or_default();
-                if line.contains(VERIFIED) {
-                    say(&format!(
-                        "  server {} verified {other}: {}",
-                        index + 1,
-                        verdict(&line)
-                    ));
-                } else {
-                    say(&format!("  server {} about {other}: {said}", index + 1));
-                }
-            }
-        });
+/// Starts the servers as processes.
+fn start_servers(cluster: &mut Cluster, stopped: &dyn Fn() -> bool) -> Result<(), ProcessError> {
+    for index in 0..3 {
+        cluster.add_server(index)?;
+        let hint = cluster
+            .servers
+            .last()
+            .map(|server| server.hint.clone())
+            .unwrap_or_default();
+        say(&format!("  server {} is up: {hint}", index + 1));
+        if cluster.attestation.is_some()
+            && let Some(server) = cluster.servers.last_mut()
+        {
+            let line = server.process.expect(VERIFIED, UP)?;
+            say(&format!("    its evidence: {}", verdict(&line)));
+        }
+        if stopped() {
+            break;
+        }
     }
+    Ok(())
 }
 
 fn serve(
@@ -297,26 +291,6 @@ fn serve(
     }
 }
 
-fn say_round(value: &Value, since_start: Option<Duration>) {
-    let mut head = format!(
-        "round r{}: {} participants",
-        value["round"], value["participants"]
-    );
-    if let Some(time) = since_start {
-        let _ = write!(
-            head,
-            "  (first round, {:.1} s after the start)",
-            time.as_secs_f64()
-        );
-    }
-    say(&head);
-    for message in value["messages"].as_array().into_iter().flatten() {
-        let text = message["text"].as_str().unwrap_or_default();
-        let shown: String = text.chars().filter(|c| !c.is_control()).collect();
-        say(&format!("  slot {:>2}: {shown}", message["slot"]));
-    }
-}
-
 /// Whether everybody is still there.
 fn check(cluster: &mut Cluster, talker: &mut Process, logs: &str) -> Result<(), LocalError> {
     let servers = cluster.servers.iter_mut().map(|server| &mut server.process);
@@ -341,23 +315,26 @@ fn shut_down(mut cluster: Cluster, talker: Option<Process>) -> Result<(), LocalE
         .iter_mut()
         .chain(&mut cluster.clients)
         .collect::<Vec<_>>();
-    end(clients)?;
-    end(cluster.aggregator.iter_mut().collect())?;
-    end(cluster
-        .servers
-        .iter_mut()
-        .map(|server| &mut server.process)
-        .collect())?;
+    end(clients, LEAVE)?;
+    end(cluster.aggregator.iter_mut().collect(), LEAVE)?;
+    end(
+        cluster
+            .servers
+            .iter_mut()
+            .map(|server| &mut server.process)
+            .collect(),
+        POWER_OFF,
+    )?;
     say("Done.");
     Ok(())
 }
 
-fn end(mut processes: Vec<&mut Process>) -> Result<(), LocalError> {
+fn end(mut processes: Vec<&mut Process>, limit: Duration) -> Result<(), LocalError> {
     for process in &processes {
         process.signal(nix::sys::signal::Signal::SIGTERM);
     }
     for process in &mut processes {
-        process.wait(LEAVE).map_err(LocalError::Process)?;
+        process.wait(limit).map_err(LocalError::Process)?;
     }
     Ok(())
 }

@@ -1,0 +1,251 @@
+//! Servers in guests: the local image, started by its launcher under emulation,
+//! provisioned as an operator would, and what goes wrong.
+#![allow(missing_docs)]
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use zipnet_tests::{
+    cluster::{Cluster, ROUND, Settings, UP},
+    guest::{BOOT, Guest, GuestConfig, Image, POWER_OFF, WAITS, provisioned},
+    process::{Failed, Process, ProcessError, TestResult},
+};
+
+/// Rounds at the pace of emulated servers.
+fn settings() -> Settings {
+    Settings {
+        period: "2s".into(),
+        deadline: "30s".into(),
+        fold_deadline: "2s".into(),
+        ..Settings::default()
+    }
+}
+
+/// A guest of a committee of its own, attested, that waits for its secrets.
+fn waiting(change: impl FnOnce(&mut GuestConfig)) -> TestResult<(Cluster, Guest)> {
+    let image = Image::of("local")?;
+    let mut cluster = Cluster::new(settings())?.attested_as(&image)?;
+    let mut config = cluster.guest_config(&image);
+    change(&mut config);
+    let mut guest = cluster.boot(&image, 0, &config)?;
+    guest.console.expect(WAITS, BOOT)?;
+    Ok((cluster, guest))
+}
+
+/// The words of a provisioning that has to fail.
+fn refused(command: Command) -> TestResult<String> {
+    match provisioned(command) {
+        Err(ProcessError::Ended { status, last, .. }) => {
+            assert_eq!(status.code(), Some(1), "{last}");
+            Ok(last)
+        }
+        Err(other) => Err(other.into()),
+        Ok(lines) => Err(Failed::because(format!("it was not refused: {lines:?}"))),
+    }
+}
+
+/// The number in front of `unit` in a line.
+fn number_before(line: &str, unit: &str) -> Option<u64> {
+    let before = line.split(unit).next()?;
+    before.rsplit([' ', ',']).find(|word| !word.is_empty())?.parse().ok()
+}
+
+#[test]
+fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
+    let image = Image::of("local")?;
+    let mut cluster = Cluster::new(settings())?.attested_as(&image)?;
+    let mut guests = Vec::new();
+    for index in 0..3 {
+        let mut config = cluster.guest_config(&image);
+        let hints: Vec<_> = guests.iter().map(|guest: &Guest| guest.hint.clone()).collect();
+        config.set("ZIPNET_BOOTSTRAP", hints.join(",").replace("127.0.0.1", "10.0.2.2"));
+        config.set("GUEST_HOSTNAME", format!("server-{index}"));
+        guests.push(cluster.boot(&image, index, &config)?);
+    }
+    let gives = guests[0].give;
+    for mut guest in guests {
+        guest.console.expect(WAITS, BOOT)?;
+        provisioned(guest.provisioning(&cluster)?)?;
+        cluster.servers.push(guest.serving()?);
+    }
+    cluster.add_aggregator()?;
+    let mut watcher = cluster.watcher()?;
+    let mut cover = cluster.client(&["cover"])?;
+    cover.expect("bootstrap=", UP)?;
+    cluster.finalize_another()?;
+    let mut talker = cluster.client(&["publish", "from a host to guests"])?;
+    watcher.expect("from a host to guests", ROUND * 3)?;
+    talker.wait(ROUND)?;
+    // Each verified the others as the image of the manifest.
+    let version = format!("image=\"{}\"", image.manifest.version);
+    for server in &mut cluster.servers {
+        let verified = server.process.expect("attestation: verified a server", ROUND)?;
+        assert!(verified.contains(&version), "{verified}");
+    }
+    // A serving guest of 1 GiB uses less than 256 MiB.
+    let health = cluster.servers[1].process.expect("health: ", Duration::from_mins(3))?;
+    let free = number_before(&health, " MiB free").unwrap_or_default();
+    println!("{health}");
+    assert!(free > 1024 - 256, "{health}");
+    assert!(health.contains("rounds finalized"), "{health}");
+
+    // The power button ends the server, then the guest.
+    let mut gone = cluster.servers.remove(2);
+    gone.process.terminate(POWER_OFF)?;
+    gone.process.expect("init: powering off", UP)?;
+    // It comes back under another identity, so the whole committee starts over
+    // with it, unless its identity was given to it again.
+    let mut config = cluster.guest_config(&image);
+    config.set("GUEST_HOSTNAME", "server-2");
+    config.set("GUEST_PROVISION_FROM", gives.to_string().replace("127.0.0.1", "10.0.2.2"));
+    let mut again = cluster.boot(&image, 2, &config)?;
+    again.console.expect("bootstrap=", BOOT)?;
+    cluster.servers[0].process.expect("gave", ROUND)?;
+    Ok(())
+}
+
+#[test]
+fn what_runs_in_a_guest_is_what_is_listed() -> TestResult {
+    let started = Instant::now();
+    let (cluster, guest) = waiting(|config| config.set("GUEST_INVENTORY", "yes"))?;
+    println!("waits for its secrets after {:.1} s", started.elapsed().as_secs_f64());
+    let started = Instant::now();
+    provisioned(guest.provisioning(&cluster)?)?;
+    let mut server = guest.serving()?;
+    println!("serves {:.1} s after it was provisioned", started.elapsed().as_secs_f64());
+    server.process.expect("inventory: end", BOOT)?;
+    let lines = server.process.lines().since(0);
+    let inventory: String = lines
+        .iter()
+        .filter_map(|line| line.split_once("inventory: "))
+        .filter(|(_, what)| *what != "end")
+        .map(|(_, what)| {
+            // The sizes of programs change with every build.
+            let what = what.trim_end().split(" bytes").next().unwrap_or_default();
+            format!("{what}\n")
+        })
+        .collect();
+    let listed = include_str!("guest-inventory.txt");
+    assert_eq!(inventory, listed, "see tests/tests/guest-inventory.txt");
+    // I10: no secret is on the console.
+    for secret in [&cluster.settings.secret, "server 0"] {
+        assert!(!lines.iter().any(|line| line.contains(secret)));
+    }
+    let status = server.process.terminate(POWER_OFF)?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+#[test]
+fn i10_a_guest_gets_its_secrets_only_from_who_knows_what_it_runs() -> TestResult {
+    let (cluster, mut guest) = waiting(|_| ())?;
+    // Another configuration than the operator launched.
+    let right = fs::read_to_string(&guest.config)?;
+    fs::write(&guest.config, right.replace("zipnet.local.test", "zipnet.local.other"))?;
+    let said = refused(guest.provisioning(&cluster)?)?;
+    assert!(said.contains("zipnet.local.other"), "{said}");
+    fs::write(&guest.config, &right)?;
+    // A policy that accepts another image.
+    let simulated = cluster.simulated()?;
+    let elsewhere = Image::of("production")?;
+    let registers = elsewhere.registers("2c2G").unwrap_or_default();
+    simulated.accept("another", "2c2G", &registers)?;
+    let said = refused(guest.provisioning(&cluster)?)?;
+    assert!(said.contains("ZA-"), "{said}");
+    // Nothing of that was taken; the right one still can come.
+    let image = Image::of("local")?;
+    let cluster_policy = image.registers(zipnet_tests::guest::SHAPE).unwrap_or_default();
+    simulated.accept(&image.manifest.version, zipnet_tests::guest::SHAPE, &cluster_policy)?;
+    assert!(!guest.console.lines().since(0).iter().any(|line| line.contains("server: starting")));
+    provisioned(guest.provisioning(&cluster)?)?;
+    guest.console.expect("server: starting", BOOT)?;
+    let lines = guest.console.lines().since(0);
+    assert!(!lines.iter().any(|line| line.contains(&cluster.settings.secret)));
+    Ok(())
+}
+
+#[test]
+fn a_server_without_a_relay_says_so_and_tries_again() -> TestResult {
+    let (cluster, mut guest) = waiting(|config| config.set("ZIPNET_RELAY", "http://10.0.2.2:9"))?;
+    provisioned(guest.provisioning(&cluster)?)?;
+    guest.console.expect("No relay answered", BOOT)?;
+    guest.console.expect("it starts again in", UP)?;
+    let status = guest.console.terminate(POWER_OFF)?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Boots a guest that cannot run and returns what it said; it powers off by
+/// itself.
+fn hopeless(config: &str, arguments: &[&str]) -> TestResult<Vec<String>> {
+    let image = Image::of("local")?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config");
+    fs::write(&path, config)?;
+    let mut launcher = image.launcher(folder.path());
+    launcher.arg("--config").arg(&path).args(arguments);
+    let mut guest = Process::start("the guest", launcher, None)?;
+    guest.expect("init: powering off", BOOT)?;
+    let status = guest.wait(POWER_OFF)?;
+    assert!(status.success(), "{status}");
+    let lines = guest.lines().since(0);
+    Ok(lines.into_iter().filter(|line| line.contains("error: ")).collect())
+}
+
+#[test]
+fn a_configuration_with_faults_is_refused_line_by_line() -> TestResult {
+    let errors = hopeless(
+        "ZIPNET_INSTANCE=Acme Mixer\nZIPNET_ROUND_PERIODE=3s\nZIPNET_COMMITTEE_SECRET=swordfish\nGUEST_ADDRESS=here\n",
+        &[],
+    )?;
+    for (line, parts) in [
+        ("ZIPNET_INSTANCE", "1 to 128"),
+        ("ZIPNET_ROUND_PERIODE", "ZIPNET_ROUND_PERIOD"),
+        ("ZIPNET_COMMITTEE_SECRET", "provisioning"),
+        ("GUEST_ADDRESS", "dhcp"),
+    ] {
+        let said = errors.iter().any(|error| error.contains(line) && error.contains(parts));
+        assert!(said, "{line}: {errors:#?}");
+    }
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    assert!(!errors.iter().any(|error| error.contains("swordfish")), "{errors:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_guest_with_too_little_memory_says_so() -> TestResult {
+    let errors = hopeless("ZIPNET_INSTANCE=zipnet.local.test\n", &["--memory", "200M"])?;
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains("MiB"), "{errors:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_guest_without_a_network_says_so() -> TestResult {
+    let image = Image::of("local")?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("config"), "ZIPNET_INSTANCE=zipnet.local.test\n")?;
+    // The launcher gives every guest an interface.
+    let mut qemu = Command::new(image.program("qemu-system-x86_64"));
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "512M"])
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-append"])
+        .arg(fs::read_to_string(image.folder.join("zipnet-cmdline"))?.trim_end());
+    for (option, name) in [
+        ("-kernel", "zipnet-vmlinuz"),
+        ("-initrd", "zipnet-initramfs.cpio.zst"),
+    ] {
+        qemu.arg(option).arg(image.folder.join(name));
+    }
+    let config = format!("name=opt/org.zipnet/config,file={}", path("config").display());
+    qemu.args(["-fw_cfg", &config]);
+    let mut guest = Process::start("the guest", qemu, None)?;
+    let error = guest.expect("error: ", BOOT)?;
+    assert!(error.contains("network") && error.contains("would be right"), "{error}");
+    guest.expect("init: powering off", UP)?;
+    guest.wait(POWER_OFF)?;
+    Ok(())
+}

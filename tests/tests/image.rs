@@ -1,0 +1,261 @@
+//! What `make image` has built: parts, sizes, sums, what is in the initramfs,
+//! and what firmware measures of it.
+#![allow(missing_docs)]
+
+use std::{fs, process::Command, time::Duration};
+
+use zipnet_image::{compare, newc::Entry};
+use zipnet_measurements::{
+    Register,
+    diff::with_log,
+    digest::sha256,
+    eventlog::{EventLog, LogKind},
+};
+use zipnet_tests::{
+    guest::{BOOT, GuestConfig, Image, SHAPE},
+    memory,
+    process::{Failed, Process, TestResult, binary, eventually},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Words of the simulated Intel that are in a program only if its code is.
+const SIMULATED: [&[u8]; 3] = [
+    b"ZIPNET_SIMULATION_SEED",
+    b"The simulated Intel could not be made",
+    b"anybody can make the same evidence",
+];
+
+fn contains(bytes: &[u8], words: &[u8]) -> bool {
+    bytes.windows(words.len()).any(|window| window == words)
+}
+
+/// The initramfs of a flavor.
+fn archive(image: &Image) -> TestResult<zipnet_image::newc::Archive> {
+    let bytes = fs::read(image.folder.join("zipnet-initramfs.cpio.zst"))?;
+    Ok(compare::open(&bytes)?)
+}
+
+#[test]
+fn i9_no_simulation_is_in_the_production_image() -> TestResult {
+    let local = archive(&Image::of("local")?)?;
+    let production = archive(&Image::of("production")?)?;
+    let programs = ["init", "usr/bin/zipnet-server"];
+    for words in SIMULATED {
+        let has = |archive: &zipnet_image::newc::Archive| {
+            programs
+                .iter()
+                .any(|name| contains(archive.get(*name).map_or(&[], Entry::data), words))
+        };
+        let shown = words.escape_ascii();
+        assert!(has(&local), "the local image does not say {shown}");
+        assert!(!has(&production), "the production image says {shown}");
+    }
+    for name in programs {
+        assert!(production.get(name).is_some_and(|entry| entry.data().len() > 1_000_000), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_image_has_nothing_but_what_is_listed() -> TestResult {
+    let listed = include_str!("image-files.txt");
+    for flavor in ["production", "local"] {
+        let mut text = String::new();
+        for (name, entry) in &archive(&Image::of(flavor)?)? {
+            let (kind, mode) = match entry {
+                Entry::Folder { mode } => ('d', mode),
+                Entry::File { mode, .. } => ('-', mode),
+                Entry::Device { mode, .. } => ('c', mode),
+            };
+            text.push_str(&format!("{kind} {mode:04o} /{name}\n"));
+        }
+        assert_eq!(text, listed, "{flavor}: see tests/tests/image-files.txt");
+    }
+    Ok(())
+}
+
+#[test]
+fn sums_and_sizes_hold() -> TestResult {
+    for flavor in ["production", "local"] {
+        let image = Image::of(flavor)?;
+        let mut seen = 0;
+        for line in fs::read_to_string(image.folder.join("SHA256SUMS"))?.lines() {
+            let (sum, name) = line.split_once("  ").unwrap_or_default();
+            let bytes = fs::read(image.folder.join(name))?;
+            assert_eq!(sum, sha256(&bytes).to_string(), "{name}");
+            seen += 1;
+        }
+        assert_eq!(fs::read_dir(&image.folder)?.count(), seen + 1);
+        let size = |name: &str| Ok::<_, Failed>(fs::metadata(image.folder.join(name))?.len());
+        let initramfs = size("zipnet-initramfs.cpio.zst")?;
+        let whole = initramfs + size("zipnet-vmlinuz")? + size("zipnet-ovmf.fd")?;
+        println!("{flavor}: initramfs {initramfs} bytes, image {whole} bytes");
+        assert!(initramfs <= 9_000_000, "{initramfs}");
+        assert!(whole <= 26_000_000, "{whole}");
+    }
+    Ok(())
+}
+
+/// The command that reads the files again comes to the registers of the manifest.
+#[test]
+fn the_manifest_is_what_zipnet_measure_says() -> TestResult {
+    let image = Image::of("production")?;
+    let file = |name: &str| image.folder.join(name);
+    let cmdline = fs::read_to_string(file("zipnet-cmdline"))?;
+    let mut command = Command::new(binary("zipnet-measure")?);
+    command.arg("predict").arg("--json");
+    for (option, name) in [
+        ("--firmware", "zipnet-ovmf.fd"),
+        ("--kernel", "zipnet-vmlinuz"),
+        ("--initrd", "zipnet-initramfs.cpio.zst"),
+    ] {
+        command.arg(option).arg(file(name));
+    }
+    command.args(["--cmdline", cmdline.trim_end(), "--cpus", "1", "--memory", "1G"]);
+    let output = command.output()?;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let said = said.get(0).unwrap_or(&said);
+    let registers = image.registers(SHAPE).unwrap_or_default();
+    let names = ["mrtd", "rtmr0", "rtmr1", "rtmr2"];
+    for (name, register) in names.iter().zip(registers.split(',')) {
+        assert_eq!(said[name], register, "{name}");
+        if *name != "rtmr0" {
+            let hex = fs::read_to_string(file(&format!("zipnet-{name}.hex")))?;
+            assert_eq!(hex.trim_end(), register, "{name}");
+        }
+    }
+    Ok(())
+}
+
+/// Boots the image as it is, with a TPM, and reads the log that firmware wrote
+/// out of the guest's memory: kernel, command line, initramfs and the ends of
+/// boot services have the digests of the manifest.
+#[test]
+fn firmware_measures_what_the_manifest_says() -> TestResult {
+    const MEMORY: usize = 512 << 20;
+    let image = Image::of("production")?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let mut swtpm = Command::new(image.program("swtpm"));
+    swtpm
+        .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
+        .arg(format!("dir={}", folder.path().display()))
+        .arg("--ctrl")
+        .arg(format!("type=unixio,path={}", path("tpm").display()));
+    let _swtpm = Process::start("swtpm", swtpm, None)?;
+    eventually("swtpm listens", LIMIT, || path("tpm").exists().then_some(()))?;
+    // It need not get far: init comes after everything that is measured.
+    let mut config = GuestConfig::default();
+    config.set("ZIPNET_INSTANCE", "zipnet.local.test");
+    fs::write(path("config"), config.to_string())?;
+    let mut launcher = image.launcher(folder.path());
+    launcher
+        .args(["--accel", "tcg", "--cpus", "1", "--memory", "512M", "--config"])
+        .arg(path("config"))
+        .args(["--", "-no-shutdown", "-chardev"])
+        .arg(format!("socket,id=tpm,path={}", path("tpm").display()))
+        .args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm", "-qmp"])
+        .arg(format!("unix:{},server=on,wait=off", path("qmp").display()));
+    let mut guest = Process::start("the guest", launcher, None)?;
+    guest.expect("zipnet", BOOT)?;
+    let memory = memory::dump(&path("qmp"), MEMORY, &path("memory"))?;
+    let log = memory::longest_log(&memory).ok_or_else(|| Failed::because("no event log in the guest"))?;
+    let log = EventLog::parse(log)?;
+    let mut report = image
+        .manifest
+        .report(SHAPE)
+        .ok_or_else(|| Failed::because("the manifest has no such shape"))?;
+    // The TPM changes the ACPI tables, and the size of memory is another one.
+    report.events.retain(|event| event.register != Register::Rtmr0);
+    let differences = with_log(&report, &log, LogKind::Tpm);
+    assert!(differences.is_empty(), "{differences:#?}");
+    // The comparison is of something.
+    for number in 0..report.events.len() {
+        let mut wrong = report.clone();
+        if wrong.events[number].register == Register::Mrtd {
+            continue;
+        }
+        wrong.events[number].digest = None;
+        assert_eq!(with_log(&wrong, &log, LogKind::Tpm).len(), 1, "{number}");
+    }
+    Ok(())
+}
+
+/// The launcher refuses in one line what it cannot start.
+#[test]
+fn the_launcher_says_what_would_be_right() -> TestResult {
+    let image = Image::of("local")?;
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config");
+    fs::write(&config, "ZIPNET_INSTANCE=zipnet.local.test\n")?;
+    let shown = config.display().to_string();
+    let run = |launcher: Command, status: i32, parts: &[&str]| {
+        let (ended, lines) = Process::run("the launcher", launcher, LIMIT)?;
+        assert_eq!(ended.code(), Some(status), "{lines:?}");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in parts {
+            assert!(lines[0].contains(part), "{lines:?}");
+        }
+        Ok::<_, Failed>(())
+    };
+    let rows: [(&[&str], i32, &[&str]); 7] = [
+        (&[], 2, &["--config is missing"]),
+        (&["--config", "/nowhere"], 2, &["/nowhere", "--config"]),
+        (&["--config", &shown, "--cpus", "many"], 2, &["--cpus many"]),
+        (&["--config", &shown, "--memory", "2"], 2, &["--memory 2", "2G"]),
+        (&["--config", &shown, "--accel", "warp"], 2, &["warp", "tdx"]),
+        (&["--config", &shown, "--forward", "4400"], 2, &["--forward 4400"]),
+        (&["--frobnicate"], 2, &["--frobnicate", "--help"]),
+    ];
+    for (arguments, status, parts) in rows {
+        let mut launcher = image.launcher(folder.path());
+        launcher.args(arguments);
+        run(launcher, status, parts)?;
+    }
+    let mut no_qemu = image.launcher(folder.path());
+    no_qemu.args(["--config", &shown]).env("QEMU", "/nowhere/qemu");
+    run(no_qemu, 1, &["/nowhere/qemu", "QEMU"])?;
+    // This machine is no TDX host, or the test is of no use on it.
+    let mut tdx = image.launcher(folder.path());
+    tdx.args(["--config", &shown, "--accel", "tdx"]);
+    run(tdx, 1, &["TDX"])?;
+    let original = fs::read(image.folder.join("zipnet-run-qemu.sh"))?;
+    for (name, bytes) in [
+        ("cut", original[..original.len() - 1000].to_vec()),
+        ("flipped", {
+            let mut bytes = original.clone();
+            let at = bytes.len() - 1_000_000;
+            bytes[at] ^= 1;
+            bytes
+        }),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes)?;
+        let mut launcher = Command::new("bash");
+        launcher
+            .arg(path)
+            .args(["--config", &shown])
+            .env("QEMU", image.program("qemu-system-x86_64"))
+            .env("TMPDIR", folder.path());
+        let (ended, lines) = Process::run("the launcher", launcher, LIMIT)?;
+        assert_eq!(ended.code(), Some(1), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("damaged or cut")), "{name}: {lines:?}");
+    }
+    // A full disk: nothing is left behind.
+    let small = folder.path().join("small");
+    fs::create_dir(&small)?;
+    let mut full = Command::new("unshare");
+    full.args(["--user", "--map-root-user", "--mount", "bash", "-c"])
+        .arg("mount -t tmpfs -o size=1M none \"$1\" && TMPDIR=$1 \"$2\" --config \"$3\"; s=$?; ls \"$1\"; exit $s")
+        .arg("bash")
+        .arg(&small)
+        .arg(image.folder.join("zipnet-run-qemu.sh"))
+        .arg(&config)
+        .env("QEMU", image.program("qemu-system-x86_64"));
+    let (ended, lines) = Process::run("the launcher", full, LIMIT)?;
+    assert_eq!(ended.code(), Some(1), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("is the disk full?")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("zipnet.")), "{lines:?}");
+    Ok(())
+}
