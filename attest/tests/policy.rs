@@ -300,7 +300,7 @@ fn simulating_a_policy_names_who_would_be_refused_and_why() {
     assert_eq!(status, Some(0), "{answer}");
     assert_eq!(answer["shape"], "small");
     assert_eq!(answer["tcb_status"], "UpToDate");
-    let not_compared = json!(["instance", "server", "x25519", "signing"]);
+    let not_compared = json!(["instance", "server", "x25519", "signing", "config"]);
     assert_eq!(answer["not_compared"], not_compared);
     let (status, answer) = evidence("good", &["--peer", &"04".repeat(32)]);
     assert_eq!((status, &answer["rule"]), (Some(1), &json!("ZA-706")));

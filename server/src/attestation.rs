@@ -2,31 +2,33 @@
 //! from.
 
 use core::time::Duration;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
-    PolicyKeys, QuoteSource, TrustBase, TrustRoot,
+    Mode, PolicyKeys, SecretText, TrustBase, TrustRoot,
     fetch::{FetchError, Source},
+    mode::{Ground, ModeError, Simulation},
+    provision::MAX_CONFIG,
+    secret::SecretTextError,
     signed::SignedPolicyError,
-    tsm::{DEFAULT_ROOT, TsmSource},
+    tsm::DEFAULT_ROOT,
 };
 use zipnet_node::attestation::{
-    Authority, AuthoritySettings, CollateralSource, ServerAttestation, authority::AuthorityError,
+    Authority, AuthoritySettings, CollateralSource, Giving, ServerAttestation,
+    authority::AuthorityError,
 };
 
-use crate::{args::duration, process::Failure};
+use zipnet_protocol::Digest;
 
-/// What servers of the instance show of themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// No evidence.
-    None,
-    /// TD quotes under Intel's root.
-    Tdx,
-    /// Quotes of a made-up Intel; only in builds for trying things out.
-    Simulated,
-}
+use crate::{args::duration, process::Failure};
 
 /// How every process knows the servers' evidence.
 #[derive(Debug, Args)]
@@ -75,6 +77,10 @@ pub struct AttestationArgs {
 /// The made-up Intel of `simulated`.
 #[cfg(feature = "simulation")]
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "clap names the flags after the fields"
+)]
 struct SimulationArgs {
     /// Seed of the simulated Intel: not a secret, all processes alike
     #[arg(long, env = "ZIPNET_SIMULATION_SEED", value_name = "TEXT")]
@@ -82,6 +88,10 @@ struct SimulationArgs {
     /// When it issued everything, in seconds since 1970; all processes alike
     #[arg(long, env = "ZIPNET_SIMULATION_ISSUED", value_name = "UNIX")]
     simulation_issued: Option<u64>,
+    /// Measurements of this process's simulated TD: MRTD, RTMR0, RTMR1 and RTMR2 as hex
+    /// [default: made up]
+    #[arg(long, env = "ZIPNET_SIMULATION_TD", value_name = "HEX,HEX,HEX,HEX")]
+    simulation_td: Option<String>,
 }
 
 /// Where a server's own evidence comes from.
@@ -93,6 +103,14 @@ pub struct EvidenceArgs {
     /// The kernel's configfs-tsm folder
     #[arg(long, env = "ZIPNET_TSM", value_name = "DIR", default_value = DEFAULT_ROOT)]
     tsm: PathBuf,
+    /// File of this server's public settings; its SHA-256 is then in the statements
+    /// [default: the digest of the committee's rules is]
+    #[arg(long, env = "ZIPNET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address where guests that the policy accepts are given the committee secret and
+    /// the policy [default: none]
+    #[arg(long, env = "ZIPNET_PROVISION_LISTEN", value_name = "IP:PORT")]
+    provision_listen: Option<SocketAddr>,
 }
 
 /// Parses a lifetime of evidence.
@@ -115,28 +133,20 @@ enum AttestationError {
     Collateral(#[source] FetchError),
     #[error("Evidence cannot be judged")]
     Authority(#[source] AuthorityError),
-    #[cfg(not(feature = "simulation"))]
+    #[error("Could not read {path}, named by ZIPNET_CONFIG; a readable file of at most {MAX_CONFIG} bytes would be right", path = .path.display())]
+    Config {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error(
-        "ZIPNET_ATTESTATION is `simulated`, which this build does not know; `tdx` or `none` would be right"
+        "ZIPNET_PROVISION_LISTEN is set, but servers show no evidence; ZIPNET_ATTESTATION=tdx, or no such address, would be right"
     )]
-    NoSimulation,
-    #[cfg(feature = "simulation")]
-    #[error("The simulated Intel could not be made")]
-    Simulation(#[source] zipnet_attest::simulation::SimulationError),
-    #[cfg(feature = "simulation")]
-    #[error("The simulated Intel's collateral is refused")]
-    Simulated(#[source] zipnet_attest::Refusal),
-    #[cfg(feature = "simulation")]
-    #[error("This machine is a TD ({0} is there); ZIPNET_ATTESTATION=tdx would be right")]
-    RealTd(&'static str),
-}
-
-/// A trust root, where collateral comes from by default, and the source of a
-/// server's quotes.
-struct Base {
-    root: TrustRoot,
-    collateral: CollateralSource,
-    source: Option<Arc<dyn QuoteSource>>,
+    GivingToAnybody,
+    #[error("ZIPNET_PROVISION_LISTEN is set, but the committee secret cannot be given")]
+    Giving(#[source] SecretTextError),
+    #[error("ZIPNET_ATTESTATION cannot be had")]
+    Mode(#[from] ModeError),
 }
 
 impl AttestationArgs {
@@ -158,45 +168,55 @@ impl AttestationArgs {
             );
             return Ok(None);
         }
-        self.base()
-            .and_then(|base| self.open(base.root, base.collateral))
+        self.ground()
+            .and_then(|ground| {
+                let collateral = self.collateral(&ground)?;
+                self.open(ground.root, collateral)
+            })
             .map(Some)
             .map_err(Failure::usage)
     }
 
-    /// What a server judges evidence by, and where its own comes from.
+    /// What a server judges evidence by, and where its own comes from. It may
+    /// give the committee secret to guests.
     ///
     /// # Errors
     /// [`Failure::Usage`].
-    pub fn server(&self, own: &EvidenceArgs) -> Result<Option<Arc<ServerAttestation>>, Failure> {
-        if !self.is_on() {
-            return Ok(None);
+    pub fn server(
+        &self,
+        own: &EvidenceArgs,
+        committee_secret: &SecretText,
+    ) -> Result<Option<Arc<ServerAttestation>>, Failure> {
+        if self.is_on() {
+            let serve = self.serve(own, committee_secret);
+            serve.map(Some).map_err(Failure::usage)
+        } else if own.provision_listen.is_some() {
+            Err(Failure::usage(AttestationError::GivingToAnybody))
+        } else {
+            Ok(None)
         }
-        self.serve(own).map(Some).map_err(Failure::usage)
     }
 
-    fn serve(&self, own: &EvidenceArgs) -> Result<Arc<ServerAttestation>, AttestationError> {
-        let base = self.base()?;
-        if matches!(base.collateral, CollateralSource::Shown) {
+    fn serve(
+        &self,
+        own: &EvidenceArgs,
+        committee_secret: &SecretText,
+    ) -> Result<Arc<ServerAttestation>, AttestationError> {
+        let ground = self.ground()?;
+        let collateral = self.collateral(&ground)?;
+        if matches!(collateral, CollateralSource::Shown) {
             return Err(AttestationError::Missing {
                 missing: "ZIPNET_COLLATERAL",
             });
         }
-        #[cfg(feature = "simulation")]
-        if self.attestation == Mode::Simulated
-            && let Some(device) = TD_DEVICES
-                .into_iter()
-                .find(|device| std::path::Path::new(device).exists())
-        {
-            return Err(AttestationError::RealTd(device));
-        }
-        let source = base
-            .source
-            .unwrap_or_else(|| Arc::new(TsmSource::at(&own.tsm)));
+        let root = ground.root.clone();
+        let source = ground.source(&own.tsm)?;
         Ok(Arc::new(ServerAttestation {
-            authority: self.open(base.root, base.collateral)?,
+            authority: self.open(root, collateral)?,
             source,
             lifetime: own.evidence_lifetime,
+            config: own.config.as_deref().map(digest).transpose()?,
+            giving: own.giving(self.attestation, committee_secret)?,
         }))
     }
 
@@ -230,62 +250,80 @@ impl AttestationArgs {
         Ok(Arc::new(authority))
     }
 
-    fn base(&self) -> Result<Base, AttestationError> {
-        let named = self.collateral.as_deref().map(collateral).transpose()?;
-        match self.attestation {
-            Mode::Simulated => self.simulated(named),
-            Mode::None | Mode::Tdx => Ok(Base {
-                root: TrustRoot::Intel,
-                collateral: named.unwrap_or(CollateralSource::Shown),
-                source: None,
-            }),
+    fn ground(&self) -> Result<Ground, AttestationError> {
+        let ground = Ground::new(self.attestation, &self.simulation())?;
+        if self.attestation == Mode::Simulated {
+            tracing::warn!(
+                "ZIPNET_ATTESTATION is `simulated`: anybody can make the same evidence, and it proves nothing"
+            );
         }
+        Ok(ground)
     }
 
     #[cfg(not(feature = "simulation"))]
     #[expect(clippy::unused_self, reason = "other builds use it")]
-    fn simulated(&self, _: Option<CollateralSource>) -> Result<Base, AttestationError> {
-        Err(AttestationError::NoSimulation)
+    fn simulation(&self) -> Simulation {
+        Simulation::default()
     }
 
     #[cfg(feature = "simulation")]
-    fn simulated(&self, named: Option<CollateralSource>) -> Result<Base, AttestationError> {
-        use zipnet_attest::{
-            Collateral,
-            simulation::{SimulatedTd, Td, World},
-        };
-        let missing = |missing| AttestationError::Missing { missing };
+    fn simulation(&self) -> Simulation {
         let with = &self.simulation;
-        let seed = with.simulation_seed.as_ref();
-        let seed = seed.ok_or_else(|| missing("ZIPNET_SIMULATION_SEED"))?;
-        let issued = with.simulation_issued;
-        let issued = issued.ok_or_else(|| missing("ZIPNET_SIMULATION_ISSUED"))?;
-        let world = World::builder(seed.as_bytes(), issued)
-            .build()
-            .map_err(AttestationError::Simulation)?;
-        tracing::warn!(
-            "ZIPNET_ATTESTATION is `simulated`: anybody can make the same evidence, and it proves nothing"
-        );
-        let own = || {
-            let own = Collateral::new(world.collateral().clone());
-            let own = own.map_err(AttestationError::Simulated)?;
-            Ok(CollateralSource::Fixed(Box::new(own)))
-        };
-        let collateral = named.map_or_else(own, Ok)?;
-        Ok(Base {
-            root: TrustRoot::Other(world.root_der().to_vec()),
-            collateral,
-            source: Some(Arc::new(SimulatedTd {
-                world,
-                td: Td::default(),
-            })),
+        Simulation {
+            seed: with.simulation_seed.clone(),
+            issued: with.simulation_issued,
+            td: with.simulation_td.clone(),
+        }
+    }
+
+    /// Where collateral comes from: as it is set, or from whoever made up the
+    /// root, or from those who show it.
+    fn collateral(&self, ground: &Ground) -> Result<CollateralSource, AttestationError> {
+        if let Some(named) = &self.collateral {
+            return collateral(named);
+        }
+        Ok(match &ground.collateral {
+            Some(own) => CollateralSource::Fixed(Box::new(own.clone())),
+            None => CollateralSource::Shown,
         })
     }
 }
 
-/// Where a TD's kernel would make real quotes.
-#[cfg(feature = "simulation")]
-const TD_DEVICES: [&str; 2] = ["/dev/tdx_guest", "/dev/tdx-guest"];
+impl EvidenceArgs {
+    fn giving(
+        &self,
+        mode: Mode,
+        committee_secret: &SecretText,
+    ) -> Result<Option<Arc<Giving>>, AttestationError> {
+        let Some(listen) = self.provision_listen else {
+            return Ok(None);
+        };
+        committee_secret.check().map_err(AttestationError::Giving)?;
+        Ok(Some(Arc::new(Giving {
+            listen,
+            mode,
+            committee_secret: committee_secret.clone(),
+        })))
+    }
+}
+
+/// SHA-256 of a file of settings.
+fn digest(path: &Path) -> Result<Digest, AttestationError> {
+    let failed = |source| AttestationError::Config {
+        path: path.to_owned(),
+        source,
+    };
+    let limit = u64::try_from(MAX_CONFIG).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > MAX_CONFIG {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(Digest::new(Sha256::digest(&bytes).into()))
+}
 
 fn collateral(text: &str) -> Result<CollateralSource, AttestationError> {
     if text.contains("://") {

@@ -1,15 +1,17 @@
 //! Secrets from a flag, a variable or a file.
 
 use std::{
-    fmt, fs,
+    fs,
     io::Read as _,
     path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
+pub use zipnet_attest::SecretText;
+use zipnet_attest::secret::MAX_SECRET;
 
-/// Longest secret file: more than anyone needs, less than would hurt.
-const MAX_FILE: u64 = 64 * 1024;
+/// Longest secret file, in bytes.
+const MAX_FILE: u64 = MAX_SECRET as u64;
 
 /// A secret that cannot be used. Its text never shows the secret.
 #[derive(Debug, thiserror::Error)]
@@ -45,31 +47,6 @@ pub enum SecretError {
         #[source]
         source: std::io::Error,
     },
-}
-
-/// A secret text from the command line or the environment; it does not print
-/// itself.
-#[derive(Clone)]
-pub struct SecretText(Zeroizing<String>);
-
-impl SecretText {
-    /// The text.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for SecretText {
-    fn from(text: &str) -> Self {
-        Self(Zeroizing::new(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
 }
 
 /// The secret called `name`, from its value or its file, if either is given.

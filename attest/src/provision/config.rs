@@ -164,7 +164,10 @@ mod tests {
     #[test]
     fn what_is_none_is_refused_with_its_line() {
         let refused = |bytes: &[u8]| Config::parse(bytes).unwrap_err();
-        assert_eq!(refused(&[b'#'; MAX_CONFIG + 1]), ConfigError::Long(65537));
+        assert_eq!(
+            refused("#".repeat(MAX_CONFIG + 1).as_bytes()),
+            ConfigError::Long(65537)
+        );
         assert_eq!(refused(b"A=\xff"), ConfigError::Utf8(2));
         assert_eq!(refused(b"A=1\nB"), ConfigError::Line(2));
         assert_eq!(refused(b"=1"), ConfigError::Line(1));

@@ -109,6 +109,10 @@ fn describe() {
         "zipnet_collateral_days_left",
         "Days until collateral expires, by model of platform"
     );
+    describe_counter!(
+        "zipnet_server_provisioned_total",
+        "Guests that asked this server for the committee secret, by outcome"
+    );
     describe_histogram!(
         "zipnet_partial_seconds",
         Unit::Seconds,
@@ -208,6 +212,11 @@ pub(crate) fn policy_serial(serial: u64) {
 )]
 pub(crate) fn collateral_days_left(platforms: &str, days: i64) {
     gauge!("zipnet_collateral_days_left", "platforms" => platforms.to_owned()).set(days as f64);
+}
+
+/// A guest asked for the committee secret.
+pub(crate) fn provisioned(outcome: &'static str) {
+    counter!("zipnet_server_provisioned_total", "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn payload(link: &'static str, bytes: usize) {

@@ -101,6 +101,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             "{SECRET} has fewer than 16 characters; the committee key is public, so a short secret can be guessed"
         );
     }
+    let attestation = cli.attestation.server(&cli.evidence, &secret)?;
     let secret = CommitteeSecret::new(Zeroizing::new(secret.expose().as_bytes().to_vec()));
     if let (Some(min), Some(size)) = (cli.min_servers, cli.committee_size)
         && min > size
@@ -120,7 +121,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         deadline: cli.round_deadline,
         retain: cli.retain_rounds as usize,
         aggregators: cli.aggregators,
-        attestation: cli.attestation.server(&cli.evidence)?,
+        attestation,
     };
     if let Some(seed) = &settings.network.seed {
         let attestation = settings.attestation.as_ref();

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
     Collateral, Evidence, Expected, Policy, Refusal, Verified, Verifier,
     collateral::MAX_COLLATERAL,
     evidence::MAX_EVIDENCE,
     policy::{MAX_POLICY, PolicyError},
+    provision::MAX_CONFIG,
     verified::RootError,
 };
 
@@ -38,6 +40,20 @@ pub struct Known {
     /// The committee signing key of its bundle, 32 bytes as hex
     #[arg(long, value_name = "HEX", value_parser = key)]
     pub signing: Option<[u8; 32]>,
+    /// The file of public settings that it was launched with
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Known {
+    /// The digest of its settings.
+    fn config(&self) -> Result<Option<[u8; 32]>, FileError> {
+        let config = self.config.as_deref();
+        let bytes = config
+            .map(|path| files::read(path, MAX_CONFIG))
+            .transpose()?;
+        Ok(bytes.map(|bytes| Sha256::digest(bytes).into()))
+    }
 }
 
 fn key(text: &str) -> Result<[u8; 32], String> {
@@ -101,7 +117,7 @@ pub fn run(
         return Ok(Outcome::Undecided);
     };
     let collateral = files::read(path, MAX_COLLATERAL)?;
-    Ok(decide(&verifier, &evidence, &collateral, known, how, json))
+    Ok(decide(&verifier, &evidence, &collateral, known, how, json)?)
 }
 
 /// The evidence of a server that runs now. The collateral is what it shows,
@@ -111,16 +127,18 @@ pub fn run_live(
     name: &str,
     policy: &Path,
     how: &How,
+    config: Option<&Path>,
     json: bool,
 ) -> Result<Outcome, EvidenceError> {
     let verifier = verifier(policy, how)?;
-    let shown = live::fetch(peer, name).map_err(EvidenceError::Live)?;
+    let mut shown = live::fetch(peer, name).map_err(EvidenceError::Live)?;
+    shown.known.config = config.map(Path::to_owned);
     let collateral = match &how.collateral {
         Some(path) => files::read(path, MAX_COLLATERAL)?,
         None => shown.collateral,
     };
     let (evidence, known) = (&shown.evidence, &shown.known);
-    Ok(decide(&verifier, evidence, &collateral, known, how, json))
+    Ok(decide(&verifier, evidence, &collateral, known, how, json)?)
 }
 
 fn verifier(path: &Path, how: &How) -> Result<Verifier, EvidenceError> {
@@ -139,10 +157,18 @@ fn decide(
     known: &Known,
     how: &How,
     json: bool,
-) -> Outcome {
+) -> Result<Outcome, FileError> {
     let at = how.at.unwrap_or_else(now);
-    let (verdict, not_compared) = judge(verifier, evidence, collateral, known, at);
-    match verdict {
+    let config = known.config()?;
+    let (verdict, mut not_compared) = judge(verifier, evidence, collateral, known, at);
+    let verdict = verdict.and_then(|server| {
+        match &config {
+            Some(config) => server.check_config(config)?,
+            None => not_compared.push("config"),
+        }
+        Ok(server)
+    });
+    Ok(match verdict {
         Ok(server) => {
             say_verified(&server, &not_compared, json);
             Outcome::Verified
@@ -151,7 +177,7 @@ fn decide(
             verify::say_refusal(&refusal, json);
             Outcome::Refused
         }
-    }
+    })
 }
 
 fn judge(

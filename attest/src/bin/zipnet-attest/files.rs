@@ -75,6 +75,13 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// Where a policy's signatures are.
+pub fn signatures_of(policy: &Path) -> PathBuf {
+    let mut name = policy.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
 /// Writes a file.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     std::fs::write(path, bytes).map_err(|source| FileError::Write {

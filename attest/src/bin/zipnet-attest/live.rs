@@ -93,6 +93,7 @@ pub fn fetch(peer: &str, name: &str) -> Result<Shown, LiveError> {
             peer: Some(answer.peer.0),
             x25519: Some(answer.x25519.0),
             signing: Some(answer.signing.0),
+            config: None,
         },
     })
 }

@@ -1,4 +1,5 @@
-//! Looks at TD quotes and verifies them, and fetches what that takes.
+//! Looks at TD quotes and verifies them, fetches what that takes, and gives
+//! guests that verify their secrets.
 //!
 //! Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide.
 
@@ -9,7 +10,9 @@ mod files;
 mod html;
 mod live;
 mod policy;
+mod provision;
 mod quote;
+mod receive;
 mod report;
 mod sections;
 mod show;
@@ -26,7 +29,8 @@ use zipnet_attest::report::causes;
 
 use files::FileError;
 
-/// Looks at TD quotes and verifies them, and fetches what that takes.
+/// Looks at TD quotes and verifies them, fetches what that takes, and gives guests that
+/// verify their secrets.
 #[derive(Debug, Parser)]
 #[command(
     name = "zipnet-attest",
@@ -55,6 +59,10 @@ enum Verb {
     /// Make, sign, check and try policies
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Give a guest its secrets, if its evidence holds
+    Provision(Box<provision::Arguments>),
+    /// Wait for secrets, as a guest does, and write them to files
+    Receive(receive::Arguments),
 }
 
 /// What a verb came to.
@@ -83,6 +91,8 @@ fn main() -> ExitCode {
         Verb::Show(arguments) => show::run(&arguments).map_err(Failure::from),
         Verb::Collateral(verb) => collateral::run(&verb).map_err(Failure::from),
         Verb::Policy(verb) => policy::run(&verb).map_err(Failure::from),
+        Verb::Provision(arguments) => provision::run(&arguments).map_err(Failure::from),
+        Verb::Receive(arguments) => receive::run(&arguments).map_err(Failure::from),
     };
     match outcome {
         Ok(outcome) => ExitCode::from(outcome.status()),
@@ -110,6 +120,10 @@ enum Failure {
     Collateral(#[from] collateral::CollateralVerbError),
     #[error(transparent)]
     Policy(#[from] policy::PolicyVerbError),
+    #[error(transparent)]
+    Provision(#[from] provision::ProvisionError),
+    #[error(transparent)]
+    Receive(#[from] receive::ReceiveError),
 }
 
 impl Failure {
@@ -117,6 +131,7 @@ impl Failure {
         match self {
             _ if self.is_usage() => 2,
             Self::Evidence(error) if error.is_undecided() => 3,
+            Self::Provision(error) if error.is_undecided() => 3,
             _ => 1,
         }
     }
@@ -128,6 +143,8 @@ impl Failure {
             Self::Quote(_) => false,
             Self::Collateral(error) => error.is_usage(),
             Self::Policy(error) => error.is_usage(),
+            Self::Provision(error) => error.is_usage(),
+            Self::Receive(error) => error.is_usage(),
         }
     }
 }

@@ -177,12 +177,6 @@ fn read(path: &Path) -> Result<(Vec<u8>, Policy), PolicyVerbError> {
     Ok((bytes, policy))
 }
 
-fn signatures_of(policy: &Path) -> PathBuf {
-    let mut name = policy.as_os_str().to_owned();
-    name.push(".minisig");
-    name.into()
-}
-
 fn new(arguments: &New) -> Result<Outcome, PolicyVerbError> {
     let bytes = files::read(&arguments.quote, MAX_QUOTE)?;
     let quote = match Quote::parse(&bytes) {
@@ -211,7 +205,7 @@ fn sign(arguments: &Sign) -> Result<Outcome, PolicyVerbError> {
     let comment = format!("zipnet policy, serial {}", policy.serial);
     let signature = minisign::sign(None, &key, &bytes[..], Some(&comment), None)
         .map_err(PolicyVerbError::Sign)?;
-    let path = signatures_of(&arguments.policy);
+    let path = files::signatures_of(&arguments.policy);
     let mut options = OpenOptions::new();
     let added = options
         .append(true)
@@ -230,7 +224,7 @@ fn check(arguments: &Check) -> Result<Outcome, PolicyVerbError> {
     let keys =
         PolicyKeys::new(&arguments.key, arguments.threshold).map_err(PolicyVerbError::Keys)?;
     let policy = files::read(&arguments.policy, MAX_POLICY)?;
-    let signatures = files::read(&signatures_of(&arguments.policy), MAX_SIGNATURES)?;
+    let signatures = files::read(&files::signatures_of(&arguments.policy), MAX_SIGNATURES)?;
     let signatures = String::from_utf8_lossy(&signatures);
     match keys.open(&policy, &signatures, arguments.newest) {
         Ok(signed) => {

@@ -197,7 +197,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, EvidenceError> {
             live: Some(peer), ..
         } => {
             let name = name.as_deref().unwrap_or_default();
-            evidence::run_live(peer, name, policy, how, *json)
+            evidence::run_live(peer, name, policy, how, known.config.as_deref(), *json)
         }
         What { quote, .. } => {
             let quote = quote.as_deref().unwrap_or_else(|| Path::new(""));

@@ -22,9 +22,10 @@ pub mod upkeep;
 mod vouch;
 
 use core::time::Duration;
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use zipnet_attest::{Collateral, PolicyFile, QuoteSource, TrustBase};
+use zipnet_attest::{Collateral, Mode, PolicyFile, QuoteSource, SecretText, TrustBase};
+use zipnet_protocol::Digest;
 
 pub use authority::{Authority, Standing};
 pub use credential::Credential;
@@ -68,6 +69,22 @@ pub struct ServerAttestation {
     pub source: Arc<dyn QuoteSource>,
     /// How long one statement of it is in force.
     pub lifetime: Duration,
+    /// SHA-256 of the file of its public settings, which its statements then
+    /// name; `None` for the digest of the committee's rules.
+    pub config: Option<Digest>,
+    /// What it gives to guests that verify, if it does.
+    pub giving: Option<Arc<Giving>>,
+}
+
+/// What a server gives to guests that are to be members too.
+#[derive(Debug)]
+pub struct Giving {
+    /// Where they ask, over TCP.
+    pub listen: SocketAddr,
+    /// What servers of the instance show of themselves.
+    pub mode: Mode,
+    /// The committee secret.
+    pub committee_secret: SecretText,
 }
 
 impl core::fmt::Debug for ServerAttestation {

@@ -81,6 +81,12 @@ impl OwnEvidence {
         &self.attestation.authority
     }
 
+    /// Digest of the file of this server's public settings, if there is one.
+    #[must_use]
+    pub fn config(&self) -> Option<Digest> {
+        self.attestation.config
+    }
+
     /// The evidence to show now, once there is any.
     #[must_use]
     pub fn shown(&self) -> Option<(Arc<Credential>, Standing)> {

@@ -283,6 +283,8 @@ async fn a_server_shows_only_what_holds_under_its_own_policy() {
                 td,
             }),
             lifetime: Duration::from_hours(1),
+            config: None,
+            giving: None,
         };
         Arc::new(OwnEvidence::new(Arc::new(attestation)))
     };

@@ -36,7 +36,7 @@ pub(super) async fn renew(
     freshness: Digest,
 ) -> Result<Standing, OwnEvidenceError> {
     let circumstances = Circumstances {
-        config: rules.digest(),
+        config: own.config().unwrap_or_else(|| rules.digest()),
         freshness,
     };
     let made = own

@@ -4,13 +4,15 @@
 //! ([`registrar`]), opening rounds while it leads ([`leader`]), unblinding
 //! ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
 //! and saying what it waits for ([`watchdog`]); [`desk`] answers calls. Where
-//! servers show evidence, [`attestant`] renews this one's, and
-//! [`introductions`] looks into that of whoever wants to bond. All of them look at the replicated state as it is, not at single events, so that a
+//! servers show evidence, [`attestant`] renews this one's,
+//! [`introductions`] looks into that of whoever wants to bond, and [`giver`]
+//! gives guests the committee secret. All of them look at the replicated state as it is, not at single events, so that a
 //! missed one costs nothing.
 
 mod attestant;
 mod context;
 mod desk;
+mod giver;
 mod introductions;
 mod leader;
 mod memory;
@@ -25,7 +27,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use mosaik::{PeerId, groups::ConsensusConfig};
+use mosaik::{Network, PeerId, groups::ConsensusConfig};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{
@@ -33,7 +35,11 @@ use zipnet_protocol::{
     ServerBundle, SigningSecret,
 };
 
-use self::context::{Attested, Context, Keys};
+pub use self::giver::GivingError;
+use self::{
+    context::{Attested, Context, Keys},
+    giver::Door,
+};
 use super::common::{self, ServeError};
 use crate::{
     attestation::{
@@ -100,6 +106,9 @@ pub enum ServerError {
     /// No evidence.
     #[error("This server cannot show what it is")]
     Evidence(#[source] OwnEvidenceError),
+    /// A door for guests.
+    #[error("Could not give guests their secrets")]
+    Giving(#[source] GivingError),
     /// A call.
     #[error("Could not answer calls")]
     Serve(#[source] ServeError),
@@ -160,6 +169,8 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         Some(attestation) => Some(show(attestation, &node, &rules, &bundle).await?),
     };
     let (attested, claims) = attested.unzip();
+    let door = Door::open(settings.attestation.as_deref(), &settings.name);
+    let door = door.await.map_err(ServerError::Giving)?;
     let keys = Keys {
         dh,
         signing,
@@ -183,21 +194,7 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     node.show();
     tracing::info!("server booting; waiting for collections + group");
 
-    let mut tasks = JoinSet::new();
-    tasks.spawn(registrar::run(context.clone()));
-    tasks.spawn(unblinder::run(context.clone()));
-    tasks.spawn(leader::run(context.clone()));
-    tasks.spawn(memory::run(context.clone()));
-    tasks.spawn(watchdog::run(context.clone()));
-    if let Some(claims) = claims {
-        tasks.spawn(attestant::run(context.clone()));
-        tasks.spawn(introductions::run(
-            context.clone(),
-            node.network().clone(),
-            claims,
-        ));
-    }
-
+    let mut tasks = start(&context, node.network(), claims, door);
     let fatal = context.fatal();
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -222,6 +219,29 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     drop(context);
     node.leave().await;
     outcome
+}
+
+/// Starts the server's tasks.
+fn start(
+    context: &Arc<Context>,
+    network: &Arc<Network>,
+    claims: Option<mpsc::Receiver<Claim>>,
+    door: Option<Door>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(registrar::run(context.clone()));
+    tasks.spawn(unblinder::run(context.clone()));
+    tasks.spawn(leader::run(context.clone()));
+    tasks.spawn(memory::run(context.clone()));
+    tasks.spawn(watchdog::run(context.clone()));
+    if let Some(door) = door {
+        tasks.spawn(door.run(context.stop().clone()));
+    }
+    if let Some(claims) = claims {
+        tasks.spawn(attestant::run(context.clone()));
+        tasks.spawn(introductions::run(context.clone(), network.clone(), claims));
+    }
+    tasks
 }
 
 /// Makes this server's first evidence, before anybody is asked to believe it.
