@@ -3,7 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use serde_json::Value;
-use zipnet_attest::{PolicyKeys, Role, Statement, TrustBase, TrustRoot};
+use zipnet_attest::{
+    PolicyKeys, Role, Statement, TrustBase, TrustRoot,
+    provision::{Config, GuestStatement},
+};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../vectors/statement.json")).unwrap()
@@ -49,4 +52,28 @@ fn roots_thresholds_and_keys_have_these_anchors() {
         let base = TrustBase::new(root, PolicyKeys::new(&keys, threshold).unwrap());
         assert_eq!(hex::encode(base.anchor()), vector["anchor"], "{vector}");
     }
+}
+
+#[test]
+fn a_guests_statement_has_these_bytes_and_this_report_data() {
+    let vectors: Value =
+        serde_json::from_str(include_str!("../vectors/provisioning.json")).unwrap();
+    let inputs = &vectors["statement"]["inputs"];
+    let text = |name: &str| inputs[name].as_str().unwrap();
+    let config = Config::parse(text("config_file").as_bytes()).unwrap();
+    let statement = GuestStatement {
+        anchor: bytes(&inputs["anchor"]),
+        instance: GuestStatement::instance(text("instance_name")),
+        config: config.digest(),
+        key: bytes(&inputs["key"]),
+        nonce: bytes(&inputs["nonce"]),
+        time: inputs["time"].as_u64().unwrap(),
+    };
+    let outputs = &vectors["statement"]["outputs"];
+    assert_eq!(hex::encode(statement.encode()), outputs["bytes"]);
+    assert_eq!(hex::encode(statement.report_data()), outputs["report_data"]);
+    assert_eq!(
+        GuestStatement::decode(&statement.encode()).unwrap(),
+        statement
+    );
 }

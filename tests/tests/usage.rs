@@ -52,6 +52,10 @@ const BAD: &[Row] = &[
     (SERVER, "ZIPNET_MIN_SERVERS", Some("4"), &["ZIPNET_MIN_SERVERS", "ZIPNET_COMMITTEE_SIZE", "at most 3"]),
     (SERVER, "ZIPNET_RETAIN_ROUNDS", Some("0"), &["ZIPNET_RETAIN_ROUNDS"]),
     (SERVER, "ZIPNET_METRICS", Some("9100"), &["9100", "ZIPNET_METRICS"]),
+    // Servers show no evidence here.
+    (SERVER, "ZIPNET_PROVISION_LISTEN", Some("127.0.0.1:7651"), &["ZIPNET_PROVISION_LISTEN", "ZIPNET_ATTESTATION=tdx"]),
+    (SERVER, "ZIPNET_PROVISION_LISTEN", Some("7651"), &["7651", "ZIPNET_PROVISION_LISTEN"]),
+    (ALL, "ZIPNET_ATTESTATION", Some("sgx"), &["sgx", "ZIPNET_ATTESTATION", "`tdx`"]),
     (&["zipnet-client"], "ZIPNET_COMMITTEE", Some("abc"), &["ZIPNET_COMMITTEE"]),
     (&["zipnet-client", "zipnet-aggregator"], "ZIPNET_REQUIRE_SERVERS", Some("xyz"), &["xyz", "ZIPNET_REQUIRE_SERVERS", "64 hexadecimal digits"]),
 ];

@@ -66,16 +66,9 @@ impl Config {
             core::str::from_utf8(bytes).map_err(|error| ConfigError::Utf8(error.valid_up_to()))?;
         let mut lines = BTreeMap::new();
         let mut settings = BTreeMap::new();
-        for (line, text) in (1..).zip(text.lines()) {
-            let text = text.trim();
-            if text.is_empty() || text.starts_with('#') {
-                continue;
-            }
-            let (key, value) = text.split_once('=').ok_or(ConfigError::Line(line))?;
-            let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
-            if key.is_empty() {
-                return Err(ConfigError::Line(line));
-            }
+        for (line, setting) in settings_of(text) {
+            let (key, value) = setting.ok_or(ConfigError::Line(line))?;
+            let (key, value) = (key.to_owned(), value.to_owned());
             if let Some(first) = lines.insert(key.clone(), line) {
                 return Err(ConfigError::Twice { line, first, key });
             }
@@ -106,6 +99,12 @@ impl Config {
         (!value.is_empty()).then_some(value)
     }
 
+    /// The settings as they stand in the file: line from 1 on, key, value.
+    pub fn lines(&self) -> impl Iterator<Item = (usize, &str, &str)> {
+        settings_of(&self.text)
+            .filter_map(|(line, setting)| setting.map(|(key, value)| (line, key, value)))
+    }
+
     /// The first line in which this one differs from another.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<Difference> {
@@ -127,6 +126,22 @@ impl Config {
     }
 }
 
+/// The lines that say something, from 1 on, each with key and value if it sets
+/// anything.
+fn settings_of(text: &str) -> impl Iterator<Item = (usize, Option<(&str, &str)>)> {
+    (1..).zip(text.lines()).filter_map(|(line, text)| {
+        let text = text.trim();
+        if text.is_empty() || text.starts_with('#') {
+            return None;
+        }
+        let setting = text
+            .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .filter(|(key, _)| !key.is_empty());
+        Some((line, setting))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +157,8 @@ mod tests {
         assert_eq!(config.get("B"), Some("x=y"));
         assert_eq!(config.get("C"), None);
         assert_eq!(config.get("D"), None);
+        let lines: Vec<_> = config.lines().collect();
+        assert_eq!(lines, [(3, "A", "1"), (4, "B", "x=y"), (5, "C", "")]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Secrets reach a guest that the policy accepts, and nobody else.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod attacks;
+mod connections;
 mod fixture;
+mod raw;
 
 use fixture::{COMMITTEE_SECRET, SECRET, Setting, exchange};
 use zipnet_attest::simulation::IMAGE;

@@ -1,0 +1,225 @@
+//! What this program is when it is not PID 1: a stage that gives up what it
+//! does not need before it does its one thing.
+
+use core::convert::Infallible;
+use std::{
+    io,
+    net::{IpAddr, TcpListener},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::Command,
+};
+
+use caps::Capability;
+use nix::sys::{resource::Resource, signal::SigSet};
+use zipnet_attest::{
+    mode::Mode,
+    provision::{AttemptError, Guest, GuestError, Limits, ObtainError},
+    report, tsm,
+};
+
+use crate::{
+    network::{self, DhcpError},
+    paths::{CONFIG, NETWORK, PROVISIONED, RUN, SERVER, STATE},
+    sandbox::{self, Sandbox, SandboxError},
+    say,
+    settings::{Settings, SettingsError},
+};
+
+/// A stage's name on the command line of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Becomes the server.
+    Launch,
+    /// Waits for the secrets.
+    Provision,
+    /// Keeps an address.
+    Dhcp,
+}
+
+/// Files that a server cannot keep open for a connection each are plenty.
+const OPEN_FILES: u64 = 65_536;
+
+/// A stage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The sandbox.
+    #[error("The sandbox of the stage `{0}` could not be entered")]
+    Sandbox(&'static str, #[source] SandboxError),
+    /// Signals.
+    #[error("Signals could not be let through")]
+    Signals(#[source] io::Error),
+    /// The server.
+    #[error("{SERVER} could not be executed")]
+    Execute(#[source] io::Error),
+    /// The file of the settings.
+    #[error("{CONFIG} could not be read")]
+    Read(#[source] io::Error),
+    /// The settings, which PID 1 had accepted.
+    #[error("The configuration is refused")]
+    Settings(#[source] SettingsError),
+    /// The settings of provisioning.
+    #[error("Nobody can give secrets to a guest of this configuration")]
+    Guest(#[source] GuestError),
+    /// This machine.
+    #[error("This machine gives no evidence")]
+    Evidence(#[source] AttemptError),
+    /// The door.
+    #[error("Could not listen at {0}, as GUEST_PROVISION says")]
+    Listen(std::net::SocketAddr, #[source] io::Error),
+    /// No secrets.
+    #[error("There are no secrets")]
+    Obtain(#[source] ObtainError),
+    /// DHCP.
+    #[error("There is no address")]
+    Dhcp(#[source] DhcpError),
+}
+
+impl StageError {
+    /// Whether only another configuration helps.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Settings(_) | Self::Guest(_))
+    }
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Launch, Self::Provision, Self::Dhcp];
+
+    /// Its argument.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Launch => "launch",
+            Self::Provision => "provision",
+            Self::Dhcp => "dhcp",
+        }
+    }
+
+    /// Runs the stage; `argument` is the link's name for [`Stage::Dhcp`].
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub fn run(self, argument: Option<&str>) -> Result<(), StageError> {
+        // PID 1 takes its signals from a descriptor and blocks them; that is
+        // inherited.
+        SigSet::empty()
+            .thread_set_mask()
+            .map_err(|error| StageError::Signals(error.into()))?;
+        self.sandbox()
+            .enter()
+            .map_err(|source| StageError::Sandbox(self.name(), source))?;
+        match self {
+            Self::Launch => match launch()? {},
+            Self::Provision => provision(),
+            Self::Dhcp => match dhcp(argument.unwrap_or_default())? {},
+        }
+    }
+
+    const fn sandbox(self) -> Sandbox<'static> {
+        match self {
+            Self::Launch => Sandbox {
+                capabilities: &[],
+                read: &["/etc", "/proc", "/sys", "/dev/urandom", "/dev/random", RUN],
+                write: &[STATE, tsm::DEFAULT_ROOT, "/dev/null"],
+                execute: Some(SERVER),
+            },
+            Self::Provision => Sandbox {
+                capabilities: &[],
+                read: &["/proc", "/sys", "/dev/urandom", "/dev/tdx_guest"],
+                write: &[RUN, tsm::DEFAULT_ROOT],
+                execute: None,
+            },
+            Self::Dhcp => Sandbox {
+                capabilities: &[
+                    Capability::CAP_NET_ADMIN,
+                    Capability::CAP_NET_BIND_SERVICE,
+                    Capability::CAP_NET_RAW,
+                ],
+                read: &["/sys/class/net", "/sys/devices", CONFIG, "/dev/urandom"],
+                write: &[NETWORK],
+                execute: None,
+            },
+        }
+    }
+}
+
+/// The rest of this process's life is the server's.
+fn launch() -> Result<Infallible, StageError> {
+    sandbox::limit(Resource::RLIMIT_NOFILE, "nofile", OPEN_FILES)
+        .map_err(|source| StageError::Sandbox("launch", source))?;
+    Err(StageError::Execute(Command::new(SERVER).exec()))
+}
+
+fn settings() -> Result<(Settings, zipnet_attest::provision::Config), StageError> {
+    let bytes = std::fs::read(CONFIG).map_err(StageError::Read)?;
+    Settings::parse(&bytes).map_err(|errors| {
+        let first = errors.into_iter().next();
+        StageError::Settings(first.unwrap_or(SettingsError::Missing("anything", "a setting")))
+    })
+}
+
+fn dhcp(link: &str) -> Result<Infallible, StageError> {
+    let dns: Vec<IpAddr> = settings()?.0.dns;
+    network::run_dhcp(link, &dns).map_err(StageError::Dhcp)
+}
+
+fn provision() -> Result<(), StageError> {
+    let (settings, config) = settings()?;
+    say!(
+        "attestation: {}",
+        match settings.attestation {
+            Mode::Tdx => "configfs-tsm",
+            Mode::Simulated => "simulated: it proves nothing",
+            Mode::None => "none",
+        }
+    );
+    let guest = Guest::new(config, Path::new(tsm::DEFAULT_ROOT)).map_err(StageError::Guest)?;
+    let registers = guest.registers().map_err(StageError::Evidence)?;
+    say!("measurement: MRTD  {}", hex::encode(registers.mrtd));
+    for (index, rtmr) in registers.rtmr.iter().enumerate() {
+        say!("measurement: RTMR{index} {}", hex::encode(rtmr));
+    }
+    let door = settings.provision;
+    let listener = TcpListener::bind(door).map_err(|source| StageError::Listen(door, source))?;
+    let mut limits = Limits::default();
+    if let Some(within) = settings.provision_timeout {
+        limits.within = within;
+    }
+    say!(
+        "provisioning: waiting at {door} for secrets, for {} s at most{}",
+        limits.within.as_secs(),
+        peers(&settings)
+    );
+    guest
+        .obtain(
+            Some(&listener),
+            &settings.peers,
+            &limits,
+            |provisions| Ok(provisions.store(Path::new(PROVISIONED))?),
+            crate::console::say,
+        )
+        .map_err(StageError::Obtain)
+}
+
+fn peers(settings: &Settings) -> String {
+    let peers: Vec<_> = settings.peers.iter().map(ToString::to_string).collect();
+    if peers.is_empty() {
+        return String::new();
+    }
+    format!("; asking {}", peers.join(" "))
+}
+
+/// What a stage's end means to PID 1: 0 done, 2 a setting is wrong, 1 anything
+/// else. The error is said here.
+#[must_use]
+pub fn exit_code(outcome: &Result<(), StageError>) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            say!("error: {}", report::chain(error));
+            if error.is_usage() { 2 } else { 1 }
+        }
+    }
+}
