@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check bench image image-lock reproduce release measure fmt fuzz setup clean
+.PHONY: help run run-processes boot test check bench image image-lock reproduce release measure fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -15,16 +15,32 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 BUILD := cargo build --workspace --bins --locked
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-run: ## build, then run a whole committee on this machine until Ctrl-C (MESSAGE="hello" sends that)
+run: ## boot three servers in guests, with aggregator and clients, until Ctrl-C (MESSAGE="hello" sends that)
+	@scripts/setup.sh build guests
+	@$(BUILD)
+	@FLAVOR=local scripts/image.sh >/dev/null
+	@scripts/machine.sh
+	@exec $(BIN)/zipnet-local guests
+
+run-processes: ## the same with servers as processes, without an image
 	@scripts/setup.sh build
 	@$(BUILD)
-	@exec $(BIN)/zipnet-local
+	@exec $(BIN)/zipnet-local processes
 
-test: ## all tests, those over real processes included
-	@scripts/setup.sh build test
+boot: ## boot one guest and print its console
+	@scripts/setup.sh build guests
 	@$(BUILD)
+	@FLAVOR=local scripts/image.sh >/dev/null
+	@scripts/machine.sh
+	@exec $(BIN)/zipnet-local boot
+
+test: ## all tests, those over real processes and in guests included
+	@scripts/setup.sh build test guests
+	@$(BUILD)
+	@for flavor in local production; do FLAVOR=$$flavor scripts/image.sh >/dev/null || exit; done
+	@scripts/machine.sh
 	@cargo nextest run --workspace --locked
 
 check: ## formatting, lints, dependencies, spelling, shell scripts
@@ -43,14 +59,14 @@ bench: ## throughput and latency: the protocol alone, then end to end
 	@exec $(BIN)/zipnet-bench
 
 image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to try things out)
-	@scripts/setup.sh build
+	@scripts/setup.sh build guests
 	@scripts/image.sh
 
 image-lock: ## lock today's versions of the Debian packages that the image is made of
 	@scripts/packages.sh --renew image/inputs.lock $(or $(CARGO_TARGET_DIR),target)/machine
 
 reproduce: ## build the image twice in unlike surroundings and compare every byte
-	@scripts/setup.sh build
+	@scripts/setup.sh build guests
 	@scripts/reproduce.sh
 
 release: ## the server, aggregator and client binaries as they ship (panic=abort)

@@ -2,7 +2,7 @@
 # Installs what is missing on a Debian machine that has Rust; says one line
 # before each step, and nothing when all is there.
 #
-#   scripts/setup.sh SET...     SET is one of: build test check
+#   scripts/setup.sh SET...     SET is one of: build test check guests
 #
 # Debian packages come by apt-get (as root or through sudo). Every other tool
 # goes to target/tools, and nothing to the user's home.
@@ -51,8 +51,8 @@ want() { [[ " $sets " == *" $1 "* ]]; }
 sets="$*"
 for set in "$@"; do
     case $set in
-        build | test | check) ;;
-        *) die "unknown set '$set'; known: build test check" ;;
+        build | test | check | guests) ;;
+        *) die "unknown set '$set'; known: build test check guests" ;;
     esac
 done
 
@@ -69,6 +69,11 @@ fi
 if want check; then
     have shellcheck || packages+=(shellcheck)
     have typos || python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+fi
+if want guests; then
+    # What unpacks locked packages; every Debian machine has it but the smallest.
+    have flock || packages+=(util-linux)
+    [[ -f /usr/share/keyrings/debian-archive-keyring.gpg ]] || packages+=(debian-archive-keyring)
 fi
 install_packages
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Folders that exist from the start; the guest mounts something on most of them.
-const FOLDERS: [&str; 11] = [
+const FOLDERS: [&str; 10] = [
     "dev",
     "etc",
     "lib",
@@ -20,7 +20,6 @@ const FOLDERS: [&str; 11] = [
     "tmp",
     "usr",
     "usr/bin",
-    "var",
 ];
 
 /// Compression of zstd. Its window, 8 MiB, is one that the kernel takes.

@@ -50,7 +50,11 @@ fn refused(command: Command) -> TestResult<String> {
 /// The number in front of `unit` in a line.
 fn number_before(line: &str, unit: &str) -> Option<u64> {
     let before = line.split(unit).next()?;
-    before.rsplit([' ', ',']).find(|word| !word.is_empty())?.parse().ok()
+    before
+        .rsplit([' ', ','])
+        .find(|word| !word.is_empty())?
+        .parse()
+        .ok()
 }
 
 #[test]
@@ -60,8 +64,14 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
     let mut guests = Vec::new();
     for index in 0..3 {
         let mut config = cluster.guest_config(&image);
-        let hints: Vec<_> = guests.iter().map(|guest: &Guest| guest.hint.clone()).collect();
-        config.set("ZIPNET_BOOTSTRAP", hints.join(",").replace("127.0.0.1", "10.0.2.2"));
+        let hints: Vec<_> = guests
+            .iter()
+            .map(|guest: &Guest| guest.hint.clone())
+            .collect();
+        config.set(
+            "ZIPNET_BOOTSTRAP",
+            hints.join(",").replace("127.0.0.1", "10.0.2.2"),
+        );
         config.set("GUEST_HOSTNAME", format!("server-{index}"));
         guests.push(cluster.boot(&image, index, &config)?);
     }
@@ -82,11 +92,15 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
     // Each verified the others as the image of the manifest.
     let version = format!("image=\"{}\"", image.manifest.version);
     for server in &mut cluster.servers {
-        let verified = server.process.expect("attestation: verified a server", ROUND)?;
+        let verified = server
+            .process
+            .expect("attestation: verified a server", ROUND)?;
         assert!(verified.contains(&version), "{verified}");
     }
     // A serving guest of 1 GiB uses less than 256 MiB.
-    let health = cluster.servers[1].process.expect("health: ", Duration::from_mins(3))?;
+    let health = cluster.servers[1]
+        .process
+        .expect("health: ", Duration::from_mins(3))?;
     let free = number_before(&health, " MiB free").unwrap_or_default();
     println!("{health}");
     assert!(free > 1024 - 256, "{health}");
@@ -100,7 +114,10 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
     // with it, unless its identity was given to it again.
     let mut config = cluster.guest_config(&image);
     config.set("GUEST_HOSTNAME", "server-2");
-    config.set("GUEST_PROVISION_FROM", gives.to_string().replace("127.0.0.1", "10.0.2.2"));
+    config.set(
+        "GUEST_PROVISION_FROM",
+        gives.to_string().replace("127.0.0.1", "10.0.2.2"),
+    );
     let mut again = cluster.boot(&image, 2, &config)?;
     again.console.expect("bootstrap=", BOOT)?;
     cluster.servers[0].process.expect("gave", ROUND)?;
@@ -111,11 +128,17 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
 fn what_runs_in_a_guest_is_what_is_listed() -> TestResult {
     let started = Instant::now();
     let (cluster, guest) = waiting(|config| config.set("GUEST_INVENTORY", "yes"))?;
-    println!("waits for its secrets after {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "waits for its secrets after {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     let started = Instant::now();
     provisioned(guest.provisioning(&cluster)?)?;
     let mut server = guest.serving()?;
-    println!("serves {:.1} s after it was provisioned", started.elapsed().as_secs_f64());
+    println!(
+        "serves {:.1} s after it was provisioned",
+        started.elapsed().as_secs_f64()
+    );
     server.process.expect("inventory: end", BOOT)?;
     let lines = server.process.lines().since(0);
     let inventory: String = lines
@@ -144,7 +167,10 @@ fn i10_a_guest_gets_its_secrets_only_from_who_knows_what_it_runs() -> TestResult
     let (cluster, mut guest) = waiting(|_| ())?;
     // Another configuration than the operator launched.
     let right = fs::read_to_string(&guest.config)?;
-    fs::write(&guest.config, right.replace("zipnet.local.test", "zipnet.local.other"))?;
+    fs::write(
+        &guest.config,
+        right.replace("zipnet.local.test", "zipnet.local.other"),
+    )?;
     let said = refused(guest.provisioning(&cluster)?)?;
     assert!(said.contains("zipnet.local.other"), "{said}");
     fs::write(&guest.config, &right)?;
@@ -157,13 +183,30 @@ fn i10_a_guest_gets_its_secrets_only_from_who_knows_what_it_runs() -> TestResult
     assert!(said.contains("ZA-"), "{said}");
     // Nothing of that was taken; the right one still can come.
     let image = Image::of("local")?;
-    let cluster_policy = image.registers(zipnet_tests::guest::SHAPE).unwrap_or_default();
-    simulated.accept(&image.manifest.version, zipnet_tests::guest::SHAPE, &cluster_policy)?;
-    assert!(!guest.console.lines().since(0).iter().any(|line| line.contains("server: starting")));
+    let cluster_policy = image
+        .registers(zipnet_tests::guest::SHAPE)
+        .unwrap_or_default();
+    simulated.accept(
+        &image.manifest.version,
+        zipnet_tests::guest::SHAPE,
+        &cluster_policy,
+    )?;
+    assert!(
+        !guest
+            .console
+            .lines()
+            .since(0)
+            .iter()
+            .any(|line| line.contains("server: starting"))
+    );
     provisioned(guest.provisioning(&cluster)?)?;
     guest.console.expect("server: starting", BOOT)?;
     let lines = guest.console.lines().since(0);
-    assert!(!lines.iter().any(|line| line.contains(&cluster.settings.secret)));
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line.contains(&cluster.settings.secret))
+    );
     Ok(())
 }
 
@@ -192,7 +235,10 @@ fn hopeless(config: &str, arguments: &[&str]) -> TestResult<Vec<String>> {
     let status = guest.wait(POWER_OFF)?;
     assert!(status.success(), "{status}");
     let lines = guest.lines().since(0);
-    Ok(lines.into_iter().filter(|line| line.contains("error: ")).collect())
+    Ok(lines
+        .into_iter()
+        .filter(|line| line.contains("error: "))
+        .collect())
 }
 
 #[test]
@@ -207,11 +253,16 @@ fn a_configuration_with_faults_is_refused_line_by_line() -> TestResult {
         ("ZIPNET_COMMITTEE_SECRET", "provisioning"),
         ("GUEST_ADDRESS", "dhcp"),
     ] {
-        let said = errors.iter().any(|error| error.contains(line) && error.contains(parts));
+        let said = errors
+            .iter()
+            .any(|error| error.contains(line) && error.contains(parts));
         assert!(said, "{line}: {errors:#?}");
     }
     assert_eq!(errors.len(), 4, "{errors:#?}");
-    assert!(!errors.iter().any(|error| error.contains("swordfish")), "{errors:#?}");
+    assert!(
+        !errors.iter().any(|error| error.contains("swordfish")),
+        "{errors:#?}"
+    );
     Ok(())
 }
 
@@ -231,20 +282,36 @@ fn a_guest_without_a_network_says_so() -> TestResult {
     fs::write(path("config"), "ZIPNET_INSTANCE=zipnet.local.test\n")?;
     // The launcher gives every guest an interface.
     let mut qemu = Command::new(image.program("qemu-system-x86_64"));
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "512M"])
-        .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-append"])
-        .arg(fs::read_to_string(image.folder.join("zipnet-cmdline"))?.trim_end());
+    qemu.args([
+        "-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "512M",
+    ])
+    .args([
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+        "-append",
+    ])
+    .arg(fs::read_to_string(image.folder.join("zipnet-cmdline"))?.trim_end());
     for (option, name) in [
         ("-kernel", "zipnet-vmlinuz"),
         ("-initrd", "zipnet-initramfs.cpio.zst"),
     ] {
         qemu.arg(option).arg(image.folder.join(name));
     }
-    let config = format!("name=opt/org.zipnet/config,file={}", path("config").display());
+    let config = format!(
+        "name=opt/org.zipnet/config,file={}",
+        path("config").display()
+    );
     qemu.args(["-fw_cfg", &config]);
     let mut guest = Process::start("the guest", qemu, None)?;
     let error = guest.expect("error: ", BOOT)?;
-    assert!(error.contains("network") && error.contains("would be right"), "{error}");
+    assert!(
+        error.contains("network") && error.contains("would be right"),
+        "{error}"
+    );
     guest.expect("init: powering off", UP)?;
     guest.wait(POWER_OFF)?;
     Ok(())

@@ -52,7 +52,12 @@ fn i9_no_simulation_is_in_the_production_image() -> TestResult {
         assert!(!has(&production), "the production image says {shown}");
     }
     for name in programs {
-        assert!(production.get(name).is_some_and(|entry| entry.data().len() > 1_000_000), "{name}");
+        assert!(
+            production
+                .get(name)
+                .is_some_and(|entry| entry.data().len() > 1_000_000),
+            "{name}"
+        );
     }
     Ok(())
 }
@@ -112,7 +117,14 @@ fn the_manifest_is_what_zipnet_measure_says() -> TestResult {
     ] {
         command.arg(option).arg(file(name));
     }
-    command.args(["--cmdline", cmdline.trim_end(), "--cpus", "1", "--memory", "1G"]);
+    command.args([
+        "--cmdline",
+        cmdline.trim_end(),
+        "--cpus",
+        "1",
+        "--memory",
+        "1G",
+    ]);
     let output = command.output()?;
     let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let said = said.get(0).unwrap_or(&said);
@@ -144,30 +156,43 @@ fn firmware_measures_what_the_manifest_says() -> TestResult {
         .arg("--ctrl")
         .arg(format!("type=unixio,path={}", path("tpm").display()));
     let _swtpm = Process::start("swtpm", swtpm, None)?;
-    eventually("swtpm listens", LIMIT, || path("tpm").exists().then_some(()))?;
+    eventually("swtpm listens", LIMIT, || {
+        path("tpm").exists().then_some(())
+    })?;
     // It need not get far: init comes after everything that is measured.
     let mut config = GuestConfig::default();
     config.set("ZIPNET_INSTANCE", "zipnet.local.test");
     fs::write(path("config"), config.to_string())?;
     let mut launcher = image.launcher(folder.path());
     launcher
-        .args(["--accel", "tcg", "--cpus", "1", "--memory", "512M", "--config"])
+        .args([
+            "--accel", "tcg", "--cpus", "1", "--memory", "512M", "--config",
+        ])
         .arg(path("config"))
         .args(["--", "-no-shutdown", "-chardev"])
         .arg(format!("socket,id=tpm,path={}", path("tpm").display()))
-        .args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm", "-qmp"])
+        .args([
+            "-tpmdev",
+            "emulator,id=tpm,chardev=tpm",
+            "-device",
+            "tpm-crb,tpmdev=tpm",
+            "-qmp",
+        ])
         .arg(format!("unix:{},server=on,wait=off", path("qmp").display()));
     let mut guest = Process::start("the guest", launcher, None)?;
     guest.expect("zipnet", BOOT)?;
     let memory = memory::dump(&path("qmp"), MEMORY, &path("memory"))?;
-    let log = memory::longest_log(&memory).ok_or_else(|| Failed::because("no event log in the guest"))?;
+    let log =
+        memory::longest_log(&memory).ok_or_else(|| Failed::because("no event log in the guest"))?;
     let log = EventLog::parse(log)?;
     let mut report = image
         .manifest
         .report(SHAPE)
         .ok_or_else(|| Failed::because("the manifest has no such shape"))?;
     // The TPM changes the ACPI tables, and the size of memory is another one.
-    report.events.retain(|event| event.register != Register::Rtmr0);
+    report
+        .events
+        .retain(|event| event.register != Register::Rtmr0);
     let differences = with_log(&report, &log, LogKind::Tpm);
     assert!(differences.is_empty(), "{differences:#?}");
     // The comparison is of something.
@@ -203,9 +228,21 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
         (&[], 2, &["--config is missing"]),
         (&["--config", "/nowhere"], 2, &["/nowhere", "--config"]),
         (&["--config", &shown, "--cpus", "many"], 2, &["--cpus many"]),
-        (&["--config", &shown, "--memory", "2"], 2, &["--memory 2", "2G"]),
-        (&["--config", &shown, "--accel", "warp"], 2, &["warp", "tdx"]),
-        (&["--config", &shown, "--forward", "4400"], 2, &["--forward 4400"]),
+        (
+            &["--config", &shown, "--memory", "2"],
+            2,
+            &["--memory 2", "2G"],
+        ),
+        (
+            &["--config", &shown, "--accel", "warp"],
+            2,
+            &["warp", "tdx"],
+        ),
+        (
+            &["--config", &shown, "--forward", "4400"],
+            2,
+            &["--forward 4400"],
+        ),
         (&["--frobnicate"], 2, &["--frobnicate", "--help"]),
     ];
     for (arguments, status, parts) in rows {
@@ -214,7 +251,9 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
         run(launcher, status, parts)?;
     }
     let mut no_qemu = image.launcher(folder.path());
-    no_qemu.args(["--config", &shown]).env("QEMU", "/nowhere/qemu");
+    no_qemu
+        .args(["--config", &shown])
+        .env("QEMU", "/nowhere/qemu");
     run(no_qemu, 1, &["/nowhere/qemu", "QEMU"])?;
     // This machine is no TDX host, or the test is of no use on it.
     let mut tdx = image.launcher(folder.path());
@@ -240,7 +279,10 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
             .env("TMPDIR", folder.path());
         let (ended, lines) = Process::run("the launcher", launcher, LIMIT)?;
         assert_eq!(ended.code(), Some(1), "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains("damaged or cut")), "{name}: {lines:?}");
+        assert!(
+            lines.iter().any(|line| line.contains("damaged or cut")),
+            "{name}: {lines:?}"
+        );
     }
     // A full disk: nothing is left behind.
     let small = folder.path().join("small");
@@ -255,7 +297,13 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
         .env("QEMU", image.program("qemu-system-x86_64"));
     let (ended, lines) = Process::run("the launcher", full, LIMIT)?;
     assert_eq!(ended.code(), Some(1), "{lines:?}");
-    assert!(lines.iter().any(|line| line.contains("is the disk full?")), "{lines:?}");
-    assert!(!lines.iter().any(|line| line.starts_with("zipnet.")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("is the disk full?")),
+        "{lines:?}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with("zipnet.")),
+        "{lines:?}"
+    );
     Ok(())
 }
