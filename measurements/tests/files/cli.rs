@@ -246,23 +246,8 @@ fn release_writes_what_a_policy_needs_and_what_changed() {
         );
     }
     let whole = Manifest::from_json(&std::fs::read(&path).unwrap()).unwrap();
-    let entry = serde_json::to_value(whole.policy_image(7, None).unwrap()).unwrap();
-    let mut keys: Vec<_> = entry.as_object().unwrap().keys().collect();
-    keys.sort();
-    let fields = [
-        "id",
-        "mrtd",
-        "not_after",
-        "not_before",
-        "rtmr1",
-        "rtmr2",
-        "shapes",
-    ];
-    assert_eq!(keys, fields, "those of a policy's image");
-    assert_eq!(entry["shapes"][3]["rtmr0"], manifest["shapes"][3]["rtmr0"]);
-    let mut unknown = whole;
-    unknown.shapes[0].rtmr0 = None;
-    assert!(unknown.policy_image(7, None).is_err());
+    let report = whole.report("2c4G").unwrap();
+    assert_eq!(report.rtmr0, whole.shapes[3].rtmr0);
     // The same again, then with another initramfs.
     let again = |version: &str| {
         let more = ["--previous", &path, "--version", version];
@@ -284,6 +269,54 @@ fn release_writes_what_a_policy_needs_and_what_changed() {
     let output = measure(&["diff", &path, &log]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("1c1G, 1c4G, 2c1G, 2c4G"));
+}
+
+/// A manifest that somebody has changed by hand is refused by what it says.
+#[test]
+fn manifests_that_contradict_themselves() {
+    let files = Files::new();
+    let out = files.path("");
+    let release = |more: &[&str]| {
+        let common = ["--out", &out, "--version", "0.1.0"];
+        files.run("release", &[common.as_slice(), more].concat())
+    };
+    let written = release(&["--cpus", "1,2", "--memory", "1G"]);
+    assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+    let good: Value =
+        serde_json::from_slice(&std::fs::read(files.path("0.1.0.json")).unwrap()).unwrap();
+    let other = "ab".repeat(48);
+    let changes: [(&str, Value, &str); 9] = [
+        ("/rtmr1", other.clone().into(), "RTMR1 is abab"),
+        ("/rtmr2", "00".repeat(48).into(), "RTMR2 is all zeros"),
+        ("/mrtd", "00".repeat(48).into(), "MRTD is all zeros"),
+        ("/mrtd", Value::Null, "not of the format"),
+        ("/shapes/1/rtmr0", other.into(), "RTMR0 of 2c1G is abab"),
+        (
+            "/shapes/1/events/3/digest",
+            Value::Null,
+            "RTMR0 of 2c1G is ",
+        ),
+        ("/shapes/1/id", "1c1G".into(), "2c1G would be right"),
+        ("/shapes", Value::Array(vec![]), "0 shapes; 1 to 256"),
+        ("/format", 2.into(), "format 2; 1 is known"),
+    ];
+    for (place, value, says) in changes {
+        let mut edited = good.clone();
+        *edited.pointer_mut(place).unwrap() = value;
+        let path = files.write("edited.json", edited.to_string().as_bytes());
+        let output = measure(&["diff", &path, &path, "--shape", "1c1G"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{place}: {said}");
+        assert!(said.contains(says), "{place}: {said}");
+    }
+    // RTMR1 of a kernel that QEMU patches is another one for each amount of memory.
+    let shapes = ["--cpus", "1", "--memory", "1G,2G"];
+    let patched = release(&[shapes.as_slice(), &["--qemu-patches-kernel"]].concat());
+    assert_eq!(patched.status.code(), Some(2));
+    assert!(text(&patched.stderr).contains("without --qemu-patches-kernel"));
+    let twice = release(&["--cpus", "1,1", "--memory", "1G"]);
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(text(&twice.stderr).contains("Shape 1c1G is named twice"));
 }
 
 #[test]

@@ -109,8 +109,7 @@ impl Failure {
     const fn status(&self) -> u8 {
         match self {
             Self::File(error) => error.status(),
-            Self::Input { .. } | Self::Usage(_) => 2,
-            Self::Release(_) => 1,
+            Self::Input { .. } | Self::Usage(_) | Self::Release(_) => 2,
         }
     }
 }

@@ -59,6 +59,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             "A release is of the frozen machine; --acpi names tables of another one".to_owned(),
         ));
     }
+    if arguments.guest.qemu_patches_kernel {
+        return Err(Failure::Usage(
+            "A release runs in TDs, whose kernel QEMU leaves alone; it goes without --qemu-patches-kernel"
+                .to_owned(),
+        ));
+    }
     let guest = Guest::read(&arguments.guest)?;
     let previous = match &arguments.previous {
         Some(path) => {
