@@ -149,6 +149,11 @@ fn causes(error: &dyn Error) -> Vec<String> {
     causes
 }
 
+/// Writes a line to standard error, beside what is printed.
+fn say_aside(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "note: {line}");
+}
+
 /// Writes a line to standard output; a reader that has gone is no failure.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
