@@ -149,8 +149,10 @@ fn causes(error: &dyn Error) -> Vec<String> {
     causes
 }
 
-/// Writes a line to standard error, beside what is printed.
+/// Writes a line to standard error, beside what is printed, without what steers
+/// a terminal: it may hold a stranger's words.
 fn say_aside(line: &str) {
+    let line = line.replace(char::is_control, "\u{fffd}");
     let _ = writeln!(std::io::stderr().lock(), "note: {line}");
 }
 
