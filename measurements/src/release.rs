@@ -13,10 +13,11 @@ pub use changes::Changes;
 use crate::{
     digest::{Digest256, Digest384, replay, sha256},
     event::{Event, Register},
+    hob::EarlyMemory,
     machine::Machine,
     mrtd::Order,
     predict::standing::StandingText,
-    report::{Alternative, EarlyMemory, Report},
+    report::{Alternative, Report, ReportError, check_lists},
     shape::Shape,
 };
 
@@ -155,6 +156,9 @@ pub enum ReleaseError {
         /// By its word.
         found: u32,
     },
+    /// Longer than any.
+    #[error(transparent)]
+    Long(#[from] ReportError),
     /// Without shapes, or with too many.
     #[error("The release has {found} shapes; 1 to {MAX_SHAPES} would be right")]
     Shapes {
@@ -296,6 +300,7 @@ impl Manifest {
         if !(1..=MAX_SHAPES).contains(&found) {
             return Err(ReleaseError::Shapes { found });
         }
+        check_lists(&self.events, &[], self.early_memory.as_ref())?;
         for (register, value) in [
             (Register::Mrtd, self.mrtd),
             (Register::Rtmr1, self.rtmr1),
@@ -313,6 +318,7 @@ impl Manifest {
         }
         let mut ids = BTreeSet::new();
         for shape in &self.shapes {
+            check_lists(&shape.events, &shape.alternatives, None)?;
             let right = shape.shape.id();
             if shape.id != right || !ids.insert(&shape.id) {
                 let id = shape.id.clone();

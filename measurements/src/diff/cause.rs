@@ -84,6 +84,13 @@ pub(super) fn of_log(report: &Report, ours: &[&Event], theirs: &[&Observed], at:
             _ => guessed("The lists are the same"),
         };
     };
+    if our.digest.is_none() {
+        let reason = our.reason.as_deref().unwrap_or("no reason given");
+        return guessed(format!(
+            "`{}` has no predicted digest to compare ({reason}); what comes behind it was not looked at",
+            our.event
+        ));
+    }
     if let Some(cause) = of_digest(report, our, &their.digest) {
         return cause;
     }
