@@ -274,6 +274,20 @@ fn release_writes_what_a_policy_needs_and_what_changed() {
     let output = text(&output.stdout);
     assert_eq!(output.matches("differs").count(), 1, "{output}");
     assert!(output.contains("RTMR2 differs from event 2 on"), "{output}");
+    let other = [
+        "--cpus",
+        "4",
+        "--memory",
+        "1G",
+        "--out",
+        &out,
+        "--version",
+        "4c",
+    ];
+    assert_eq!(files.run("release", &other).status.code(), Some(0));
+    let output = measure(&["diff", &path, &files.path("4c.json")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no shape in common"));
     let log = files.write("log", &Td::read("coco").log());
     let output = measure(&["diff", &path, &log]);
     assert_eq!(output.status.code(), Some(2));

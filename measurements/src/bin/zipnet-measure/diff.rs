@@ -143,6 +143,14 @@ fn between(
     let shape = arguments.shape.as_deref();
     if let (Predicted::Manifest(a), Predicted::Manifest(b), None) = (expected, found, shape) {
         let mut differences: Vec<Difference> = Vec::new();
+        let has = |id: &String| b.shapes.iter().any(|other| other.id == *id);
+        if !a.shapes.iter().any(|shape| has(&shape.id)) {
+            return Err(Failure::Usage(format!(
+                "{} and {} have no shape in common, so that there is nothing to compare",
+                arguments.expected.display(),
+                arguments.found.display()
+            )));
+        }
         for id in a.shapes.iter().map(|shape| &shape.id) {
             if let (Some(a), Some(b)) = (a.report(id), b.report(id)) {
                 let new = reports(&a, &b);
