@@ -1,6 +1,6 @@
 //! Bytes of a fixed length that are written as hex.
 
-use core::fmt;
+use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,17 +26,32 @@ impl<const N: usize> Serialize for Hexes<N> {
     }
 }
 
+/// Text is not `2 * N` hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} hex digits, found {found} characters")]
+pub struct HexesError {
+    /// Digits.
+    pub expected: usize,
+    /// Bytes of the text.
+    pub found: usize,
+}
+
+impl<const N: usize> FromStr for Hexes<N> {
+    type Err = HexesError;
+
+    fn from_str(text: &str) -> Result<Self, HexesError> {
+        let mut bytes = [0; N];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| HexesError {
+            expected: N * 2,
+            found: text.len(),
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
 impl<'de, const N: usize> Deserialize<'de> for Hexes<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; N];
-        hex::decode_to_slice(&text, &mut bytes).map_err(|_| {
-            serde::de::Error::custom(format_args!(
-                "expected {} hex digits, found {} characters",
-                N * 2,
-                text.len()
-            ))
-        })?;
-        Ok(Self(bytes))
+        text.parse().map_err(serde::de::Error::custom)
     }
 }

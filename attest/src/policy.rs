@@ -180,12 +180,30 @@ impl Policy {
     }
 
     /// A first policy, to be gone through by a person: it accepts what runs in
-    /// a quote, as `image` in the shape `shape`, on any platform under Intel's
-    /// root that is up to date. The quote is not verified.
+    /// a quote, as `image` in the shape `shape`. The quote is not verified.
     #[must_use]
     pub fn accepting(quote: &Quote, image: &str, shape: &str, serial: u64) -> Self {
-        let report = &quote.report;
-        let [rtmr0, rtmr1, rtmr2, _] = report.registers.rtmr;
+        let registers = &quote.report.registers;
+        let [rtmr0, rtmr1, rtmr2, _] = registers.rtmr;
+        let image = Image {
+            id: image.to_owned(),
+            not_before: 0,
+            not_after: None,
+            mrtd: Hexes(registers.mrtd),
+            rtmr1: Hexes(rtmr1),
+            rtmr2: Hexes(rtmr2),
+            shapes: vec![Shape {
+                id: shape.to_owned(),
+                rtmr0: Hexes(rtmr0),
+            }],
+        };
+        Self::first(image, vec![Hexes(quote.report.xfam)], serial)
+    }
+
+    /// A first policy, to be gone through by a person: it accepts an image on any
+    /// platform under Intel's root that is up to date, with one of these XFAM.
+    #[must_use]
+    pub fn first(image: Image, xfam: Vec<Hexes<8>>, serial: u64) -> Self {
         Self {
             version: 1,
             serial,
@@ -201,23 +219,12 @@ impl Policy {
             },
             td: Td {
                 attributes: Hexes(SEPT_VE_DISABLE),
-                xfam: vec![Hexes(report.xfam)],
+                xfam,
                 mr_config_id: Hexes([0; 48]),
                 mr_owner: Hexes([0; 48]),
                 mr_owner_config: Hexes([0; 48]),
             },
-            images: vec![Image {
-                id: image.to_owned(),
-                not_before: 0,
-                not_after: None,
-                mrtd: Hexes(report.registers.mrtd),
-                rtmr1: Hexes(rtmr1),
-                rtmr2: Hexes(rtmr2),
-                shapes: vec![Shape {
-                    id: shape.to_owned(),
-                    rtmr0: Hexes(rtmr0),
-                }],
-            }],
+            images: vec![image],
             platforms: None,
             max_statement_hours: 168,
         }

@@ -79,7 +79,7 @@ fn quote(data: &[u8]) {
 }
 
 fn manifest(data: &[u8]) {
-    if let Ok(report) = serde_json::from_slice::<Report>(data) {
+    if let Ok(report) = Report::from_json(data) {
         let _ = reports(&report, &report);
     }
     let Ok(manifest) = Manifest::from_json(data) else {

@@ -8,7 +8,7 @@
 //! `ProcessCmdAllocate`).
 
 use crate::{
-    bytes::{Reader, Truncated, index},
+    bytes::{Reader, Truncated, index, overlap},
     digest::{Digest384, sha384},
 };
 
@@ -56,6 +56,14 @@ pub enum AcpiError {
         /// What would be right.
         right: String,
     },
+    /// Two tables share bytes.
+    #[error(
+        "Two tables that the loader names overlap at offset {at:#x} of the tables; each byte belongs to one at most"
+    )]
+    Overlap {
+        /// First byte that both have.
+        at: u64,
+    },
     /// The CCEL table.
     #[error("The CCEL table is broken at offset {at:#x}: {what}")]
     Ccel {
@@ -94,7 +102,7 @@ pub fn tables(loader: &[u8], tables: &[u8]) -> Result<Vec<Table>, AcpiError> {
             found: loader.len(),
         });
     }
-    let mut found = Vec::new();
+    let mut places = Vec::new();
     for (number, command) in loader.chunks_exact(COMMAND).enumerate() {
         let mut reader = Reader::at(command, 0);
         if reader.u32("a command")? != ADD_CHECKSUM {
@@ -129,19 +137,29 @@ pub fn tables(loader: &[u8], tables: &[u8]) -> Result<Vec<Table>, AcpiError> {
                 "the length in the table itself is another".to_owned(),
             ));
         }
-        found.push(Table {
+        places.push((index(start), bytes));
+    }
+    // Before anything is hashed: a loader could name one long table very often.
+    let ranges = places
+        .iter()
+        .map(|(at, bytes)| (*at as u64, bytes.len() as u64));
+    if let Some(at) = overlap(ranges) {
+        return Err(AcpiError::Overlap { at });
+    }
+    places.sort_unstable();
+    Ok(places
+        .into_iter()
+        .map(|(offset, bytes)| Table {
             signature: bytes
                 .get(..4)
                 .unwrap_or_default()
                 .escape_ascii()
                 .to_string(),
-            offset: index(start),
+            offset,
             length: bytes.len(),
             digest: sha384(bytes),
-        });
-    }
-    found.sort_by_key(|table| table.offset);
-    Ok(found)
+        })
+        .collect())
 }
 
 trait TrimEnd {

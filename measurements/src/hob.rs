@@ -5,6 +5,8 @@
 //! marker (`OvmfPkg/IntelTdx/TdxHelperLib/SecTdxHelper.c`,
 //! `TdxHelperMeasureTdHob`). Structures: UEFI PI specification, volume 3.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     shape::Shape,
     tdvf::{Firmware, SectionKind},
@@ -43,23 +45,44 @@ pub enum HobError {
 /// A range of memory: type, address, length in bytes.
 type Resource = (u32, u64, u64);
 
+/// What the TD HOB is made of besides the shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyMemory {
+    /// Address of the hand-off block.
+    pub td_hob: u64,
+    /// Address and length in bytes of every range.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+impl EarlyMemory {
+    /// The ranges of a firmware.
+    ///
+    /// # Errors
+    /// [`HobError::Missing`] if it takes no hand-off block.
+    pub fn of(firmware: &Firmware<'_>) -> Result<Self, HobError> {
+        let td_hob = firmware
+            .section(SectionKind::TdHob)
+            .ok_or(HobError::Missing)?
+            .address;
+        let ranges = firmware
+            .sections()
+            .iter()
+            .filter(|s| matches!(s.kind, SectionKind::TdHob | SectionKind::TempMem))
+            .map(|s| (s.address, s.memory_size))
+            .collect();
+        Ok(Self { td_hob, ranges })
+    }
+}
+
 /// The bytes of the hand-off block that firmware measures. They depend on the
 /// firmware's sections and on the amount of memory, on nothing else.
 ///
 /// # Errors
 /// [`HobError`].
 pub fn td_hob(firmware: &Firmware<'_>, shape: Shape) -> Result<Vec<u8>, HobError> {
-    let accepted: Vec<(u64, u64)> = firmware
-        .sections()
-        .iter()
-        .filter(|s| matches!(s.kind, SectionKind::TdHob | SectionKind::TempMem))
-        .map(|s| (s.address, s.memory_size))
-        .collect();
-    let address = firmware
-        .section(SectionKind::TdHob)
-        .ok_or(HobError::Missing)?
-        .address;
-    block(address, &accepted, shape)
+    let early = EarlyMemory::of(firmware)?;
+    block(early.td_hob, &early.ranges, shape)
 }
 
 /// The block at `address` for memory of which `accepted` ranges (address,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha384};
 
 use crate::{
-    digest::{Digest, Digest384, sha384},
+    digest::{Digest, Digest256, Digest384, sha256, sha384},
     tdvf::{Firmware, PAGE, Section},
 };
 
@@ -94,6 +94,7 @@ pub struct MeasuredFirmware<'a> {
     page_by_page: Result<Digest384, MrtdError>,
     section_by_section: Result<Digest384, MrtdError>,
     contents: Vec<Digest384>,
+    sha256: Digest256,
 }
 
 impl<'a> MeasuredFirmware<'a> {
@@ -106,6 +107,7 @@ impl<'a> MeasuredFirmware<'a> {
             page_by_page: mrtd(firmware, Order::PageByPage),
             section_by_section: mrtd(firmware, Order::SectionBySection),
             contents: contents.map(|s| sha384(firmware.data(s))).collect(),
+            sha256: sha256(firmware.bytes()),
         }
     }
 
@@ -113,6 +115,12 @@ impl<'a> MeasuredFirmware<'a> {
     #[must_use]
     pub const fn firmware(&self) -> &'a Firmware<'a> {
         self.firmware
+    }
+
+    /// SHA-256 of the file, by which a build is known.
+    #[must_use]
+    pub const fn sha256(&self) -> &Digest256 {
+        &self.sha256
     }
 
     /// MRTD under an order.

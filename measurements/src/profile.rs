@@ -26,9 +26,6 @@ pub struct Profile {
     pub package: &'static str,
     /// Where it puts the initramfs in the command line.
     pub initrd_word: InitrdWord,
-    /// Whether it prefers `fw_cfg`'s `etc/boot/kernel`, which QEMU from 10.0 on
-    /// has and does not patch.
-    pub takes_named_kernel: bool,
 }
 
 /// Every build that was looked at in operation.
@@ -41,7 +38,6 @@ pub const PROFILES: &[Profile] = &[Profile {
     ]),
     package: "ovmf 2025.02-8+deb13u1 (Debian), /usr/share/ovmf/OVMF.fd",
     initrd_word: InitrdWord::Behind,
-    takes_named_kernel: true,
 }];
 
 /// The build with this digest.

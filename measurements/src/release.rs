@@ -1,30 +1,31 @@
 //! Release manifests: `measurements/releases/<version>.json`.
 //!
-//! The policy of `zipnet-attest` takes its image entries from one
-//! ([`Manifest::policy_image`]).
+//! `zipnet-attest policy new --manifest` takes the image of a policy from one.
 
 mod changes;
-mod policy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use changes::Changes;
-pub use policy::{PolicyImage, PolicyShape};
 
 use crate::{
-    digest::{Digest256, Digest384, sha256},
+    digest::{Digest256, Digest384, replay, sha256},
     event::{Event, Register},
+    hob::EarlyMemory,
     machine::Machine,
     mrtd::Order,
     predict::standing::StandingText,
-    report::{Alternative, EarlyMemory, Report},
+    report::{Alternative, Report, ReportError, check_lists},
     shape::Shape,
 };
 
 /// The format that is written.
 pub const FORMAT: u32 = 1;
+
+/// Most shapes of a release.
+pub const MAX_SHAPES: usize = 256;
 
 /// A file that goes into an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,17 +123,15 @@ pub struct Manifest {
     /// What it runs in.
     pub machine: ReleaseMachine,
     /// MRTD.
-    pub mrtd: Option<Digest384>,
+    pub mrtd: Digest384,
     /// The order of page additions that `mrtd` is for.
     pub mrtd_order: Order,
     /// MRTD under the other order.
     pub mrtd_other_order: Option<Digest384>,
     /// RTMR1.
-    pub rtmr1: Option<Digest384>,
+    pub rtmr1: Digest384,
     /// RTMR2.
-    pub rtmr2: Option<Digest384>,
-    /// Why registers are `null`.
-    pub reasons: BTreeMap<Register, String>,
+    pub rtmr2: Digest384,
     /// How sure each register is.
     pub standing: BTreeMap<Register, StandingText>,
     /// Where the firmware has memory from the start.
@@ -157,9 +156,41 @@ pub enum ReleaseError {
         /// By its word.
         found: u32,
     },
-    /// Without shapes.
-    #[error("A release needs a shape at least")]
-    NoShape,
+    /// Longer than any.
+    #[error(transparent)]
+    Long(#[from] ReportError),
+    /// Without shapes, or with too many.
+    #[error("The release has {found} shapes; 1 to {MAX_SHAPES} would be right")]
+    Shapes {
+        /// How many.
+        found: usize,
+    },
+    /// Two shapes, or two names for one.
+    #[error("Shape {id} is named twice, or is not what its name says; {right} would be right")]
+    ShapeName {
+        /// The name.
+        id: String,
+        /// That of its processors and memory.
+        right: String,
+    },
+    /// Registers of several launches.
+    #[error(
+        "{register} is not the same for all shapes; in a TD it depends on firmware, kernel, initramfs and command line alone"
+    )]
+    Differs {
+        /// Which.
+        register: Register,
+    },
+    /// Somebody has changed one of them.
+    #[error("{register} is {found}; its events give {right}")]
+    Events {
+        /// Which, with its shape.
+        register: String,
+        /// By the manifest's word.
+        found: Digest384,
+        /// After the events of the manifest.
+        right: Digest384,
+    },
     /// A release says what it measures.
     #[error("{register} has no value: {reason}; a release pins MRTD, RTMR1 and RTMR2")]
     NoValue {
@@ -193,21 +224,27 @@ impl Manifest {
         reports: Vec<Report>,
         previous: Option<&Self>,
     ) -> Result<Self, ReleaseError> {
-        let first = reports.first().ok_or(ReleaseError::NoShape)?.clone();
-        for register in [Register::Mrtd, Register::Rtmr1, Register::Rtmr2] {
-            match first.register(register) {
-                Some(Digest384::ZERO) => return Err(ReleaseError::Zero { register }),
-                Some(_) => {}
-                None => {
-                    let reason = first.reasons.get(&register).cloned().unwrap_or_default();
-                    return Err(ReleaseError::NoValue { register, reason });
-                }
+        let first = reports
+            .first()
+            .ok_or(ReleaseError::Shapes { found: 0 })?
+            .clone();
+        let shared = |register: Register| {
+            let value = first.register(register);
+            if reports
+                .iter()
+                .any(|other| other.register(register) != value)
+            {
+                return Err(ReleaseError::Differs { register });
             }
-        }
+            value.ok_or_else(|| ReleaseError::NoValue {
+                register,
+                reason: first.reasons.get(&register).cloned().unwrap_or_default(),
+            })
+        };
+        let mrtd = shared(Register::Mrtd)?;
+        let rtmr1 = shared(Register::Rtmr1)?;
+        let rtmr2 = shared(Register::Rtmr2)?;
         let shapes = reports.into_iter().filter_map(shape_of).collect::<Vec<_>>();
-        if shapes.is_empty() {
-            return Err(ReleaseError::NoShape);
-        }
         let (own, _): (Vec<_>, Vec<_>) = first
             .events
             .into_iter()
@@ -218,12 +255,11 @@ impl Manifest {
             inputs,
             toolchain,
             machine: machine.into(),
-            mrtd: first.mrtd,
+            mrtd,
             mrtd_order: first.mrtd_order,
             mrtd_other_order: first.mrtd_other_order,
-            rtmr1: first.rtmr1,
-            rtmr2: first.rtmr2,
-            reasons: BTreeMap::new(),
+            rtmr1,
+            rtmr2,
             standing: first.standing,
             early_memory: first.early_memory,
             events: own,
@@ -235,6 +271,7 @@ impl Manifest {
                 line: "First release: there is nothing to compare measurements with.".to_owned(),
             },
         };
+        manifest.check()?;
         if let Some(previous) = previous {
             manifest.changes = manifest.changes_since(previous);
         }
@@ -252,17 +289,55 @@ impl Manifest {
                 found: manifest.format,
             });
         }
+        manifest.check()?;
         Ok(manifest)
+    }
+
+    /// What every manifest keeps to, whoever wrote it: registers pin something
+    /// and are what their events give, and a name is that of one shape.
+    fn check(&self) -> Result<(), ReleaseError> {
+        let found = self.shapes.len();
+        if !(1..=MAX_SHAPES).contains(&found) {
+            return Err(ReleaseError::Shapes { found });
+        }
+        check_lists(&self.events, &[], self.early_memory.as_ref())?;
+        for (register, value) in [
+            (Register::Mrtd, self.mrtd),
+            (Register::Rtmr1, self.rtmr1),
+            (Register::Rtmr2, self.rtmr2),
+        ] {
+            if value == Digest384::ZERO {
+                return Err(ReleaseError::Zero { register });
+            }
+            // MRTD is of pages, not of these digests.
+            if register != Register::Mrtd {
+                let of = |event: &&Event| event.register == register;
+                let events = self.events.iter().filter(of);
+                agree(register.to_string(), value, events)?;
+            }
+        }
+        let mut ids = BTreeSet::new();
+        for shape in &self.shapes {
+            check_lists(&shape.events, &shape.alternatives, None)?;
+            let right = shape.shape.id();
+            if shape.id != right || !ids.insert(&shape.id) {
+                let id = shape.id.clone();
+                return Err(ReleaseError::ShapeName { id, right });
+            }
+            if let Some(value) = shape.rtmr0 {
+                let name = format!("{} of {}", Register::Rtmr0, shape.id);
+                agree(name, value, &shape.events)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the release predicts for one of its shapes.
     #[must_use]
     pub fn report(&self, id: &str) -> Option<Report> {
         let shape = self.shapes.iter().find(|shape| shape.id == id)?;
-        let mut reasons = self.reasons.clone();
-        if let Some(reason) = &shape.reason {
-            reasons.insert(Register::Rtmr0, reason.clone());
-        }
+        let reason = shape.reason.clone();
+        let reasons = reason.map(|reason| (Register::Rtmr0, reason));
         // The other shapes are the likeliest reason for another RTMR0.
         let others = self.shapes.iter().filter(|other| other.id != id);
         let others = others.flat_map(|other| {
@@ -279,11 +354,11 @@ impl Manifest {
         events.extend(shape.events.iter().cloned());
         events.sort_by_key(|event| event.register);
         Some(Report {
-            mrtd: self.mrtd,
+            mrtd: Some(self.mrtd),
             rtmr0: shape.rtmr0,
-            rtmr1: self.rtmr1,
-            rtmr2: self.rtmr2,
-            reasons,
+            rtmr1: Some(self.rtmr1),
+            rtmr2: Some(self.rtmr2),
+            reasons: reasons.into_iter().collect(),
             standing: self.standing.clone(),
             mrtd_order: self.mrtd_order,
             mrtd_other_order: self.mrtd_other_order,
@@ -292,6 +367,28 @@ impl Manifest {
             early_memory: self.early_memory.clone(),
             alternatives: shape.alternatives.iter().cloned().chain(others).collect(),
             events,
+        })
+    }
+}
+
+/// Refuses a register that is not what its events give.
+fn agree<'a>(
+    register: String,
+    found: Digest384,
+    events: impl IntoIterator<Item = &'a Event>,
+) -> Result<(), ReleaseError> {
+    let digests: Vec<_> = events
+        .into_iter()
+        .map(|event| event.digest.unwrap_or(Digest384::ZERO))
+        .collect();
+    let right = replay(&digests);
+    if found == right {
+        Ok(())
+    } else {
+        Err(ReleaseError::Events {
+            register,
+            found,
+            right,
         })
     }
 }

@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::Digest384,
     event::{Event, Register},
-    hob::HobError,
+    hob::EarlyMemory,
     mrtd::Order,
     predict::{Inputs, Prediction, standing, standing::StandingText},
     shape::Shape,
-    tdvf::SectionKind,
 };
 
 /// Longest report or manifest that is read, in bytes.
@@ -50,36 +49,6 @@ pub struct Report {
     pub events: Vec<Event>,
 }
 
-/// What the TD HOB is made of besides the shape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EarlyMemory {
-    /// Address of the hand-off block.
-    pub td_hob: u64,
-    /// Address and length in bytes of every range.
-    pub ranges: Vec<(u64, u64)>,
-}
-
-impl EarlyMemory {
-    /// The ranges of a firmware.
-    ///
-    /// # Errors
-    /// [`HobError::Missing`] if it takes no hand-off block.
-    pub fn of(firmware: &crate::tdvf::Firmware<'_>) -> Result<Self, HobError> {
-        let td_hob = firmware
-            .section(SectionKind::TdHob)
-            .ok_or(HobError::Missing)?
-            .address;
-        let ranges = firmware
-            .sections()
-            .iter()
-            .filter(|s| matches!(s.kind, SectionKind::TdHob | SectionKind::TempMem))
-            .map(|s| (s.address, s.memory_size))
-            .collect();
-        Ok(Self { td_hob, ranges })
-    }
-}
-
 /// Another digest of an event, and when it is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,11 +59,61 @@ pub struct Alternative {
     pub event: String,
     /// The other digest.
     pub digest: Digest384,
-    /// When it is measured, as the end of a sentence that begins with "because".
+    /// When it is measured, as the end of a sentence that begins with "this is measured when".
     pub cause: String,
 }
 
+/// Most events of a report, alternatives of its own, or ranges of early memory:
+/// bounds what a comparison takes.
+pub const MAX_LIST: usize = 256;
+
+/// Not a report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// Not the format.
+    #[error("The prediction is not of the format; every field has to be there, and no other")]
+    Json(#[source] serde_json::Error),
+    /// Longer than any.
+    #[error("The prediction has {found} {what}; at most {MAX_LIST} are sensible")]
+    Long {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: usize,
+    },
+}
+
+/// Refuses lists that are longer than any prediction's.
+pub(crate) fn check_lists(
+    events: &[Event],
+    alternatives: &[Alternative],
+    early: Option<&EarlyMemory>,
+) -> Result<(), ReportError> {
+    let ranges = early.map_or(0, |early| early.ranges.len());
+    for (what, found) in [
+        ("events", events.len()),
+        ("alternatives", alternatives.len()),
+        ("ranges of early memory", ranges),
+    ] {
+        if found > MAX_LIST {
+            return Err(ReportError::Long { what, found });
+        }
+    }
+    Ok(())
+}
+
 impl Report {
+    /// Reads what `predict --json` printed for one shape.
+    ///
+    /// # Errors
+    /// [`ReportError`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ReportError> {
+        let report: Self = serde_json::from_slice(bytes).map_err(ReportError::Json)?;
+        let early = report.early_memory.as_ref();
+        check_lists(&report.events, &report.alternatives, early)?;
+        Ok(report)
+    }
+
     /// The report of a prediction.
     #[must_use]
     pub fn new(
@@ -118,7 +137,7 @@ impl Report {
             rtmr1: rtmr1.digest,
             rtmr2: rtmr2.digest,
             reasons,
-            standing: standings(),
+            standing: standings(inputs),
             mrtd_order: inputs.order,
             mrtd_other_order: inputs.firmware.mrtd(other).as_ref().ok().copied(),
             shape: inputs.shape,
@@ -148,10 +167,24 @@ impl Report {
 }
 
 /// How sure each register is.
-#[must_use]
-pub fn standings() -> BTreeMap<Register, StandingText> {
+fn standings(inputs: &Inputs<'_>) -> BTreeMap<Register, StandingText> {
+    // `--firmware-like`: what a build measures besides its inputs was seen in
+    // another one.
+    let unseen = inputs
+        .profile
+        .filter(|profile| profile.sha256 != *inputs.firmware.sha256());
     Register::ALL
         .into_iter()
-        .map(|register| (register, standing(register).into()))
+        .map(|register| {
+            let mut text = StandingText::from(standing(register));
+            if let Some(profile) = unseen.filter(|_| register != Register::Mrtd) {
+                text.confirmed = false;
+                text.evidence = format!(
+                    "nobody has looked at this firmware build in operation; it is taken to be like {}. Of that: {}",
+                    profile.id, text.evidence
+                );
+            }
+            (register, text)
+        })
         .collect()
 }

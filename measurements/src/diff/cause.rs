@@ -40,7 +40,8 @@ pub(super) fn of_reports(
     expected: &Report,
     found: &Report,
 ) -> Cause {
-    if register == Register::Mrtd && expected.mrtd == found.mrtd_other_order {
+    let other = found.mrtd_other_order;
+    if register == Register::Mrtd && other.is_some() && expected.mrtd == other {
         return reproduced("The pages are added in the other order");
     }
     match (ours, theirs) {
@@ -84,6 +85,13 @@ pub(super) fn of_log(report: &Report, ours: &[&Event], theirs: &[&Observed], at:
             _ => guessed("The lists are the same"),
         };
     };
+    if our.digest.is_none() {
+        let reason = our.reason.as_deref().unwrap_or("no reason given");
+        return guessed(format!(
+            "`{}` has no predicted digest to compare ({reason}); what comes behind it was not looked at",
+            our.event
+        ));
+    }
     if let Some(cause) = of_digest(report, our, &their.digest) {
         return cause;
     }

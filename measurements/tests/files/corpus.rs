@@ -39,8 +39,11 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
                 .to_vec()
         }
         "manifest" => {
-            let report = Guest::default().report();
-            vec![serde_json::to_vec(&report).unwrap()]
+            let guest = Guest::default();
+            vec![
+                serde_json::to_vec(&guest.report()).unwrap(),
+                serde_json::to_vec(&guest.manifest()).unwrap(),
+            ]
         }
         "eventlog" => {
             let mut logs = vec![read("eventlog/tpm-qemu-10.0.2.log")];

@@ -273,3 +273,31 @@ fn nothing_was_measured() {
         "a kernel before 6.9",
     );
 }
+
+/// RTMR0 of 3 processors is not predicted: a log is not blamed for that.
+#[test]
+fn what_has_no_prediction_has_no_cause() {
+    let report = Guest::default().report();
+    let mut unknown = Guest::default();
+    unknown.shape.cpus = 3;
+    let unknown = unknown.report();
+    one(
+        &compare(&unknown, &entries(&report)),
+        Register::Rtmr0,
+        false,
+        "`ACPI loader` has no predicted digest to compare",
+    );
+    assert_eq!(with_quote(&unknown, &quote(&report, &entries(&report))), []);
+    // Without MRTD on one side there is no order to speak of.
+    let mut without = report.clone();
+    without.mrtd = None;
+    without.mrtd_other_order = None;
+    let mut other = report;
+    other.mrtd_other_order = None;
+    one(
+        &reports(&without, &other),
+        Register::Mrtd,
+        false,
+        "Only one side has a value",
+    );
+}

@@ -1,12 +1,13 @@
 //! A guest of the golden files, to predict.
 
 use zipnet_measurements::{
-    Inputs, Kernel, Prediction, Report, Shape,
+    Inputs, Kernel, Manifest, Prediction, Report, Shape,
     digest::sha384,
     machine::{AcpiFiles, FROZEN},
     mrtd::{EXPECTED, MeasuredFirmware},
     predict,
     profile::PROFILES,
+    release::{InputFile, ReleaseInputs},
     report::Alternative,
     tdvf::Firmware,
 };
@@ -61,6 +62,20 @@ impl Guest {
             let alternatives = alternatives.into_iter().collect();
             Report::new(inputs, predict(inputs, acpi), alternatives)
         })
+    }
+
+    /// The release of this guest in its shape.
+    pub fn manifest(&self) -> Manifest {
+        let inputs = ReleaseInputs {
+            firmware: InputFile::new("OVMF.fd", &self.firmware),
+            firmware_profile: None,
+            kernel: InputFile::new("vmlinuz", &self.kernel),
+            initrd: InputFile::new("initramfs.cpio", &self.initrd),
+            cmdline: self.cmdline.clone(),
+        };
+        let toolchain = [("rustc".to_owned(), "1.95.0".to_owned())].into();
+        let reports = vec![self.report()];
+        Manifest::new("0.1.0", inputs, toolchain, &FROZEN, reports, None).unwrap()
     }
 
     fn with<T>(&self, then: impl FnOnce(&Inputs<'_>, Result<&AcpiFiles, String>) -> T) -> T {

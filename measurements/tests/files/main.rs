@@ -7,6 +7,7 @@ mod corpus;
 mod differences;
 mod golden;
 mod guest;
+mod hostile;
 mod properties;
 mod refused;
 #[path = "../../fuzz/targets.rs"]

@@ -266,6 +266,13 @@ fn acpi_tables() {
         error.to_string().contains("the length in the table itself"),
         "{error}"
     );
+    // The same table named twice: no more is hashed than there is.
+    let named = |command: &[u8]| command.starts_with(&3_u32.to_le_bytes());
+    let mut twice = files.loader.clone();
+    let command = twice.chunks_exact(128).find(|c| named(c)).unwrap().to_vec();
+    twice.extend(command);
+    let error = tables(&twice, &files.tables).unwrap_err().to_string();
+    assert!(error.contains("overlap at offset 0x"), "{error}");
 }
 
 #[test]

@@ -155,6 +155,13 @@ fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
+/// Writes a line to standard error, beside what is printed, without what steers
+/// a terminal: it may hold a stranger's words.
+fn say_aside(line: &str) {
+    let line = line.replace(char::is_control, "\u{fffd}");
+    let _ = writeln!(std::io::stderr().lock(), "note: {line}");
+}
+
 /// Writes a line to standard output; a reader that has gone is no failure.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");

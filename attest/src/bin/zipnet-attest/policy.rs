@@ -1,5 +1,8 @@
 //! `policy`: policies made, signed, checked, and tried on evidence.
 
+mod new;
+mod release;
+
 use std::{
     fs::OpenOptions,
     io::Write as _,
@@ -10,11 +13,10 @@ use clap::{Args, Subcommand};
 use minisign::{SecretKey, SecretKeyBox};
 use serde_json::{Value, json};
 use zipnet_attest::{
-    Collateral, Evidence, Expected, Policy, PolicyKeys, Quote, Verifier,
+    Collateral, Evidence, Expected, Policy, PolicyKeys, Verifier,
     collateral::MAX_COLLATERAL,
     evidence::MAX_EVIDENCE,
     policy::{MAX_POLICY, PolicyError},
-    quote::MAX_QUOTE,
     signed::{MAX_SIGNATURES, SignedPolicyError},
     verified::RootError,
 };
@@ -27,8 +29,8 @@ const MAX_KEY: usize = 4096;
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Print a new policy that accepts what runs in a quote, to be gone through by a person
-    New(New),
+    /// Print a new policy that accepts a release, or what runs in a quote, to be gone through by a person
+    New(new::Arguments),
     /// Sign a policy with a minisign secret key; the signature is added to FILE.minisig
     Sign(Sign),
     /// Say whether enough keys signed a policy and its serial does not go back
@@ -37,22 +39,6 @@ pub enum Verb {
     Show(Show),
     /// Say which servers a policy would refuse, and why
     Simulate(Simulate),
-}
-
-#[derive(Debug, Args)]
-pub struct New {
-    /// File that holds a quote of the image and shape to accept; not verified
-    #[arg(long, value_name = "FILE")]
-    quote: PathBuf,
-    /// Name of the image
-    #[arg(long, value_name = "NAME")]
-    image: String,
-    /// Name of the shape of VM
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    shape: String,
-    /// Serial of the policy; one more than the last
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    serial: u64,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +108,9 @@ pub enum PolicyVerbError {
         #[source]
         source: PolicyError,
     },
+    /// No policy was made.
+    #[error(transparent)]
+    New(#[from] new::NewError),
     /// The keys that were named.
     #[error("The keys of the policy cannot be used")]
     Keys(#[source] SignedPolicyError),
@@ -154,13 +143,16 @@ pub enum PolicyVerbError {
 impl PolicyVerbError {
     /// Whether the user named the wrong thing.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Keys(_) | Self::Root(_))
+        match self {
+            Self::New(error) => error.is_usage(),
+            _ => matches!(self, Self::Keys(_) | Self::Root(_)),
+        }
     }
 }
 
 pub fn run(verb: &Verb) -> Result<Outcome, PolicyVerbError> {
     match verb {
-        Verb::New(arguments) => new(arguments),
+        Verb::New(arguments) => Ok(new::run(arguments)?),
         Verb::Sign(arguments) => sign(arguments),
         Verb::Check(arguments) => check(arguments),
         Verb::Show(arguments) => show(arguments),
@@ -175,21 +167,6 @@ fn read(path: &Path) -> Result<(Vec<u8>, Policy), PolicyVerbError> {
         source,
     })?;
     Ok((bytes, policy))
-}
-
-fn new(arguments: &New) -> Result<Outcome, PolicyVerbError> {
-    let bytes = files::read(&arguments.quote, MAX_QUOTE)?;
-    let quote = match Quote::parse(&bytes) {
-        Ok(quote) => quote,
-        Err(refusal) => {
-            crate::verify::say_refusal(&refusal, false);
-            return Ok(Outcome::Refused);
-        }
-    };
-    let (image, shape) = (&arguments.image, &arguments.shape);
-    let policy = json!(Policy::accepting(&quote, image, shape, arguments.serial));
-    say(&format!("{policy:#}"));
-    Ok(Outcome::Verified)
 }
 
 fn sign(arguments: &Sign) -> Result<Outcome, PolicyVerbError> {

@@ -7,14 +7,14 @@ use serde_json::json;
 use zipnet_measurements::{
     Manifest, Report,
     diff::{Brief, Difference, reports, with_log, with_quote},
-    eventlog::{EventLog, MAX_LOG},
-    quote::QuoteRegisters,
+    eventlog::MAX_LOG,
+    quote::{QuoteError, QuoteRegisters},
     report::MAX_REPORT,
 };
 
 use crate::{
     Failure, Outcome, files,
-    replay::{Kind, kind},
+    replay::{Kind, kind, parse_log},
     say, say_json,
 };
 
@@ -45,6 +45,13 @@ enum Predicted {
     Report(Box<Report>),
 }
 
+/// What only a manifest has.
+#[derive(serde::Deserialize)]
+struct Numbered {
+    #[serde(rename = "format")]
+    _format: u32,
+}
+
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let bytes = files::read(&arguments.expected, MAX_REPORT)?;
     let expected = predicted(&arguments.expected, &bytes)?;
@@ -54,12 +61,14 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     } else {
         let shape = arguments.shape.as_deref();
         let report = one(&arguments.expected, &expected, shape)?;
-        if let Ok(quote) = QuoteRegisters::parse(&bytes) {
-            with_quote(&report, &quote)
-        } else {
-            let log =
-                EventLog::parse(&bytes).map_err(|error| Failure::input(&arguments.found, error))?;
-            with_log(&report, &log, kind(arguments.kind, &log))
+        match QuoteRegisters::parse(&bytes) {
+            Ok(quote) => with_quote(&report, &quote),
+            // A log begins with the number of a register and a type of event.
+            Err(QuoteError::Version { .. } | QuoteError::Tee { .. }) => {
+                let log = parse_log(&arguments.found, &bytes)?;
+                with_log(&report, &log, kind(arguments.kind, &log))
+            }
+            Err(error) => return Err(Failure::input(&arguments.found, error)),
         }
     };
     if arguments.json {
@@ -82,12 +91,16 @@ fn is_json(bytes: &[u8]) -> bool {
 
 fn predicted(path: &Path, bytes: &[u8]) -> Result<Predicted, Failure> {
     // A report has no format number.
-    if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
-        return Ok(Predicted::Report(Box::new(report)));
+    let is_manifest = serde_json::from_slice::<Numbered>(bytes).is_ok();
+    if is_manifest {
+        Manifest::from_json(bytes)
+            .map(|manifest| Predicted::Manifest(Box::new(manifest)))
+            .map_err(|error| Failure::input(path, error))
+    } else {
+        Report::from_json(bytes)
+            .map(|report| Predicted::Report(Box::new(report)))
+            .map_err(|error| Failure::input(path, error))
     }
-    Manifest::from_json(bytes)
-        .map(|manifest| Predicted::Manifest(Box::new(manifest)))
-        .map_err(|error| Failure::input(path, error))
 }
 
 /// The report of one shape.
@@ -130,6 +143,14 @@ fn between(
     let shape = arguments.shape.as_deref();
     if let (Predicted::Manifest(a), Predicted::Manifest(b), None) = (expected, found, shape) {
         let mut differences: Vec<Difference> = Vec::new();
+        let has = |id: &String| b.shapes.iter().any(|other| other.id == *id);
+        if !a.shapes.iter().any(|shape| has(&shape.id)) {
+            return Err(Failure::Usage(format!(
+                "{} and {} have no shape in common, so that there is nothing to compare",
+                arguments.expected.display(),
+                arguments.found.display()
+            )));
+        }
         for id in a.shapes.iter().map(|shape| &shape.id) {
             if let (Some(a), Some(b)) = (a.report(id), b.report(id)) {
                 let new = reports(&a, &b);

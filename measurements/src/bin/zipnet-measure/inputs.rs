@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use zipnet_measurements::{
     Digest384, Inputs, Kernel, Memory, Register, Report, Shape,
-    acpi::MAX_ACPI,
+    acpi::{MAX_ACPI, tables},
     digest::{sha256, sha384},
     machine::{AcpiFiles, FROZEN},
     mrtd::{EXPECTED, MeasuredFirmware, Order},
@@ -104,11 +104,19 @@ impl<'a> Guest<'a> {
         };
         let acpi = |dir: &PathBuf| -> Result<_, Failure> {
             let read = |name: &str| files::read(&dir.join(name), MAX_ACPI);
-            Ok(AcpiFiles {
+            let files = AcpiFiles {
                 loader: read("loader")?,
                 rsdp: read("rsdp")?,
                 tables: read("tables")?,
-            })
+            };
+            match tables(&files.loader, &files.tables) {
+                Ok(found) if found.is_empty() => Err(Failure::Usage(format!(
+                    "{} names no table; QEMU's etc/table-loader would be right",
+                    dir.join("loader").display()
+                ))),
+                Ok(_) => Ok(files),
+                Err(error) => Err(Failure::input(dir, error)),
+            }
         };
         Ok(Self {
             arguments,

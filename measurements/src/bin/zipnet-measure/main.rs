@@ -63,10 +63,10 @@ fn main() -> ExitCode {
         Ok(Outcome::Differs) => ExitCode::from(1),
         Err(error) => {
             let mut err = std::io::stderr().lock();
-            let _ = writeln!(err, "error: {error}");
+            let _ = writeln!(err, "error: {}", plain(&error.to_string()));
             let mut next = error.source();
             while let Some(cause) = next {
-                let _ = writeln!(err, "because: {cause}");
+                let _ = writeln!(err, "because: {}", plain(&cause.to_string()));
                 next = cause.source();
             }
             ExitCode::from(error.status())
@@ -109,20 +109,24 @@ impl Failure {
     const fn status(&self) -> u8 {
         match self {
             Self::File(error) => error.status(),
-            Self::Input { .. } | Self::Usage(_) => 2,
-            Self::Release(_) => 1,
+            Self::Input { .. } | Self::Usage(_) | Self::Release(_) => 2,
         }
     }
 }
 
+/// Text without what steers a terminal: logs and manifests come from strangers.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// Writes a line to standard output; a reader that has gone is no failure.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    let _ = writeln!(std::io::stdout().lock(), "{}", plain(line));
 }
 
 /// Writes one JSON value, indented.
 fn say_json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
-        say(&text);
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 }

@@ -11,7 +11,8 @@ use zipnet_measurements::{
 };
 
 use crate::{
-    Failure, Outcome, files,
+    Failure, Outcome,
+    files::{self, FileError},
     inputs::{Guest, GuestArguments},
     predict, say, say_json,
 };
@@ -59,6 +60,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             "A release is of the frozen machine; --acpi names tables of another one".to_owned(),
         ));
     }
+    if arguments.guest.qemu_patches_kernel {
+        return Err(Failure::Usage(
+            "A release runs in TDs, whose kernel QEMU leaves alone; it goes without --qemu-patches-kernel"
+                .to_owned(),
+        ));
+    }
     let guest = Guest::read(&arguments.guest)?;
     let previous = match &arguments.previous {
         Some(path) => {
@@ -81,7 +88,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     .map_err(Failure::Release)?;
     if let Some(dir) = &arguments.out {
         let path = dir.join(format!("{}.json", manifest.version));
-        let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+        let mut text = serde_json::to_vec_pretty(&manifest).map_err(|source| FileError::Write {
+            path: path.clone(),
+            source: source.into(),
+        })?;
         text.push(b'\n');
         files::write(&path, &text)?;
     }

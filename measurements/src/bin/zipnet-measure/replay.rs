@@ -1,11 +1,12 @@
 //! `replay`: an event log to registers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
-use zipnet_measurements::eventlog::{
-    Algorithm, EventLog, LogEvent, LogKind, MAX_LOG, replay_pcr, rtmrs,
+use zipnet_measurements::{
+    acpi::ccel,
+    eventlog::{Algorithm, EventLog, LogEvent, LogKind, MAX_LOG, replay_pcr, rtmrs},
 };
 
 use crate::{Failure, Outcome, files, say, say_json};
@@ -46,9 +47,23 @@ pub fn kind(given: Option<Kind>, log: &EventLog<'_>) -> LogKind {
     }
 }
 
+/// Reads a log; the CCEL table, which has almost its name, only says where it is.
+pub fn parse_log<'a>(path: &Path, bytes: &'a [u8]) -> Result<EventLog<'a>, Failure> {
+    if bytes.starts_with(b"CCEL") {
+        let table = ccel(bytes).map_err(|error| Failure::input(path, error))?;
+        return Err(Failure::Usage(format!(
+            "{} is the table that says where the log is (up to {:#x} bytes at {:#x}); /sys/firmware/acpi/tables/data/CCEL would be right",
+            path.display(),
+            table.area_length,
+            table.area_address
+        )));
+    }
+    EventLog::parse(bytes).map_err(|error| Failure::input(path, error))
+}
+
 pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let bytes = files::read(&arguments.log, MAX_LOG)?;
-    let log = EventLog::parse(&bytes).map_err(|error| Failure::input(&arguments.log, error))?;
+    let log = parse_log(&arguments.log, &bytes)?;
     let kind = kind(arguments.kind, &log);
     let registers = registers(&log, kind);
     if arguments.json {

@@ -1,7 +1,9 @@
 //! Policies: who may make them, and what the command line does with them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod manifest;
 
 use std::{
     fs,
