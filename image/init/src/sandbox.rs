@@ -20,6 +20,8 @@ const KNOWN: ABI = ABI::V6;
 /// What a stage may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Sandbox<'a> {
+    /// Files to have open at most.
+    pub open_files: u64,
     /// Capabilities to keep.
     pub capabilities: &'a [Capability],
     /// Files and folders to read, if they are there.
@@ -65,6 +67,8 @@ impl Sandbox<'_> {
     /// [`SandboxError`]; then some of it may be in force.
     pub fn enter(&self) -> Result<(), SandboxError> {
         no_core()?;
+        // More than the kernel gives by itself takes a capability.
+        limit(Resource::RLIMIT_NOFILE, "nofile", self.open_files)?;
         let keep: CapsHashSet = self.capabilities.iter().copied().collect();
         // The bounding set first: to shrink it takes a capability.
         for capability in caps::runtime::thread_all_supported() {
@@ -143,9 +147,6 @@ pub fn no_core() -> Result<(), SandboxError> {
 }
 
 /// Sets a limit of this process and of its children.
-///
-/// # Errors
-/// [`SandboxError::Limit`].
-pub fn limit(resource: Resource, name: &'static str, value: u64) -> Result<(), SandboxError> {
+fn limit(resource: Resource, name: &'static str, value: u64) -> Result<(), SandboxError> {
     setrlimit(resource, value, value).map_err(|error| SandboxError::Limit(name, error.into()))
 }

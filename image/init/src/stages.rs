@@ -11,7 +11,7 @@ use std::{
 };
 
 use caps::Capability;
-use nix::sys::{resource::Resource, signal::SigSet};
+use nix::sys::signal::SigSet;
 use zipnet_attest::{
     mode::Mode,
     provision::{AttemptError, Guest, GuestError, Limits, ObtainError},
@@ -21,7 +21,7 @@ use zipnet_attest::{
 use crate::{
     network::{self, DhcpError},
     paths::{CONFIG, NETWORK, PROVISIONED, RUN, SERVER, STATE},
-    sandbox::{self, Sandbox, SandboxError},
+    sandbox::{Sandbox, SandboxError},
     say,
     settings::{Settings, SettingsError},
 };
@@ -37,8 +37,9 @@ pub enum Stage {
     Dhcp,
 }
 
-/// Files that a server cannot keep open for a connection each are plenty.
-const OPEN_FILES: u64 = 65_536;
+/// A server may have a connection to each of many clients.
+const SERVER_FILES: u64 = 65_536;
+const FEW_FILES: u64 = 256;
 
 /// A stage failed.
 #[derive(Debug, thiserror::Error)]
@@ -120,24 +121,33 @@ impl Stage {
     const fn sandbox(self) -> Sandbox<'static> {
         match self {
             Self::Launch => Sandbox {
+                open_files: SERVER_FILES,
                 capabilities: &[],
-                read: &["/etc", "/proc", "/sys", "/dev/urandom", "/dev/random", RUN],
+                read: &["/etc", "/proc", "/sys", "/dev/random", "/dev/urandom", RUN],
                 write: &[STATE, tsm::DEFAULT_ROOT, "/dev/null"],
                 execute: Some(SERVER),
             },
             Self::Provision => Sandbox {
+                open_files: FEW_FILES,
                 capabilities: &[],
-                read: &["/proc", "/sys", "/dev/urandom", "/dev/tdx_guest"],
+                read: &["/proc", "/sys", "/dev/random", "/dev/urandom"],
                 write: &[RUN, tsm::DEFAULT_ROOT],
                 execute: None,
             },
             Self::Dhcp => Sandbox {
+                open_files: FEW_FILES,
                 capabilities: &[
                     Capability::CAP_NET_ADMIN,
                     Capability::CAP_NET_BIND_SERVICE,
                     Capability::CAP_NET_RAW,
                 ],
-                read: &["/sys/class/net", "/sys/devices", CONFIG, "/dev/urandom"],
+                read: &[
+                    "/sys/class/net",
+                    "/sys/devices",
+                    "/dev/random",
+                    "/dev/urandom",
+                    CONFIG,
+                ],
                 write: &[NETWORK],
                 execute: None,
             },
@@ -147,8 +157,6 @@ impl Stage {
 
 /// The rest of this process's life is the server's.
 fn launch() -> Result<Infallible, StageError> {
-    sandbox::limit(Resource::RLIMIT_NOFILE, "nofile", OPEN_FILES)
-        .map_err(|source| StageError::Sandbox("launch", source))?;
     Err(StageError::Execute(Command::new(SERVER).exec()))
 }
 

@@ -61,19 +61,19 @@ fn an_offer_becomes_a_lease_that_is_renewed_rebound_and_lost() {
     let (mut client, lease) = bound(start);
     assert_eq!(lease.net.to_string(), "10.0.2.15/24");
     assert_eq!(lease.gateway, Some(SERVER));
-    assert_eq!(waits(&mut client, start), Duration::from_secs(1800));
+    assert_eq!(waits(&mut client, start), Duration::from_mins(30));
 
     // T1: that server; each minute. T2: everybody. Then it is over.
-    let t1 = start + Duration::from_secs(1800);
+    let t1 = start + Duration::from_mins(30);
     sent(&mut client, t1, To::Server(SERVER));
-    assert_eq!(waits(&mut client, t1), Duration::from_secs(60));
+    assert_eq!(waits(&mut client, t1), Duration::from_mins(1));
     let t2 = start + Duration::from_secs(3150);
     let question = sent(&mut client, t2, To::All);
     let ack = reply(&question, DhcpMessageType::Ack, |_| {});
     assert!(client.receive(&ack, t2).is_some());
-    assert_eq!(waits(&mut client, t2), Duration::from_secs(1800));
+    assert_eq!(waits(&mut client, t2), Duration::from_mins(30));
 
-    let end = t2 + Duration::from_secs(3600);
+    let end = t2 + Duration::from_hours(1);
     assert!(matches!(client.step(end), Step::Lost(_)));
     sent(&mut client, end, To::All);
 }
@@ -96,7 +96,7 @@ fn questions_wait_longer_and_longer_for_an_answer() {
 fn a_refusal_starts_over_and_an_unanswered_request_too() {
     let start = Instant::now();
     let (mut client, _) = bound(start);
-    let t1 = start + Duration::from_secs(1800);
+    let t1 = start + Duration::from_mins(30);
     let renew = sent(&mut client, t1, To::Server(SERVER));
     let nak = reply(&renew, DhcpMessageType::Nak, |_| {});
     assert_eq!(client.receive(&nak, t1), None);
