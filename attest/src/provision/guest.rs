@@ -7,6 +7,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use hkdf::Hkdf;
+use sha2::Sha256;
+
 use super::{
     config::Config,
     parcel::{Parcel, ParcelError, Provisions},
@@ -30,6 +33,11 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How long a giver may take to judge evidence: it may have to fetch
 /// collateral for it first.
 const SEALED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The guest's own name, if it has one.
+const NAME_KEY: &str = "GUEST_HOSTNAME";
+/// What seeds are derived under.
+const SEED_TAG: &[u8] = b"zipnet/transport-seed/v1";
 
 /// A guest that has no secrets yet.
 pub struct Guest {
@@ -234,7 +242,10 @@ impl Guest {
             .map_err(AttemptError::Policy)?;
         let secret = match parcel.secret {
             Some(secret) => secret,
-            None => fresh().map_err(AttemptError::Entropy)?,
+            None => match self.config.get(NAME_KEY) {
+                Some(name) => derived(&parcel.committee_secret, &self.instance, name),
+                None => fresh().map_err(AttemptError::Entropy)?,
+            },
         };
         Ok(Provisions {
             committee_secret: parcel.committee_secret,
@@ -244,13 +255,28 @@ impl Guest {
     }
 }
 
+/// The seed of the guest of a name: the same after every restart, so that the
+/// committee knows the guest again whoever gave it the committee secret. Who
+/// has that can compute it, and gains what operators have anyway (I12): a
+/// place to stall from, without evidence none to forge from.
+fn derived(committee_secret: &SecretText, instance: &[u8; 32], name: &str) -> SecretText {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    let keys = Hkdf::<Sha256>::new(None, committee_secret.expose().as_bytes());
+    let info = [SEED_TAG, instance, name.as_bytes()];
+    // HKDF has enough for 255 times as much.
+    let _ = keys.expand_multi_info(&info, &mut *seed);
+    text(&seed)
+}
+
 /// A seed that nobody else knows.
 fn fresh() -> Result<SecretText, getrandom::Error> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;
-    Ok(SecretText::from(
-        zeroize::Zeroizing::new(hex::encode(*seed)).as_str(),
-    ))
+    Ok(text(&seed))
+}
+
+fn text(seed: &[u8; 32]) -> SecretText {
+    SecretText::from(zeroize::Zeroizing::new(hex::encode(seed)).as_str())
 }
 
 fn number<N: core::str::FromStr>(
@@ -259,4 +285,27 @@ fn number<N: core::str::FromStr>(
 ) -> Result<Option<N>, GuestError> {
     let number = config.get(key).map(str::parse).transpose();
     number.map_err(|_| GuestError::Number(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_follows_from_committee_secret_instance_and_name_alone() {
+        let seed = |secret: &str, instance: u8, name: &str| {
+            let seed = derived(&SecretText::from(secret), &[instance; 32], name);
+            seed.expose().to_owned()
+        };
+        let one = seed("a committee secret", 1, "server-1");
+        assert_eq!(one.len(), 64);
+        assert_eq!(one, seed("a committee secret", 1, "server-1"));
+        for other in [
+            seed("another secret", 1, "server-1"),
+            seed("a committee secret", 2, "server-1"),
+            seed("a committee secret", 1, "server-2"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
 }

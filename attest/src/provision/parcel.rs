@@ -30,7 +30,8 @@ const VERSION: u32 = 1;
 pub struct Parcel {
     /// The committee secret.
     pub committee_secret: SecretText,
-    /// The seed of the transport identity. Without one, the guest makes its own.
+    /// The seed of the transport identity. Without one, the guest has its own: by its name from
+    /// the committee secret, or a fresh one if it has no name.
     pub secret: Option<SecretText>,
     /// The policy with its signatures.
     pub policy: PolicyFile,
