@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-processes boot test check bench image image-lock reproduce release measure fmt fuzz setup clean
+.PHONY: help run run-processes boot test check bench image image-lock manifest reproduce release measure fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -64,6 +64,11 @@ image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to
 
 image-lock: ## lock today's versions of the Debian packages that the image is made of
 	@scripts/packages.sh --renew image/inputs.lock $(or $(CARGO_TARGET_DIR),target)/machine
+
+manifest: ## write the production image's manifest to measurements/releases, for a release
+	@scripts/setup.sh build guests
+	@FLAVOR=production scripts/image.sh >/dev/null
+	@scripts/manifest.sh
 
 reproduce: ## build the image twice in unlike surroundings and compare every byte
 	@scripts/setup.sh build guests
