@@ -65,7 +65,8 @@ const MOUNTS: &[Mount] = &[
         target: "/proc",
         kind: "proc",
         flags: QUIET,
-        data: "hidepid=invisible",
+        // By default root's group, which all of these processes are in, sees all.
+        data: "hidepid=invisible,gid=65534",
     },
     Mount {
         target: "/sys",

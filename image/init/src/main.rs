@@ -18,11 +18,9 @@ fn main() -> ExitCode {
     let stage = Stage::ALL
         .into_iter()
         .find(|stage| argument(0) == Some(stage.name()));
-    match stage {
-        Some(stage) => stages::exit_code(&stage.run(argument(1))).into(),
-        None => {
-            say!("error: this is PID 1 of a zipnet guest; there, it starts its stages by itself");
-            ExitCode::from(2)
-        }
-    }
+    let Some(stage) = stage else {
+        say!("error: This is PID 1 of a zipnet guest; there it starts its stages by itself");
+        return ExitCode::from(2);
+    };
+    stages::exit_code(&stage.run(argument(1))).into()
 }

@@ -61,11 +61,12 @@ pub enum SandboxError {
 }
 
 impl Sandbox<'_> {
-    /// Enters it. Must be called before there are threads.
+    /// Enters it, and yields in words what is in force. Must be called before
+    /// there are threads.
     ///
     /// # Errors
     /// [`SandboxError`]; then some of it may be in force.
-    pub fn enter(&self) -> Result<(), SandboxError> {
+    pub fn enter(&self) -> Result<String, SandboxError> {
         no_core()?;
         // More than the kernel gives by itself takes a capability.
         limit(Resource::RLIMIT_NOFILE, "nofile", self.open_files)?;
@@ -84,14 +85,15 @@ impl Sandbox<'_> {
             caps::set(None, set, &keep).map_err(SandboxError::Capabilities)?;
         }
         caps::clear(None, CapSet::Inheritable).map_err(SandboxError::Capabilities)?;
-        match status {
-            RestrictionStatus {
-                ruleset: RulesetStatus::FullyEnforced,
-                no_new_privs: true,
-                ..
-            } => Ok(()),
-            other => Err(SandboxError::Partly(landlock_version(&other))),
+        let landlock = landlock_version(&status);
+        if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
+            return Err(SandboxError::Partly(landlock));
         }
+        Ok(format!(
+            "{} capabilities, no new privileges, Landlock {landlock}, {} open files, no core dumps",
+            keep.len(),
+            self.open_files
+        ))
     }
 
     fn restrict_files(&self) -> Result<RestrictionStatus, SandboxError> {

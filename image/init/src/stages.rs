@@ -108,9 +108,11 @@ impl Stage {
         SigSet::empty()
             .thread_set_mask()
             .map_err(|error| StageError::Signals(error.into()))?;
-        self.sandbox()
+        let sandbox = self
+            .sandbox()
             .enter()
             .map_err(|source| StageError::Sandbox(self.name(), source))?;
+        say!("sandbox: {}: {sandbox}", self.name());
         match self {
             Self::Launch => match launch()? {},
             Self::Provision => provision(),
@@ -175,16 +177,17 @@ fn dhcp(link: &str) -> Result<Infallible, StageError> {
 
 fn provision() -> Result<(), StageError> {
     let (settings, config) = settings()?;
+    let guest = Guest::new(config, Path::new(tsm::DEFAULT_ROOT)).map_err(StageError::Guest)?;
+    let registers = guest.registers().map_err(StageError::Evidence)?;
     say!(
         "attestation: {}",
         match settings.attestation {
-            Mode::Tdx => "configfs-tsm",
+            // Quotes of another provider were refused.
+            Mode::Tdx => "configfs-tsm (provider tdx_guest)",
             Mode::Simulated => "simulated: it proves nothing",
             Mode::None => "none",
         }
     );
-    let guest = Guest::new(config, Path::new(tsm::DEFAULT_ROOT)).map_err(StageError::Guest)?;
-    let registers = guest.registers().map_err(StageError::Evidence)?;
     say!("measurement: MRTD  {}", hex::encode(registers.mrtd));
     for (index, rtmr) in registers.rtmr.iter().enumerate() {
         say!("measurement: RTMR{index} {}", hex::encode(rtmr));

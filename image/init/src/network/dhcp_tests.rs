@@ -140,7 +140,7 @@ fn answers_that_are_none_of_ours_or_make_no_sense_change_nothing() {
     let (mut client, lease) = bound(now);
     let other = message(Question::Discover, MAC, XID, 0).unwrap();
     let ack = reply(&other, DhcpMessageType::Ack, |repr| {
-        repr.lease_duration = Some(9)
+        repr.lease_duration = Some(9);
     });
     assert_eq!(client.receive(&ack, now), None);
     // Nor with another address.

@@ -145,7 +145,7 @@ pub fn answer(bytes: &[u8], mac: [u8; 6], transaction: u32) -> Option<Answer> {
     let renew = in_order(repr.renew_duration, expire / 2).min(rebind);
     Some(kind(Lease {
         net,
-        gateway: router.filter(|router| net.contains(*router) && *router != net.address),
+        gateway: router.filter(|router| is_host(*router) && *router != net.address),
         dns: repr
             .dns_servers
             .iter()

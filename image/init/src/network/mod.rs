@@ -53,7 +53,7 @@ pub fn configure(
     let mut kernel = Netlink::open()?;
     kernel.add_address(link.index, net)?;
     if let Some(gateway) = gateway {
-        kernel.add_default_route(link.index, gateway)?;
+        kernel.add_default_route(link.index, net, gateway)?;
     }
     let servers: Vec<_> = dns
         .iter()

@@ -13,8 +13,8 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage, AddressScope},
     link::{LinkFlags, LinkMessage},
     route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-        RouteType,
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol,
+        RouteScope, RouteType,
     },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -101,12 +101,19 @@ impl Netlink {
         self.request(message, 0, || format!("give the address {net} back"))
     }
 
-    /// Routes everything else over a gateway.
+    /// Routes everything else over a gateway. One outside of the link's
+    /// network is taken to be on the link: some clouds give addresses of 32
+    /// bits.
     ///
     /// # Errors
     /// [`NetlinkError`].
-    pub fn add_default_route(&mut self, link: u32, gateway: Ipv4Addr) -> Result<(), NetlinkError> {
-        let message = RouteNetlinkMessage::NewRoute(default_route(link, gateway));
+    pub fn add_default_route(
+        &mut self,
+        link: u32,
+        net: Ipv4Net,
+        gateway: Ipv4Addr,
+    ) -> Result<(), NetlinkError> {
+        let message = RouteNetlinkMessage::NewRoute(default_route(link, net, gateway));
         self.request(message, NLM_F_CREATE | NLM_F_REPLACE, || {
             format!("route over the gateway {gateway}")
         })
@@ -182,7 +189,7 @@ fn address(link: u32, net: Ipv4Net) -> AddressMessage {
     message
 }
 
-fn default_route(link: u32, gateway: Ipv4Addr) -> RouteMessage {
+fn default_route(link: u32, net: Ipv4Net, gateway: Ipv4Addr) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: AddressFamily::Inet,
@@ -190,6 +197,11 @@ fn default_route(link: u32, gateway: Ipv4Addr) -> RouteMessage {
         protocol: RouteProtocol::Static,
         scope: RouteScope::Universe,
         kind: RouteType::Unicast,
+        flags: if net.contains(gateway) {
+            RouteFlags::empty()
+        } else {
+            RouteFlags::Onlink
+        },
         ..RouteHeader::default()
     };
     message.attributes = vec![
@@ -222,7 +234,7 @@ mod tests {
             )
         );
         let gateway = "10.0.2.2".parse().unwrap();
-        let message = RouteNetlinkMessage::NewRoute(default_route(2, gateway));
+        let message = RouteNetlinkMessage::NewRoute(default_route(2, net, gateway));
         assert_eq!(
             hex(message, NLM_F_CREATE),
             concat!(

@@ -176,7 +176,8 @@ impl Draft {
     pub fn check(&self) -> Result<(), Contradiction> {
         match (self.address, self.gateway) {
             (None, Some(_)) => Err(Contradiction::GatewayOfDhcp),
-            (Some(net), Some(gateway)) if !net.contains(gateway) => {
+            // A network of one address has its router elsewhere.
+            (Some(net), Some(gateway)) if net.prefix < 32 && !net.contains(gateway) => {
                 Err(Contradiction::Gateway { net, gateway })
             }
             _ => Ok(()),
