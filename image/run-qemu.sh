@@ -134,7 +134,7 @@ fi
 mkfifo "$dir/monitor.in" "$dir/monitor.out"
 # However this script ends, QEMU does not outlive it.
 setpriv --pdeathsig KILL -- "$qemu" "${arguments[@]}" -nodefaults -display none -no-reboot -serial stdio \
-    -chardev "pipe,id=monitor,path=$dir/monitor" -mon chardev=monitor \
+    -monitor "pipe:$dir/monitor" \
     -device "virtio-net-pci,netdev=n,addr=2,romfile=${mac:+,mac=$mac}" \
     -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-vmlinuz" -initrd "$dir/zipnet-initramfs.cpio.zst" \
     -append "$cmdline" -fw_cfg "name=opt/org.zipnet/config,file=$config" "$@" </dev/null &
