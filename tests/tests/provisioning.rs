@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 use std::{
+    fmt::Write as _,
     fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
@@ -72,7 +73,7 @@ impl Waiting {
         );
         for (variable, value) in self.cluster.simulated()?.variables() {
             if variable != "ZIPNET_POLICY" {
-                text.push_str(&format!("{variable}={value}\n"));
+                writeln!(text, "{variable}={value}")?;
             }
         }
         fs::write(&path, text + more)?;

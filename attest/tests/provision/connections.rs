@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
     sync::{Arc, Mutex},
     thread,
@@ -120,20 +120,19 @@ fn what_cannot_be_kept_is_not_accepted() {
 }
 
 /// A guest that waits at a door.
-fn waiting(
-    setting: &Setting,
-    limits: Limits,
-) -> (
-    std::net::SocketAddr,
-    Arc<Mutex<Vec<String>>>,
-    thread::JoinHandle<Result<String, ObtainError>>,
-) {
+struct Guarded {
+    address: SocketAddr,
+    said: Arc<Mutex<Vec<String>>>,
+    guest: thread::JoinHandle<Result<String, ObtainError>>,
+}
+
+fn waiting(setting: &Setting, limits: Limits) -> Guarded {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let guest = setting.guest();
     let said = Arc::new(Mutex::new(Vec::new()));
     let say = said.clone();
-    let waiting = thread::spawn(move || {
+    let guest = thread::spawn(move || {
         guest.obtain(
             Some(&listener),
             &[],
@@ -142,7 +141,11 @@ fn waiting(
             |line| say.lock().unwrap().push(line.to_owned()),
         )
     });
-    (address, said, waiting)
+    Guarded {
+        address,
+        said,
+        guest,
+    }
 }
 
 fn give_over_tcp(
@@ -162,7 +165,7 @@ fn give_over_tcp(
 }
 
 /// A stranger who has a quote made and gives nothing for it.
-fn stranger(address: std::net::SocketAddr) {
+fn stranger(address: SocketAddr) {
     let mut stream = TcpStream::connect(address).unwrap();
     let body = raw::hello([1; 32]);
     let head = [&[HELLO][..], &64_u32.to_be_bytes()].concat();
@@ -175,7 +178,11 @@ fn stranger(address: std::net::SocketAddr) {
 #[test]
 fn a_guest_goes_on_waiting_when_strangers_come_first() {
     let setting = Setting::new("strangers first");
-    let (address, said, waiting) = waiting(&setting, quick());
+    let Guarded {
+        address,
+        said,
+        guest,
+    } = waiting(&setting, quick());
     // Who asks for nothing does not count, however many there are.
     for _ in 0..10 {
         drop(TcpStream::connect(address).unwrap());
@@ -187,7 +194,7 @@ fn a_guest_goes_on_waiting_when_strangers_come_first() {
     let operator = setting.operator();
     let stream = TcpStream::connect(address).unwrap();
     give_over_tcp(&operator, Known::Config(&operator.config), stream).unwrap();
-    assert_eq!(waiting.join().unwrap().unwrap(), COMMITTEE_SECRET);
+    assert_eq!(guest.join().unwrap().unwrap(), COMMITTEE_SECRET);
     let said = said.lock().unwrap();
     assert_eq!(said.len(), 14, "{said:#?}");
     assert!(said.iter().all(|line| !line.contains("swordfish")));
@@ -197,11 +204,11 @@ fn a_guest_goes_on_waiting_when_strangers_come_first() {
 #[test]
 fn strangers_get_so_many_quotes_and_no_more() {
     let setting = Setting::new("attempts");
-    let (address, _, waiting) = waiting(&setting, quick());
+    let door = waiting(&setting, quick());
     for _ in 0..3 {
-        stranger(address);
+        stranger(door.address);
     }
-    let refused = waiting.join().unwrap();
+    let refused = door.guest.join().unwrap();
     assert!(
         matches!(refused, Err(ObtainError::Attempts(3))),
         "{refused:?}"
@@ -216,8 +223,8 @@ fn a_guest_that_nobody_visits_gives_up() {
         ..quick()
     };
     let start = Instant::now();
-    let (_, _, waiting) = waiting(&setting, limits);
-    assert!(matches!(waiting.join().unwrap(), Err(ObtainError::Late(_))));
+    let late = waiting(&setting, limits).guest.join().unwrap();
+    assert!(matches!(late, Err(ObtainError::Late(_))), "{late:?}");
     assert!(start.elapsed() < LONG);
 }
 
