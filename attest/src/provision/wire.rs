@@ -307,19 +307,15 @@ pub struct Offer {
 
 /// A refusal's reason, without what would move a terminal's cursor.
 pub fn reason(body: &[u8]) -> String {
-    String::from_utf8_lossy(body)
-        .chars()
-        .flat_map(|character| {
-            let control = character.is_control();
-            let shown = (!control).then_some(character);
-            shown.into_iter().chain(
-                control
-                    .then(|| character.escape_default())
-                    .into_iter()
-                    .flatten(),
-            )
-        })
-        .collect()
+    let mut reason = String::new();
+    for character in String::from_utf8_lossy(body).chars() {
+        if character.is_control() {
+            reason.extend(character.escape_default());
+        } else {
+            reason.push(character);
+        }
+    }
+    reason
 }
 
 /// Waiting that was interrupted goes on; all else is an end.
@@ -331,5 +327,37 @@ fn failed(what: &'static str, error: io::Error) -> Result<(), WireError> {
             what,
             source: error,
         }),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{os::unix::net::UnixStream, sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_byte_now_and_then_does_not_move_the_deadline() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (stop, stopped) = mpsc::channel::<()>();
+        // So long as somebody reads: seven minutes for a whole offer.
+        let dripping = thread::spawn(move || {
+            let length = u32::try_from(Kind::Offer.limit()).unwrap().to_be_bytes();
+            let head = [&[Kind::Offer as u8][..], &length].concat();
+            theirs.write_all(&head).unwrap();
+            let pace = Duration::from_millis(5);
+            while stopped.recv_timeout(pace) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if theirs.write_all(&[0]).is_err() {
+                    break;
+                }
+            }
+        });
+        let start = Instant::now();
+        let mut connection = Connection::new(ours, Duration::from_millis(100));
+        let late = connection.receive_offer();
+        assert!(matches!(late, Err(WireError::Late(_))), "{late:?}");
+        assert!(start.elapsed() < Duration::from_secs(10));
+        drop(stop);
+        dripping.join().unwrap();
     }
 }

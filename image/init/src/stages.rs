@@ -4,7 +4,7 @@
 use core::convert::Infallible;
 use std::{
     io,
-    net::{IpAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::unix::process::CommandExt as _,
     path::Path,
     process::Command,
@@ -14,7 +14,7 @@ use caps::Capability;
 use nix::sys::signal::SigSet;
 use zipnet_attest::{
     mode::Mode,
-    provision::{AttemptError, Guest, GuestError, Limits, ObtainError},
+    provision::{AttemptError, Config, Guest, GuestError, Limits, ObtainError},
     report, tsm,
 };
 
@@ -23,7 +23,7 @@ use crate::{
     paths::{CONFIG, NETWORK, PROVISIONED, RUN, SERVER, STATE},
     sandbox::{Sandbox, SandboxError},
     say,
-    settings::{Settings, SettingsError},
+    settings::Settings,
 };
 
 /// A stage's name on the command line of this program.
@@ -56,9 +56,9 @@ pub enum StageError {
     /// The file of the settings.
     #[error("{CONFIG} could not be read")]
     Read(#[source] io::Error),
-    /// The settings, which PID 1 had accepted.
-    #[error("The configuration is refused")]
-    Settings(#[source] SettingsError),
+    /// The settings.
+    #[error("{CONFIG} is not what PID 1 accepted")]
+    Settings,
     /// The settings of provisioning.
     #[error("Nobody can give secrets to a guest of this configuration")]
     Guest(#[source] GuestError),
@@ -67,7 +67,7 @@ pub enum StageError {
     Evidence(#[source] AttemptError),
     /// The door.
     #[error("Could not listen at {0}, as GUEST_PROVISION says")]
-    Listen(std::net::SocketAddr, #[source] io::Error),
+    Listen(SocketAddr, #[source] io::Error),
     /// No secrets.
     #[error("There are no secrets")]
     Obtain(#[source] ObtainError),
@@ -80,7 +80,7 @@ impl StageError {
     /// Whether only another configuration helps.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Guest(_))
+        matches!(self, Self::Settings | Self::Guest(_))
     }
 }
 
@@ -162,12 +162,9 @@ fn launch() -> Result<Infallible, StageError> {
     Err(StageError::Execute(Command::new(SERVER).exec()))
 }
 
-fn settings() -> Result<(Settings, zipnet_attest::provision::Config), StageError> {
+fn settings() -> Result<(Settings, Config), StageError> {
     let bytes = std::fs::read(CONFIG).map_err(StageError::Read)?;
-    Settings::parse(&bytes).map_err(|errors| {
-        let first = errors.into_iter().next();
-        StageError::Settings(first.unwrap_or(SettingsError::Missing("anything", "a setting")))
-    })
+    Settings::parse(&bytes).map_err(|_| StageError::Settings)
 }
 
 fn dhcp(link: &str) -> Result<Infallible, StageError> {

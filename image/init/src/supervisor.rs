@@ -182,6 +182,9 @@ impl Supervisor {
             if end == End::Exited(0) || stopping {
                 return None;
             }
+            if end == End::Exited(USAGE) {
+                return Some("the configuration lets nobody provision this guest, as it says above; another would be right".to_owned());
+            }
             return Some(format!(
                 "provisioning {end}; a restarted guest can be provisioned again"
             ));

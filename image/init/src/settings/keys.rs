@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn typos_find_their_key_and_strangers_none() {
-        assert_eq!(nearest("ZIPNET_INSTNACE"), Some("ZIPNET_INSTANCE"));
+        assert_eq!(nearest("ZIPNET_INSTANCES"), Some("ZIPNET_INSTANCE"));
         assert_eq!(nearest("zipnet_slots"), Some("ZIPNET_SLOTS"));
-        assert_eq!(nearest("GUEST_ADRESS"), Some("GUEST_ADDRESS"));
+        assert_eq!(nearest("GUEST_ADDRESSES"), Some("GUEST_ADDRESS"));
         assert_eq!(nearest("PATH"), None);
         assert_eq!(nearest(&"A".repeat(100_000)), None);
         // Nobody is led to a secret.

@@ -82,7 +82,7 @@ fn i10_a_secret_is_refused_and_not_shown() {
 #[test]
 fn every_line_that_is_wrong_is_named_with_what_would_be_right() {
     for (line, expected) in [
-        ("ZIPNET_INSTNACE=x", "did you mean ZIPNET_INSTANCE?"),
+        ("ZIPNET_INSTANCES=x", "did you mean ZIPNET_INSTANCE?"),
         ("PATH=/bin", "There is no such key"),
         ("\u{1b}[2J=1", "\"\\u{1b}[2J\""),
         ("ZIPNET_POLICY=/x", "by itself"),
