@@ -8,7 +8,7 @@
 # A line of LOCK: ROOT SUITES PACKAGE VERSION SHA-256 [META]. Every package of LOCK
 # is checked by its SHA-256. A root whose name ends in -only holds these packages
 # alone; any other also what they depend on, checked by the suites' signatures. META
-# is a package whose newest dependency is PACKAGE, for names that carry a version.
+# is a package that needs PACKAGE, whatever version is in its name today.
 #
 # ZIPNET_PACKAGES                 where fetched packages are kept (target/packages)
 # ZIPNET_DEBIAN_MIRROR            mirrors, if not those that this machine's apt uses
@@ -111,6 +111,15 @@ kept() {
     done
 }
 
+# needed ROOT SUITES META PACKAGE: what META needs, directly or not, that is named
+# like PACKAGE but for digits.
+needed() {
+    apt_tool=apt-cache apt "$1" "$2" depends --recurse --important "$3" | sed -n 's/^ *|\?Depends: //p' |
+        awk -v package="$4" '
+            function stem(name) { gsub(/[0-9.]+/, "0", name); return name }
+            !found && stem($1) == stem(package) { print $1; found = 1 }'
+}
+
 renew_lock() {
     local fresh=$lock.new line root suites package version digest meta updated=" "
     : >"$fresh"
@@ -122,8 +131,8 @@ renew_lock() {
         read -r root suites package _ _ meta <<<"$line"
         [[ $updated == *" $root "* ]] || { update "$root" "$suites"; updated+="$root "; }
         if [[ $meta ]]; then
-            package=$(apt_tool=apt-cache apt "$root" "$suites" depends "$meta" | sed -n 's/^ *Depends: //p' | head -n 1)
-            [[ $package ]] || die "$meta is in none of $suites"
+            package=$(needed "$root" "$suites" "$meta" "$package")
+            [[ $package ]] || die "$meta is in none of $suites, or needs no such package any more"
         fi
         version=$(apt_tool=apt-cache apt "$root" "$suites" policy "$package" | sed -n 's/^ *Candidate: //p')
         [[ $version && $version != "(none)" ]] || die "$package is in none of $suites"
