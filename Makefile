@@ -40,7 +40,7 @@ test: ## all tests, those over real processes and in guests included
 	@scripts/setup.sh build test guests
 	@$(BUILD)
 	@for flavor in local production; do FLAVOR=$$flavor scripts/image.sh >/dev/null || exit; done
-	@scripts/machine.sh
+	@scripts/tsm-guest.sh
 	@cargo nextest run --workspace --locked
 
 check: ## formatting, lints, dependencies, spelling, shell scripts
