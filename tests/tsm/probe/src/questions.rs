@@ -32,7 +32,7 @@ const ATTEMPTS: u32 = 3;
 /// A user who is not root.
 const NOBODY: u32 = 65_534;
 /// How long a race is waited for.
-const RACES: Duration = Duration::from_secs(60);
+const RACES: Duration = Duration::from_mins(1);
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 

@@ -22,8 +22,9 @@ use crate::guest::is_blocked;
 
 const DEVICE: &str = "/dev/faketsm";
 
-/// How long others may take to get to where they are waited for.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long others may take to get to where they are waited for; the driver waits
+/// for 30 s.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// How a request is answered. One without a plan gets a [`Answer::Quote`].
 #[derive(Debug, Clone)]
