@@ -141,10 +141,7 @@ pub fn build(places: &Places, flavor: Flavor) -> Result<Image, BuildError> {
     let manifest = measured.manifest(&flavor.version(), toolchain, previous.as_ref())?;
     let mut json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
     json.push(b'\n');
-    let hex = |register: Option<Digest384>| {
-        let text = register.map(|digest| format!("{digest}\n"));
-        text.unwrap_or_default().into_bytes()
-    };
+    let hex = |register: Digest384| format!("{register}\n").into_bytes();
     let mut artifacts = vec![
         (
             "zipnet-run-qemu.sh",

@@ -125,17 +125,13 @@ impl Image {
     }
 
     /// MRTD, RTMR0, RTMR1 and RTMR2 of a shape, as `ZIPNET_SIMULATION_TD` has
-    /// them; `None` if one is not known.
+    /// them; `None` if RTMR0 is not known.
     #[must_use]
     pub fn registers(&self, shape: &str) -> Option<String> {
         let manifest = &self.manifest;
         let shape = manifest.shapes.iter().find(|known| known.id == shape)?;
-        let registers = [manifest.mrtd, shape.rtmr0, manifest.rtmr1, manifest.rtmr2];
-        let texts: Option<Vec<_>> = registers
-            .into_iter()
-            .map(|register| Some(register?.to_string()))
-            .collect();
-        Some(texts?.join(","))
+        let registers = [manifest.mrtd, shape.rtmr0?, manifest.rtmr1, manifest.rtmr2];
+        Some(registers.map(|register| register.to_string()).join(","))
     }
 }
 

@@ -165,7 +165,6 @@ fn tell(image: &Image, flavor: Flavor, out: &Path) {
         ("RTMR2", image.manifest.rtmr2),
     ];
     for (name, digest) in registers {
-        let digest = digest.map_or_else(|| "unknown".to_owned(), |digest| digest.to_string());
         say(&format!("  {name} {digest}"));
     }
     say("RTMR0 depends on the shape: see manifest.json, or `make measure`.");
