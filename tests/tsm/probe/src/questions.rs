@@ -184,7 +184,7 @@ impl Asker {
     }
 
     /// Somebody else writes to the entry while the quote is made. Whether before
-    /// or after its last look the kernel decides; both are met within few tries.
+    /// or after its last look the kernel decides, so it may take some tries.
     fn race(&self) {
         let source = Self::source().with_attempts(1);
         let end = Instant::now() + RACES;
