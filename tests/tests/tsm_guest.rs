@@ -208,11 +208,13 @@ fn errors_are_what_they_mean(answers: &Answers) -> TestResult {
     ] {
         answers.failed(question, variant)?;
     }
+    let silence = answers.failed("silence", "TimedOut")?;
+    assert_eq!(silence["attempts"], 3, "{silence}");
+    assert_eq!(silence["entries"], 0, "{silence}");
     // What may pass is asked again, the rest is not.
     for (question, variant, attempts) in [
         ("EBUSY", "Busy", Some(3)),
         ("EINTR", "Interrupted", Some(3)),
-        ("silence", "TimedOut", Some(3)),
         ("EIO", "HostFailed", None),
         ("EINVAL", "ReportDataRefused", None),
         ("EACCES", "Permission", None),
