@@ -55,6 +55,7 @@ fi
 # passes its own package's variables on.
 triple=x86_64-unknown-linux-gnu
 unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
+[[ -e $dir/tsm-probe ]] || say "the guest's program; it takes about 2 minutes the first time"
 RUSTFLAGS="-Ctarget-feature=+crt-static --cfg chacha20_avx512" \
     cargo build --quiet --locked --target "$triple" -p zipnet-tsm-probe
 cmp --quiet "$target/$triple/debug/zipnet-tsm-probe" "$dir/tsm-probe" ||

@@ -98,9 +98,13 @@ impl Service {
             let mut report_data = [0; 64];
             device.read_exact(&mut report_data)?;
             let answer = self.next();
-            if let Answer::Failure(errno) = answer {
-                device.write_all(&(-(errno as i32)).to_ne_bytes())?;
-                continue;
+            match answer {
+                Answer::Silence => continue,
+                Answer::Failure(errno) => {
+                    device.write_all(&(-(errno as i32)).to_ne_bytes())?;
+                    continue;
+                }
+                _ => {}
             }
             let data = match answer {
                 Answer::OfOtherData => report_data.map(|byte| !byte),
@@ -109,14 +113,13 @@ impl Service {
             let mut quote = td.quote(&data).map_err(io::Error::other)?;
             let mut interloper = None;
             match answer {
-                Answer::Silence => continue,
                 Answer::Sized(length) => quote.resize(length, 0),
                 Answer::OnceBlocked(threads) => until(|| {
                     let threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
                     threads.iter().any(|thread| is_blocked(*thread))
                 })?,
                 Answer::Raced => interloper = Some(interlope()?),
-                Answer::Quote | Answer::OfOtherData | Answer::Failure(_) => {}
+                _ => {}
             }
             device.write_all(&[&0_i32.to_ne_bytes()[..], &quote].concat())?;
             if let Some(interloper) = interloper {
