@@ -63,7 +63,8 @@ image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to
 	@scripts/image.sh
 
 image-lock: ## lock today's versions of the Debian packages that the image is made of
-	@scripts/packages.sh --renew image/inputs.lock $(or $(CARGO_TARGET_DIR),target)/machine
+	@for lock in image/inputs.lock image/reproduce.lock tests/tsm/headers.lock; do \
+		scripts/packages.sh --renew $$lock $(or $(CARGO_TARGET_DIR),target)/machine || exit; done
 
 manifest: ## write the production image's manifest to measurements/releases, for a release
 	@scripts/setup.sh build guests
