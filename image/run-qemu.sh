@@ -96,7 +96,7 @@ version=$("$qemu" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-
 # without an initramfs ends by itself within seconds.
 probe() {
     [[ -r /dev/kvm && -w /dev/kvm ]] &&
-        timeout --kill-after 2 20 "$qemu" -accel kvm -cpu host -machine q35 -m 256M -nodefaults -display none \
+        timeout --kill-after 2 6 "$qemu" -accel kvm -cpu host -machine q35 -m 256M -nodefaults -display none \
             -no-reboot -kernel "$dir/zipnet-vmlinuz" -append "panic=-1" >/dev/null 2>&1 </dev/null
 }
 if [[ $accel == auto ]]; then

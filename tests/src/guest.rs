@@ -108,13 +108,16 @@ impl Image {
         }
     }
 
-    /// The launcher, with QEMU and a folder for its files.
+    /// The launcher, with QEMU and a folder for its files. Guests are emulated,
+    /// unless `ZIPNET_ACCEL` says otherwise.
     #[must_use]
     pub fn launcher(&self, folder: &Path) -> Command {
         let mut command = Command::new(self.folder.join("zipnet-run-qemu.sh"));
         command
             .env("QEMU", self.program("qemu-system-x86_64"))
             .env("TMPDIR", folder);
+        command.arg("--accel");
+        command.arg(env::var_os("ZIPNET_ACCEL").unwrap_or_else(|| "tcg".into()));
         command
     }
 
