@@ -260,12 +260,12 @@ fn hopeless(config: &str, arguments: &[&str]) -> TestResult<Vec<String>> {
 #[test]
 fn a_configuration_with_faults_is_refused_line_by_line() -> TestResult {
     let errors = hopeless(
-        "ZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWx\nZIPNET_INSTANCE=Acme Mixer\nZIPNET_ROUND_PERIODE=3s\nZIPNET_COMMITTEE_SECRET=swordfish\nGUEST_ADDRESS=here\n",
+        "ZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWx\nZIPNET_INSTANCE=Acme Mixer\nZIPNET_ROUND_PERIODS=3s\nZIPNET_COMMITTEE_SECRET=swordfish\nGUEST_ADDRESS=here\n",
         &[],
     )?;
     for (line, parts) in [
         ("ZIPNET_INSTANCE", "a-z 0-9"),
-        ("ZIPNET_ROUND_PERIODE", "ZIPNET_ROUND_PERIOD"),
+        ("ZIPNET_ROUND_PERIODS", "ZIPNET_ROUND_PERIOD"),
         ("ZIPNET_COMMITTEE_SECRET", "provisioning"),
         ("GUEST_ADDRESS", "dhcp"),
     ] {

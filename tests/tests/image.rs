@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Words of the simulated Intel that are in a program only if its code is.
 const SIMULATED: [&[u8]; 3] = [
-    b"ZIPNET_SIMULATION_SEED",
+    b"zipnet simulated SGX Root CA",
     b"The simulated Intel could not be made",
     b"anybody can make the same evidence",
 ];
