@@ -78,7 +78,7 @@ pub enum BuildError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: ReleaseError,
+        source: Box<ReleaseError>,
     },
     /// The bill of materials.
     #[error("The bill of materials could not be made")]
@@ -245,8 +245,11 @@ fn previous(repository: &Path) -> Result<Option<Manifest>, BuildError> {
         if path.extension().is_none_or(|kind| kind != "json") {
             continue;
         }
-        let manifest = Manifest::from_json(&files::read(&path)?)
-            .map_err(|source| BuildError::Previous { path, source })?;
+        let manifest =
+            Manifest::from_json(&files::read(&path)?).map_err(|source| BuildError::Previous {
+                path,
+                source: Box::new(source),
+            })?;
         let version = numbers(&manifest.version);
         let later = |known: &Manifest| numbers(&known.version) < version;
         if version < own && newest.as_ref().is_none_or(later) {

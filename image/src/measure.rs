@@ -36,7 +36,7 @@ pub enum MeasureError {
     Kernel(#[source] zipnet_measurements::predict::BootError),
     /// The manifest.
     #[error("The release manifest could not be made")]
-    Release(#[from] ReleaseError),
+    Release(#[source] Box<ReleaseError>),
 }
 
 impl Measured<'_> {
@@ -85,7 +85,7 @@ impl Measured<'_> {
             initrd: file(self.initramfs),
             cmdline: CMDLINE.to_owned(),
         };
-        let manifest = Manifest::new(version, inputs, toolchain, &FROZEN, reports, previous)?;
-        Ok(manifest)
+        Manifest::new(version, inputs, toolchain, &FROZEN, reports, previous)
+            .map_err(|error| MeasureError::Release(Box::new(error)))
     }
 }

@@ -60,7 +60,7 @@ pub enum ImageError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: ReleaseError,
+        source: Box<ReleaseError>,
     },
     /// QEMU.
     #[error("{0} does not exist; `scripts/machine.sh` unpacks it")]
@@ -91,8 +91,10 @@ impl Image {
             flavor,
             source,
         })?;
-        let manifest =
-            Manifest::from_json(&bytes).map_err(|source| ImageError::Manifest { path, source })?;
+        let manifest = Manifest::from_json(&bytes).map_err(|source| ImageError::Manifest {
+            path,
+            source: Box::new(source),
+        })?;
         let machine =
             env::var_os("ZIPNET_MACHINE").map_or_else(|| target.join("machine"), PathBuf::from);
         let image = Self {

@@ -2,7 +2,7 @@
 //! and what firmware measures of it.
 #![allow(missing_docs)]
 
-use std::{fs, process::Command, time::Duration};
+use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
 use zipnet_image::{compare, newc::Entry};
 use zipnet_measurements::{
@@ -17,7 +17,7 @@ use zipnet_tests::{
     process::{Failed, Process, TestResult, binary, eventually},
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Words of the simulated Intel that are in a program only if its code is.
 const SIMULATED: [&[u8]; 3] = [
@@ -73,7 +73,7 @@ fn an_image_has_nothing_but_what_is_listed() -> TestResult {
                 Entry::File { mode, .. } => ('-', mode),
                 Entry::Device { mode, .. } => ('c', mode),
             };
-            text.push_str(&format!("{kind} {mode:04o} /{name}\n"));
+            writeln!(text, "{kind} {mode:04o} /{name}")?;
         }
         assert_eq!(text, listed, "{flavor}: see tests/tests/image-files.txt");
     }
