@@ -34,12 +34,8 @@ const KEPT: [&str; 9] = [
     "SSL_CERT_DIR",
 ];
 
-/// Beginnings of further such variables, and of those by which
-/// `scripts/reproduce.sh` changes the clock.
-const KEPT_PREFIXES: [&str; 8] = [
-    "FAKETIME",
-    "LD_PRELOAD",
-    "NO_FAKE_STAT",
+/// Beginnings of further such variables.
+const KEPT_PREFIXES: [&str; 5] = [
     "CARGO_HTTP_",
     "CARGO_NET_",
     "CARGO_REGISTRIES_",
@@ -122,16 +118,20 @@ impl Compiler<'_> {
             .chain(FLAGS.map(str::to_owned));
         let c = renames
             .iter()
-            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()));
+            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+            .collect::<Vec<_>>();
+        let c = if c.iter().any(|flag| flag.contains(' ')) {
+            build.env("CC_SHELL_ESCAPED_FLAGS", "1");
+            format!("'{}'", c.join("' '"))
+        } else {
+            c.join(" ")
+        };
         build
             .env(
                 "CARGO_ENCODED_RUSTFLAGS",
                 rust.collect::<Vec<_>>().join("\u{1f}"),
             )
-            .env(
-                "CFLAGS_x86_64_unknown_linux_gnu",
-                c.collect::<Vec<_>>().join(" "),
-            )
+            .env("CFLAGS_x86_64_unknown_linux_gnu", c)
             .env("CC_x86_64_unknown_linux_gnu", wrappers.join("cc"))
             .env("AR_x86_64_unknown_linux_gnu", wrappers.join("ar"))
             .env(
