@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
 use zipnet_image::{compare, newc::Entry};
 use zipnet_measurements::{
-    Register,
+    Manifest, Register,
     diff::with_log,
     digest::sha256,
     eventlog::{EventLog, LogKind},
@@ -137,6 +137,36 @@ fn the_manifest_is_what_zipnet_measure_says() -> TestResult {
             assert_eq!(hex.trim_end(), register, "{name}");
         }
     }
+    Ok(())
+}
+
+/// What was released is read, checked against its own events, and gives a policy
+/// that names all of its shapes.
+#[test]
+fn released_manifests_give_policies() -> TestResult {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../measurements/releases");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|kind| kind != "json") {
+            continue;
+        }
+        let manifest = Manifest::from_json(&fs::read(&path)?)?;
+        let name = format!("{}.json", manifest.version);
+        assert_eq!(
+            path.file_name().and_then(|name| name.to_str()),
+            Some(&*name)
+        );
+        let mut command = Command::new(binary("zipnet-attest")?);
+        command.args(["policy", "new", "--xfam", "e702060000000000", "--manifest"]);
+        let output = command.arg(&path).output()?;
+        assert!(output.status.success(), "{output:?}");
+        let policy: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let shapes = policy["images"][0]["shapes"].as_array().map_or(0, Vec::len);
+        assert_eq!(shapes, manifest.shapes.len(), "{name}");
+        seen += 1;
+    }
+    assert!(seen > 0, "{folder} has no release");
     Ok(())
 }
 

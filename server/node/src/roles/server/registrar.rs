@@ -24,6 +24,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// How long an own registration may take to show before it is sent again.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// How often a server that is listed here says so again while others are missing.
+const REMIND: Duration = Duration::from_secs(10);
 /// Most clients that wait to be mirrored.
 const MAX_WAITING: usize = 8192;
 
@@ -83,9 +85,15 @@ pub(super) async fn run(context: Arc<Context>) {
         // Whoever is here only for a moment is missed all the same.
         context.attendance(&view, &context.bonded());
         let listed = check_own_entry(&context, &view, &mut rivals) && context.is_shown(&view);
-        if !listed
-            && context.leader().is_some()
-            && sent_at.is_none_or(|at| at.elapsed() >= PATIENCE)
+        let patience = if !listed {
+            Some(PATIENCE)
+        } else if misses_others(&view) && !context.is_leader() {
+            Some(REMIND)
+        } else {
+            None
+        };
+        if context.leader().is_some()
+            && patience.is_some_and(|most| sent_at.is_none_or(|at| at.elapsed() >= most))
         {
             sent_at = Some(Instant::now());
             if let Some(registration) = context.registration(&view) {
@@ -112,6 +120,15 @@ pub(super) async fn run(context: Arc<Context>) {
             leases.0.clear();
         }
     }
+}
+
+/// Whether servers are missing, as far as the log here tells. Two groups that
+/// had a leader of the same term each may be taken for one by mosaik: then this
+/// server is listed in its own log only, and no round would ever tell, as none
+/// is opened. Registered with the leader too, it meets rounds that do not fit,
+/// and starts again from the leader's state.
+fn misses_others(view: &View) -> bool {
+    view.state.servers().len() < view.state.committee_size() as usize
 }
 
 /// Whether this server is listed with the keys of this boot. If it is listed
