@@ -15,7 +15,7 @@ use crate::{
     initramfs::{self, InitramfsError},
     launcher::{self, launcher},
     lock::{Lock, LockError},
-    measure::{MeasureError, Measured},
+    measure::{self, MeasureError, Measured},
     newc::Archive,
     recipe::{CMDLINE, Flavor, MODULES},
     sbom::{self, SbomError},
@@ -116,6 +116,7 @@ pub fn build(places: &Places, flavor: Flavor) -> Result<Image, BuildError> {
     let kernel_root = places.inputs.join("kernel-only");
     let kernel = files::read(&kernel_path(&kernel_root.join("boot"))?)?;
     let firmware = files::read(&places.inputs.join("firmware-only/usr/share/ovmf/OVMF.fd"))?;
+    measure::check(&firmware, &kernel)?;
     let compiler = Compiler {
         repository: &places.repository,
         toolchain: &places.inputs.join("toolchain"),

@@ -39,6 +39,17 @@ pub enum MeasureError {
     Release(#[source] Box<ReleaseError>),
 }
 
+/// Whether firmware and kernel are such as an image can be made of: seen before
+/// anything is compiled for it.
+///
+/// # Errors
+/// [`MeasureError::Firmware`] or [`MeasureError::Kernel`].
+pub fn check(firmware: &[u8], kernel: &[u8]) -> Result<(), MeasureError> {
+    Firmware::parse(firmware).map_err(MeasureError::Firmware)?;
+    Kernel::parse(kernel).map_err(MeasureError::Kernel)?;
+    Ok(())
+}
+
 impl Measured<'_> {
     /// The manifest of this image, for all shapes of the recipe.
     ///
