@@ -192,10 +192,14 @@ impl Guest {
     /// # Errors
     /// [`ProcessError`].
     pub fn serving(mut self) -> Result<Server, ProcessError> {
-        self.console.expect("bootstrap=", BOOT)?;
+        let line = self.console.expect("bootstrap=", BOOT)?;
+        // One whose identity was derived in the guest says here what it is.
+        let (_, own) = line.split_once("bootstrap=").unwrap_or_default();
+        let own = own.split('@').next().unwrap_or_default();
+        let at = self.hint.split('@').nth(1).unwrap_or_default();
         Ok(Server {
             process: self.console,
-            hint: self.hint,
+            hint: format!("{own}@{at}"),
             metrics: self.metrics,
             index: self.index,
         })
@@ -206,13 +210,28 @@ impl Guest {
     /// # Errors
     /// [`ProcessError`] if the secrets cannot be written.
     pub fn provisioning(&self, cluster: &Cluster) -> Result<Command, ProcessError> {
+        self.provisioning_with(cluster, Some(&transport_secret(self.index)))
+    }
+
+    /// The same with another seed of its transport identity, or none: then it
+    /// derives one from its name.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if the secrets cannot be written.
+    pub fn provisioning_with(
+        &self,
+        cluster: &Cluster,
+        seed: Option<&str>,
+    ) -> Result<Command, ProcessError> {
         let mut secrets = String::new();
         let _ = writeln!(
             secrets,
             "ZIPNET_COMMITTEE_SECRET={}",
             cluster.settings.secret
         );
-        let _ = writeln!(secrets, "ZIPNET_SECRET={}", transport_secret(self.index));
+        if let Some(seed) = seed {
+            let _ = writeln!(secrets, "ZIPNET_SECRET={seed}");
+        }
         let path = self.config.with_file_name("secrets");
         let _ = fs::remove_file(&path);
         fs::OpenOptions::new()
