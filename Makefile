@@ -15,7 +15,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 BUILD := cargo build --workspace --bins --locked
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: ## boot three servers in guests, with aggregator and clients, until Ctrl-C (MESSAGE="hello" sends that)
 	@scripts/setup.sh build guests

@@ -67,7 +67,13 @@ fn shown_command(command: &Command) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A line of a console without what terminals obey.
+/// A line of a console without what terminals obey: firmware clears the screen.
 fn printable(line: &str) -> String {
-    line.chars().filter(|c| !c.is_control()).collect()
+    let mut parts = line.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let shown = parts.fold(first, |shown, part| {
+        let rest = part.split_once(|c: char| c.is_ascii_alphabetic());
+        shown + rest.map_or("", |(_, rest)| rest)
+    });
+    shown.chars().filter(|c| !c.is_control()).collect()
 }
