@@ -83,20 +83,7 @@ impl Statement {
     /// # Errors
     /// [`Refusal`] of ZA-701 (length, tag) or ZA-704 (role).
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
-        let Ok(bytes) = <&[u8; STATEMENT_BYTES]>::try_from(bytes) else {
-            return Err(Rule::StatementForm.refuse(
-                format!("{} bytes", bytes.len()),
-                format!("{STATEMENT_BYTES}"),
-            ));
-        };
-        let mut fields = Fields { rest: bytes };
-        let tag: [u8; 32] = fields.take();
-        if tag != TAG {
-            return Err(Rule::StatementForm.refuse(
-                format!("the tag {}", tag.escape_ascii()),
-                "zipnet/key-binding/v1",
-            ));
-        }
+        let mut fields = Fields::of::<STATEMENT_BYTES>(bytes, &TAG)?;
         let instance = fields.take();
         let [role] = fields.take();
         if role != Role::Server.code() {
@@ -134,12 +121,29 @@ pub(crate) fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     bytes
 }
 
-/// Fields of a buffer whose length was checked.
+/// Fields of a statement whose length and tag were checked.
 pub(crate) struct Fields<'a> {
-    pub(crate) rest: &'a [u8],
+    rest: &'a [u8],
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The fields behind the tag of a statement of `N` bytes.
+    pub(crate) fn of<const N: usize>(bytes: &'a [u8], tag: &[u8; 32]) -> Result<Self, Refusal> {
+        if bytes.len() != N {
+            let found = format!("{} bytes", bytes.len());
+            return Err(Rule::StatementForm.refuse(found, N));
+        }
+        let mut fields = Self { rest: bytes };
+        let found: [u8; 32] = fields.take();
+        if found == *tag {
+            return Ok(fields);
+        }
+        let name = String::from_utf8_lossy(tag);
+        let name = name.trim_end_matches('\0');
+        let found = format!("the tag {}", found.escape_ascii());
+        Err(Rule::StatementForm.refuse(found, name))
+    }
+
     pub(crate) fn take<const N: usize>(&mut self) -> [u8; N] {
         let mut field = [0; N];
         if let Some((taken, rest)) = self.rest.split_first_chunk::<N>() {

@@ -1,6 +1,6 @@
 //! Two builds, compared byte by byte.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, io::Read as _, path::Path};
 
 use crate::{
     files::{self, FileError},
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Largest initramfs that is looked into, unpacked, in bytes.
-const MAX_ARCHIVE: usize = 1 << 30;
+const MAX_ARCHIVE: u64 = 1 << 30;
 
 /// An initramfs that cannot be looked into.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,10 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`].
 pub fn open(compressed: &[u8]) -> Result<Archive, OpenError> {
-    let plain = zstd::bulk::decompress(compressed, MAX_ARCHIVE).map_err(OpenError::Compression)?;
+    let mut plain = Vec::new();
+    zstd::Decoder::new(compressed)
+        .and_then(|decoder| decoder.take(MAX_ARCHIVE).read_to_end(&mut plain))
+        .map_err(OpenError::Compression)?;
     Ok(newc::read(&plain)?)
 }
 

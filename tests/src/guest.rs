@@ -83,8 +83,7 @@ impl Image {
     /// # Errors
     /// [`ImageError`].
     pub fn of(flavor: &'static str) -> Result<Self, ImageError> {
-        let target = target();
-        let folder = target.join("image").join(flavor);
+        let folder = target().join("image").join(flavor);
         let path = folder.join("manifest.json");
         let bytes = fs::read(&path).map_err(|source| ImageError::Read {
             path: path.clone(),
@@ -95,12 +94,10 @@ impl Image {
             path,
             source: Box::new(source),
         })?;
-        let machine =
-            env::var_os("ZIPNET_MACHINE").map_or_else(|| target.join("machine"), PathBuf::from);
         let image = Self {
             folder,
             manifest,
-            machine,
+            machine: machine(),
         };
         let qemu = image.program("qemu-system-x86_64");
         if qemu.exists() {
@@ -140,13 +137,22 @@ impl Image {
     }
 }
 
-/// Cargo's target directory, which holds this program.
+/// Cargo's target directory: what holds the folder of the profile that this
+/// program was built by.
 fn target() -> PathBuf {
     let here = env::current_exe().unwrap_or_default();
-    let target = here
+    let profile = here
         .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    target.map_or_else(|| PathBuf::from("target"), Path::to_owned)
+        .find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
+    profile
+        .and_then(Path::parent)
+        .map_or_else(|| PathBuf::from("target"), Path::to_owned)
+}
+
+/// Kernel, firmware, QEMU and the rest that `scripts/machine.sh` unpacked.
+#[must_use]
+pub fn machine() -> PathBuf {
+    env::var_os("ZIPNET_MACHINE").map_or_else(|| target().join("machine"), PathBuf::from)
 }
 
 /// Lines `KEY=VALUE`, as a guest reads them.

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -25,7 +24,10 @@ use zipnet_image::{
     modules,
     newc::{self, Archive, Entry},
 };
-use zipnet_tests::process::{Failed, Process, TestResult};
+use zipnet_tests::{
+    guest,
+    process::{Failed, Process, TestResult},
+};
 
 /// What a boot may take on a busy machine; 7 s are usual.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -38,11 +40,7 @@ const SEED: &str = "tsm-guest";
 /// Kernel, QEMU, module and program.
 fn machine() -> TestResult<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = |name| env::var_os(name).map(PathBuf::from);
-    let dir = folder("ZIPNET_MACHINE")
-        .or_else(|| Some(folder("CARGO_TARGET_DIR")?.join("machine")))
-        .unwrap_or_else(|| "target/machine".into());
-    let dir = repository.join(dir);
+    let dir = guest::machine();
     let status = Command::new(repository.join("scripts/tsm-guest.sh"))
         .arg(&dir)
         .stdin(Stdio::null())

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::{
-    rules::{Refusal, Rule},
+    rules::Refusal,
     statement::{Fields, joined},
 };
 
@@ -62,20 +62,7 @@ impl GuestStatement {
     /// # Errors
     /// [`Refusal`] of ZA-701.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
-        let Ok(bytes) = <&[u8; STATEMENT_BYTES]>::try_from(bytes) else {
-            return Err(Rule::StatementForm.refuse(
-                format!("{} bytes", bytes.len()),
-                format!("{STATEMENT_BYTES}"),
-            ));
-        };
-        let mut fields = Fields { rest: bytes };
-        let tag: [u8; 32] = fields.take();
-        if tag != TAG {
-            return Err(Rule::StatementForm.refuse(
-                format!("the tag {}", tag.escape_ascii()),
-                "zipnet/provisioning/v1",
-            ));
-        }
+        let mut fields = Fields::of::<STATEMENT_BYTES>(bytes, &TAG)?;
         Ok(Self {
             anchor: fields.take(),
             instance: fields.take(),

@@ -221,17 +221,22 @@ fn a_member_gives_to_its_own_instance_and_kind_of_attestation_only() {
     assert!(matches!(given, Err(GiveError::Mode { .. })), "{given:?}");
 }
 
-#[test]
-fn za_713_an_offer_that_was_made_before_gets_nothing() {
-    let setting = Setting::new("replayed offer");
-    let operator = setting.operator();
+/// What a host in between sees of an exchange that ends well.
+fn good_exchange(setting: &Setting) -> Vec<(u8, Vec<u8>)> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (host, door) = UnixStream::pair().unwrap();
     let guest = attempt(setting.guest(), door);
     let host = between(theirs, host, |_, body| Some(body));
-    operator.give(ours).unwrap();
+    setting.operator().give(ours).unwrap();
     guest.join().unwrap().unwrap();
-    let seen = host.join().unwrap();
+    host.join().unwrap()
+}
+
+#[test]
+fn za_713_an_offer_that_was_made_before_gets_nothing() {
+    let setting = Setting::new("replayed offer");
+    let operator = setting.operator();
+    let seen = good_exchange(&setting);
     // The host shows what it saw to the operator again.
     let (_, offer) = seen.into_iter().find(|(kind, _)| *kind == OFFER).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -247,14 +252,7 @@ fn za_713_an_offer_that_was_made_before_gets_nothing() {
 #[test]
 fn sealed_secrets_open_on_no_other_connection() {
     let setting = Setting::new("replayed secrets");
-    let operator = setting.operator();
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let (host, door) = UnixStream::pair().unwrap();
-    let guest = attempt(setting.guest(), door);
-    let host = between(theirs, host, |_, body| Some(body));
-    operator.give(ours).unwrap();
-    guest.join().unwrap().unwrap();
-    let seen = host.join().unwrap();
+    let seen = good_exchange(&setting);
     let body = |wanted| {
         let (_, body) = seen.iter().find(|(kind, _)| *kind == wanted).unwrap();
         body.clone()

@@ -22,8 +22,9 @@ pub const CMDLINE: &str = "console=ttyS0 panic=-1 quiet";
 /// Kernel, firmware, QEMU and the rest, fetched once for all tests.
 pub static MACHINE: LazyLock<PathBuf> = LazyLock::new(|| {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let dir = std::env::var_os("ZIPNET_MACHINE")
-        .map_or_else(|| repository.join("target/machine"), PathBuf::from);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let dir =
+        std::env::var_os("ZIPNET_MACHINE").map_or_else(|| target.join("machine"), PathBuf::from);
     let status = Command::new(repository.join("scripts/machine.sh"))
         .arg(&dir)
         .stdin(Stdio::null())
