@@ -100,7 +100,7 @@ update() {
         [[ $main ]] || die "this machine's apt knows no Debian mirror; name one in ZIPNET_DEBIAN_MIRROR"
         [[ $security ]] || security=$main
     fi
-    apt "$1" "$2" update || die "apt-get update failed for $2; is the mirror reachable?"
+    apt "$1" "$2" update || die "apt-get update failed for $2; is the mirror reachable, and is there room in $cache?"
 }
 
 # The kept file of a locked package, if it is the right one.
@@ -150,7 +150,7 @@ fetch() {
     mapfile -t names < <(locked "$root" | awk '{ print $3 "=" $4 }')
     say "fetching $root: ${names[*]}"
     update "$root" "$suites"
-    gone="a locked version is gone from the mirror; \`scripts/packages.sh --renew $shown $dir\` locks today's, which
+    gone="a locked version is gone from the mirror, unless apt says otherwise above; \`scripts/packages.sh --renew $shown $dir\` locks today's, which
           changes what is built or measured. Wanted: ${names[*]}"
     if [[ $root == *-only ]]; then
         apt "$root" "$suites" download "${names[@]}" || die "$gone"

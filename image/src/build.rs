@@ -164,13 +164,7 @@ pub fn build(places: &Places, flavor: Flavor) -> Result<Image, BuildError> {
     artifacts.sort_by_key(|(name, _)| *name);
     let sums: Vec<_> = artifacts
         .iter()
-        .map(|(name, bytes)| {
-            format!(
-                "{}  {name}
-",
-                sha256(bytes)
-            )
-        })
+        .map(|(name, bytes)| format!("{}  {name}\n", sha256(bytes)))
         .collect();
     artifacts.push(("SHA256SUMS", sums.concat().into_bytes()));
     write(&places.out, &artifacts)?;
@@ -260,12 +254,27 @@ fn previous(repository: &Path) -> Result<Option<Manifest>, BuildError> {
     Ok(newest)
 }
 
+/// Puts a folder with all artifacts in the place of another, or leaves that.
 fn write(out: &Path, artifacts: &[(&str, Vec<u8>)]) -> Result<(), FileError> {
     let fresh = out.with_extension("new");
     let _ = fs::remove_dir_all(&fresh);
-    fs::create_dir_all(&fresh).map_err(FileError::of("make the folder", &fresh))?;
+    let written = fill(&fresh, artifacts).and_then(|()| match fs::remove_dir_all(out) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::of("replace", out)(error))
+        }
+        _ => fs::rename(&fresh, out).map_err(FileError::of("put into place", out)),
+    });
+    if written.is_err() {
+        // It may be what fills the disk.
+        let _ = fs::remove_dir_all(&fresh);
+    }
+    written
+}
+
+fn fill(folder: &Path, artifacts: &[(&str, Vec<u8>)]) -> Result<(), FileError> {
+    fs::create_dir_all(folder).map_err(FileError::of("make the folder", folder))?;
     for (name, bytes) in artifacts {
-        let path = fresh.join(name);
+        let path = folder.join(name);
         files::write(&path, bytes)?;
         let mode = if path.extension().is_some_and(|kind| kind == "sh") {
             0o755
@@ -275,11 +284,5 @@ fn write(out: &Path, artifacts: &[(&str, Vec<u8>)]) -> Result<(), FileError> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
             .map_err(FileError::of("set the permissions of", &path))?;
     }
-    match fs::remove_dir_all(out) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(FileError::of("replace", out)(error));
-        }
-        _ => {}
-    }
-    fs::rename(&fresh, out).map_err(FileError::of("put into place", out))
+    Ok(())
 }

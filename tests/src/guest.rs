@@ -139,7 +139,8 @@ impl Image {
 
 /// Cargo's target directory: what holds the folder of the profile that this
 /// program was built by.
-fn target() -> PathBuf {
+#[must_use]
+pub fn target() -> PathBuf {
     let here = env::current_exe().unwrap_or_default();
     let profile = here
         .ancestors()

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use zipnet_tests::process::{Process, TestResult, binary};
+use zipnet_tests::{
+    guest::{Image, machine, target},
+    process::{Process, TestResult, binary},
+};
 
 /// Lists of packages may have to be fetched.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -143,5 +146,81 @@ fn an_image_is_not_built_of_missing_or_damaged_inputs() -> TestResult {
         "The firmware is none that a TD starts from",
         "image/inputs.lock",
     ])?;
+    Ok(())
+}
+
+/// Runs a command to its end in a mount namespace of its own, where a folder is a
+/// disk of this size. What is on that disk then is listed.
+fn on_a_disk(
+    folder: &Path,
+    size: &str,
+    command: &Command,
+) -> TestResult<(Option<i32>, String, String)> {
+    const SCRIPT: &str = r#"
+        folder=$1 size=$2
+        shift 2
+        mount -t tmpfs -o "size=$size" none "$folder"
+        mkdir "$folder/out"
+        echo kept >"$folder/out/kept"
+        status=0
+        "$@" || status=$?
+        echo "left: $(cd "$folder" && find . -mindepth 1 | sort | tr '\n' ' ')"
+        exit "$status""#;
+    let mut within = Command::new("unshare");
+    within
+        .args(["--mount", "sh", "-euc", SCRIPT, "sh"])
+        .arg(folder)
+        .arg(size);
+    within.arg(command.get_program()).args(command.get_args());
+    within.envs(
+        command
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?))),
+    );
+    let (status, lines) = Process::run("a command on a small disk", within, LIMIT)?;
+    let (left, said): (Vec<_>, Vec<_>) = lines
+        .into_iter()
+        .partition(|line| line.starts_with("left: "));
+    Ok((status.code(), said.join("\n"), left.join("\n")))
+}
+
+#[test]
+fn a_full_disk_is_named_and_nothing_is_lost() -> TestResult {
+    let disk = tempfile::tempdir()?;
+    let at = |name: &str| disk.path().join(name);
+    // Not a whole image, which was there before.
+    let mut build = Command::new(binary("zipnet-image")?);
+    build
+        .args(["build", "--flavor", "local", "--repository"])
+        .arg(repository());
+    build
+        .arg("--inputs")
+        .arg(machine())
+        .arg("--target")
+        .arg(target().join("image-build"));
+    build.arg("--out").arg(at("out"));
+    let (status, said, left) = on_a_disk(disk.path(), "8m", &build)?;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(said.contains("out.new/"), "{said}");
+    assert_eq!(left.trim_end(), "left: ./out ./out/kept");
+
+    let image = Image::of("local")?;
+    let mut launcher = image.launcher(disk.path());
+    let config = tempfile::NamedTempFile::new()?;
+    launcher.arg("--config").arg(config.path());
+    let (status, said, left) = on_a_disk(disk.path(), "8m", &launcher)?;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("is the disk full?"), "{said}");
+    assert_eq!(left.trim_end(), "left: ./out ./out/kept");
+
+    let mut packages = Command::new(repository().join("scripts/packages.sh"));
+    packages
+        .arg(repository().join("image/reproduce.lock"))
+        .arg(at("out"));
+    packages.env("ZIPNET_PACKAGES", at("cache"));
+    let (status, said, _) = on_a_disk(disk.path(), "1m", &packages)?;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("is there room in"), "{said}");
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{
     seal::{Sealed, TAG_BYTES},
     statement::STATEMENT_BYTES,
 };
-use crate::quote::MAX_QUOTE;
+use crate::{quote::MAX_QUOTE, report};
 
 /// First 32 bytes of the first message: the protocol and its version.
 const TAG: [u8; 32] = *b"zipnet/provisioning-stream/v1\0\0\0";
@@ -307,15 +307,7 @@ pub struct Offer {
 
 /// A refusal's reason, without what would move a terminal's cursor.
 pub fn reason(body: &[u8]) -> String {
-    let mut reason = String::new();
-    for character in String::from_utf8_lossy(body).chars() {
-        if character.is_control() {
-            reason.extend(character.escape_default());
-        } else {
-            reason.push(character);
-        }
-    }
-    reason
+    report::plain(&String::from_utf8_lossy(body))
 }
 
 /// Waiting that was interrupted goes on; all else is an end.

@@ -25,7 +25,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use zipnet_attest::report::causes;
+use zipnet_attest::report::{causes, plain};
 
 use files::FileError;
 
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         Ok(outcome) => ExitCode::from(outcome.status()),
         Err(error) => {
             let mut err = std::io::stderr().lock();
-            let _ = writeln!(err, "error: {error}");
+            let _ = writeln!(err, "error: {}", plain(&error.to_string()));
             for cause in causes(&error) {
                 let _ = writeln!(err, "because: {cause}");
             }
@@ -158,8 +158,7 @@ fn now() -> u64 {
 /// Writes a line to standard error, beside what is printed, without what steers
 /// a terminal: it may hold a stranger's words.
 fn say_aside(line: &str) {
-    let line = line.replace(char::is_control, "\u{fffd}");
-    let _ = writeln!(std::io::stderr().lock(), "note: {line}");
+    let _ = writeln!(std::io::stderr().lock(), "note: {}", plain(line));
 }
 
 /// Writes a line to standard output; a reader that has gone is no failure.

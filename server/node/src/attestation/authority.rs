@@ -264,7 +264,7 @@ impl Authority {
             // condemned since must not come back with what was said before.
             _ => {
                 // If it is refused, so will be the evidence.
-                let _ = self.learn(&shown, now);
+                let _ = self.learn(&shown, &"a server's evidence", now);
                 newest().unwrap_or_else(|| Arc::new(shown.clone()))
             }
         };
@@ -333,17 +333,22 @@ impl Authority {
         }
     }
 
-    /// Takes in collateral that is signed under the trust root and newer than
-    /// what is known; `false` if it is not newer.
+    /// Takes in collateral that is signed under the trust root, if it is newer
+    /// than what is known; `from` says where it was found.
     ///
     /// # Errors
     /// [`Refusal`] of ZA-2xx or ZA-3xx.
-    pub(super) fn learn(&self, collateral: &Collateral, now: u64) -> Result<bool, Refusal> {
+    pub(super) fn learn(
+        &self,
+        collateral: &Collateral,
+        from: &dyn core::fmt::Display,
+        now: u64,
+    ) -> Result<(), Refusal> {
         let trusted = trusted_alone(self.settings.base.root(), collateral, now)?;
         match self.shelf.put(trusted) {
             Ok(Put::Stored) => {
                 self.editions.fetch_add(1, Ordering::Relaxed);
-                return Ok(true);
+                tracing::info!(%from, "attestation: newer collateral");
             }
             Ok(Put::Older) => {}
             Err(error) => tracing::warn!(
@@ -351,7 +356,7 @@ impl Authority {
                 "attestation: collateral could not be kept"
             ),
         }
-        Ok(false)
+        Ok(())
     }
 
     /// The newest collateral.

@@ -82,7 +82,8 @@ impl Authority {
                 known().ok_or_else(|| none(folder.display().to_string()))
             }
             CollateralSource::Fixed(collateral) => {
-                self.learn(collateral, self.now()).map_err(refused)?;
+                self.learn(collateral, &"the simulation", self.now())
+                    .map_err(refused)?;
                 known().ok_or_else(|| none("the simulation".to_owned()))
             }
             CollateralSource::Shown => Err(none("what others have shown".to_owned())),
@@ -93,7 +94,8 @@ impl Authority {
                         platforms: platforms.to_string(),
                         source,
                     })?;
-                self.learn(&fetched, self.now()).map_err(refused)?;
+                self.learn(&fetched, &source.address(), self.now())
+                    .map_err(refused)?;
                 known().ok_or_else(|| none(source.address().to_owned()))
             }
         }
@@ -114,10 +116,7 @@ impl Authority {
                 continue;
             }
             match self.read_file(&path) {
-                Some(Ok(newer)) => {
-                    if newer {
-                        tracing::info!(file = %path.display(), "attestation: newer collateral");
-                    }
+                Some(Ok(())) => {
                     files.insert(path, written);
                 }
                 // It may be of tomorrow.
@@ -132,7 +131,7 @@ impl Authority {
     }
 
     /// Takes in a file, if it may be one of collateral.
-    fn read_file(&self, path: &Path) -> Option<Result<bool, Refusal>> {
+    fn read_file(&self, path: &Path) -> Option<Result<(), Refusal>> {
         let json = path.extension().is_some_and(|end| end == "json");
         let file = fs::metadata(path).ok()?;
         if !json || !file.is_file() || file.len() > MAX_COLLATERAL as u64 {
@@ -140,7 +139,7 @@ impl Authority {
         }
         let bytes = fs::read(path).ok()?;
         let learned = Collateral::from_json(&bytes)
-            .and_then(|collateral| self.learn(&collateral, self.now()));
+            .and_then(|collateral| self.learn(&collateral, &path.display(), self.now()));
         Some(learned)
     }
 
@@ -155,23 +154,19 @@ impl Authority {
                     source,
                 });
             let learned = fetched.and_then(|collateral| {
-                let learned = self.learn(&collateral, self.now());
+                let learned = self.learn(&collateral, &source.address(), self.now());
                 learned.map_err(|source| CollateralError::Refused {
                     platforms: platforms.to_string(),
                     source,
                 })
             });
-            match learned {
-                Ok(true) => tracing::info!(%platforms, "attestation: newer collateral"),
-                Ok(false) => {}
-                Err(error) => {
-                    all = false;
-                    tracing::warn!(
-                        %platforms,
-                        because = %crate::report::chain(&error),
-                        "attestation: collateral could not be refreshed"
-                    );
-                }
+            if let Err(error) = learned {
+                all = false;
+                tracing::warn!(
+                    %platforms,
+                    because = %crate::report::chain(&error),
+                    "attestation: collateral could not be refreshed"
+                );
             }
         }
         all
