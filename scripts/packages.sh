@@ -79,10 +79,14 @@ apt() {
             echo "deb [signed-by=$keyring] $main $suite main"
         fi
     done >"$home/sources"
-    # This machine's hooks tidy up its own apt, which is not touched.
+    # This machine's settings, such as a proxy, without its hooks: they tidy up its
+    # own apt, which is not touched. The last file has the last word.
+    mkdir -p "$home/conf.d"
+    cp /etc/apt/apt.conf.d/* "$home/conf.d/" 2>/dev/null || true
     printf '#clear %s;\n' APT::Update::Pre-Invoke APT::Update::Post-Invoke \
-        APT::Update::Post-Invoke-Success DPkg::Post-Invoke >"$home/hooks"
-    (cd "$home/archives" && APT_CONFIG=$home/hooks "${apt_tool:-apt-get}" -qq \
+        APT::Update::Post-Invoke-Success DPkg::Post-Invoke >"$home/conf.d/zzz-no-hooks"
+    echo "Dir::Etc::Parts \"$home/conf.d\";" >"$home/conf"
+    (cd "$home/archives" && APT_CONFIG=$home/conf "${apt_tool:-apt-get}" -qq \
         -o Dir::Etc::SourceList="$home/sources" -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
         -o Dir::State="$home" -o Dir::State::Lists="$home/lists" -o Dir::State::Status=/dev/null \
