@@ -274,6 +274,10 @@ fn release_writes_what_a_policy_needs_and_what_changed() {
     let output = text(&output.stdout);
     assert_eq!(output.matches("differs").count(), 1, "{output}");
     assert!(output.contains("RTMR2 differs from event 2 on"), "{output}");
+    assert!(
+        output.contains("  in shapes 1c1G, 1c4G, 2c1G, 2c4G\n"),
+        "{output}"
+    );
     let other = [
         "--cpus",
         "4",

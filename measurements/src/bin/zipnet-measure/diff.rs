@@ -45,6 +45,17 @@ enum Predicted {
     Report(Box<Report>),
 }
 
+/// A difference, and where it was found.
+#[derive(serde::Serialize)]
+struct Found {
+    /// Ids of the shapes of two manifests that differ so; none if there was one
+    /// prediction each to compare.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shapes: Vec<String>,
+    #[serde(flatten)]
+    difference: Difference,
+}
+
 /// What only a manifest has.
 #[derive(serde::Deserialize)]
 struct Numbered {
@@ -61,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     } else {
         let shape = arguments.shape.as_deref();
         let report = one(&arguments.expected, &expected, shape)?;
-        match QuoteRegisters::parse(&bytes) {
+        alone(match QuoteRegisters::parse(&bytes) {
             Ok(quote) => with_quote(&report, &quote),
             // A log begins with the number of a register and a type of event.
             Err(QuoteError::Version { .. } | QuoteError::Tee { .. }) => {
@@ -69,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 with_log(&report, &log, kind(arguments.kind, &log))
             }
             Err(error) => return Err(Failure::input(&arguments.found, error)),
-        }
+        })
     };
     if arguments.json {
         let same = differences.is_empty();
@@ -139,10 +150,10 @@ fn between(
     arguments: &Arguments,
     expected: &Predicted,
     found: &Predicted,
-) -> Result<Vec<Difference>, Failure> {
+) -> Result<Vec<Found>, Failure> {
     let shape = arguments.shape.as_deref();
     if let (Predicted::Manifest(a), Predicted::Manifest(b), None) = (expected, found, shape) {
-        let mut differences: Vec<Difference> = Vec::new();
+        let mut differences: Vec<Found> = Vec::new();
         let has = |id: &String| b.shapes.iter().any(|other| other.id == *id);
         if !a.shapes.iter().any(|shape| has(&shape.id)) {
             return Err(Failure::Usage(format!(
@@ -153,28 +164,46 @@ fn between(
         }
         for id in a.shapes.iter().map(|shape| &shape.id) {
             if let (Some(a), Some(b)) = (a.report(id), b.report(id)) {
-                let new = reports(&a, &b);
-                let new = new.into_iter().filter(|one| !differences.contains(one));
-                let new: Vec<_> = new.collect();
-                differences.extend(new);
+                for difference in reports(&a, &b) {
+                    let mut known = differences.iter_mut();
+                    match known.find(|known| known.difference == difference) {
+                        Some(known) => known.shapes.push(id.clone()),
+                        None => differences.push(Found {
+                            shapes: vec![id.clone()],
+                            difference,
+                        }),
+                    }
+                }
             }
         }
         return Ok(differences);
     }
     let a = one(&arguments.expected, expected, shape)?;
     let b = one(&arguments.found, found, shape)?;
-    Ok(reports(&a, &b))
+    Ok(alone(reports(&a, &b)))
 }
 
-fn say_differences(differences: &[Difference]) {
+/// Differences of one prediction.
+fn alone(differences: Vec<Difference>) -> Vec<Found> {
+    let one = |difference| Found {
+        shapes: Vec::new(),
+        difference,
+    };
+    differences.into_iter().map(one).collect()
+}
+
+fn say_differences(differences: &[Found]) {
     if differences.is_empty() {
         say("same");
     }
-    for difference in differences {
+    for Found { shapes, difference } in differences {
         say(&match difference.position {
             Some(position) => format!("{} differs from event {position} on", difference.register),
             None => format!("{} differs", difference.register),
         });
+        if !shapes.is_empty() {
+            say(&format!("  in shapes {}", shapes.join(", ")));
+        }
         if let (Some(a), Some(b)) = (difference.expected, difference.found) {
             say(&format!("  expected  {a}"));
             say(&format!("  found     {b}"));
