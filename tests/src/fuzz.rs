@@ -1,9 +1,11 @@
-//! The bodies of the fuzz targets: one for each type that is decoded from the
-//! network. Each decodes any bytes and, if they decode, takes the value
+//! The bodies of the fuzz targets: one for each type that is decoded from
+//! outside. Each decodes any bytes and, if they decode, takes the value
 //! through the check that stands at the door. None may panic, whatever comes.
 //!
 //! `make fuzz` drives them with libFuzzer; the test `fuzz_corpus` runs them
 //! over the committed seeds and mutations of these on the stable toolchain.
+
+mod attestation;
 
 use std::{
     error::Error,
@@ -49,6 +51,10 @@ pub const TARGETS: &[Target] = &[
     ("news", news),
     ("calls", calls),
     ("settings", settings),
+    ("evidence", attestation::evidence),
+    ("collateral", attestation::collateral),
+    ("policy", attestation::policy),
+    ("provisioning", attestation::provisioning),
 ];
 
 fn instance() -> &'static Instance {
@@ -277,7 +283,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         seen: Some(*current.round.context()),
         wait: 1000,
     };
-    Ok(vec![
+    let mut seeds = vec![
         ("client_bundle", postcard::to_stdvec(&client)?),
         ("withdrawal", postcard::to_stdvec(&(&client, &withdrawal))?),
         ("server_bundle", postcard::to_stdvec(&server)?),
@@ -292,5 +298,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("news", postcard::to_stdvec(&news)?),
         ("calls", postcard::to_stdvec(&follow)?),
         ("settings", b"acme.mix.prod".to_vec()),
-    ])
+    ];
+    seeds.extend(attestation::seeds()?);
+    Ok(seeds)
 }
