@@ -10,11 +10,11 @@ use std::path::Path;
 
 use guest::{CMDLINE, Guest, MACHINE, Qemu, Said};
 use zipnet_measurements::{
-    Inputs, Kernel, Report, Shape,
+    Inputs, Kernel, Register, Report, Shape,
     diff::with_log,
     digest::{sha256, sha384},
     eventlog::{Algorithm, EventKind, EventLog, LogKind, replay_pcr},
-    machine::FROZEN,
+    machine::{AcpiFiles, FROZEN},
     mrtd::{EXPECTED, MeasuredFirmware},
     predict, profile,
     tdvf::Firmware,
@@ -37,8 +37,8 @@ fn check_replay(said: &Said, log: &EventLog<'_>) {
     }
 }
 
-/// What is predicted for a guest with the ACPI tables that it was given.
-fn predicted(guest: &Guest, said: &Said) -> Report {
+/// What is predicted for a guest with these ACPI tables.
+fn predicted(guest: &Guest, said: &Said, acpi: &AcpiFiles) -> Report {
     let bytes = std::fs::read(MACHINE.join("OVMF.fd")).unwrap();
     let kernel = std::fs::read(MACHINE.join("vmlinuz")).unwrap();
     let firmware = Firmware::parse(&bytes).unwrap();
@@ -58,7 +58,7 @@ fn predicted(guest: &Guest, said: &Said) -> Report {
         cmdline: Some(CMDLINE),
         shape: Some(guest.shape),
     };
-    let prediction = predict(&inputs, Ok(&said.acpi()));
+    let prediction = predict(&inputs, Ok(acpi));
     Report::new(&inputs, prediction, Vec::new())
 }
 
@@ -90,7 +90,7 @@ fn firmware_measures_what_is_predicted(qemu: Qemu, memory: u64) {
     let log = EventLog::parse(said.file("log")).unwrap();
     assert_eq!(log.likely_kind(), LogKind::Tpm);
     check_replay(&said, &log);
-    let report = predicted(&guest, &said);
+    let report = predicted(&guest, &said, &said.acpi());
     assert_eq!(with_log(&report, &log, LogKind::Tpm), []);
     // The comparison is of something: it fails for each event that is wrong.
     for (number, event) in report.events.iter().enumerate() {
@@ -122,6 +122,48 @@ fn qemu_11_1_with_512_mib() {
 #[test]
 fn qemu_11_1_with_3_gib() {
     firmware_measures_what_is_predicted(Qemu::V11_1, 3072 * MIB);
+}
+
+/// `BadAML`: a host may add tables with code that the guest's kernel runs and that
+/// reads and writes its memory. Every byte of it is in an event of RTMR0, before
+/// the kernel starts.
+#[test]
+fn code_in_a_table_of_the_host_is_measured() {
+    const HOST: &[u8] = include_bytes!("host.aml");
+    let guest = Guest {
+        tpm: true,
+        arguments: &[
+            "-machine",
+            "q35",
+            "-acpitable",
+            concat!(
+                "sig=SSDT,data=",
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/machine/host.aml"
+            ),
+        ],
+        ..frozen_guest(Shape {
+            cpus: 1,
+            memory: 512 * MIB,
+        })
+    };
+    let said = guest.boot();
+    let log = EventLog::parse(said.file("log")).unwrap();
+    let mut files = said.acpi();
+    let with = |files: &AcpiFiles| {
+        let report = predicted(&guest, &said, files);
+        let found = with_log(&report, &log, LogKind::Tpm);
+        found.into_iter().map(|found| found.register)
+    };
+    assert_eq!(with(&files).count(), 0);
+    let tables = &files.tables;
+    let mut places = 0..tables.len().saturating_sub(HOST.len());
+    let at = places.find(|at| tables[*at..].starts_with(HOST)).unwrap();
+    for byte in at..at + HOST.len() {
+        files.tables[byte] ^= 1;
+        assert!(with(&files).eq([Register::Rtmr0]), "byte {byte}");
+        files.tables[byte] ^= 1;
+    }
 }
 
 /// The machine whose tables `machines/` holds.
