@@ -39,10 +39,12 @@ install_packages() {
 }
 
 # Not into CARGO_TARGET_DIR: cargo then builds in a directory that it deletes.
+# Unoptimized: these tools wait for others or read a few files, and are built in a
+# third of the time.
 cargo_install() {
     local quiet=()
     [[ -t 2 ]] || quiet=(--quiet)
-    env -u CARGO_TARGET_DIR cargo install "${quiet[@]}" --locked --root "$tools" "$@" ||
+    env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo install "${quiet[@]}" --locked --root "$tools" "$@" ||
         die "cargo install $1 failed"
 }
 
@@ -78,13 +80,12 @@ fi
 install_packages
 
 if want test && ! cargo nextest --version >/dev/null 2>&1; then
-    say "building cargo-nextest $nextest into target/tools (2 to 3 minutes on 2 cores)"
-    # Unoptimized: it only waits for tests, and builds in a third of the time.
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo_install cargo-nextest --version "$nextest" \
+    say "building cargo-nextest $nextest into target/tools (1 to 2 minutes on 2 cores)"
+    cargo_install cargo-nextest --version "$nextest" \
         --no-default-features --features default-no-update
 fi
 if want check && ! cargo deny --version >/dev/null 2>&1; then
-    say "building cargo-deny $deny into target/tools (2 to 3 minutes on 2 cores)"
+    say "building cargo-deny $deny into target/tools (1 to 2 minutes on 2 cores)"
     cargo_install cargo-deny --version "$deny"
 fi
 if want check && ! have typos; then
