@@ -19,7 +19,9 @@ esac
 say "inputs: Debian packages of image/inputs.lock"
 scripts/packages.sh image/inputs.lock "$target/machine"
 say "the builder"
-cargo build --quiet --locked -p zipnet-image
+# As one of the workspace: alone, its dependencies would have other features, and be
+# built a second time.
+cargo build --quiet --locked --workspace --bin zipnet-image
 say "the $flavor image; its programs take about 8 minutes on 2 cores the first time"
 exec "$target/debug/zipnet-image" build --flavor "$flavor" --inputs "$target/machine" \
     --target "$target/image-build" --out "$target/image/$flavor"
