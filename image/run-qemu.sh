@@ -137,7 +137,7 @@ setpriv --pdeathsig KILL -- "$qemu" "${arguments[@]}" -nodefaults -display none 
     -monitor "pipe:$dir/monitor" \
     -device "virtio-net-pci,netdev=n,addr=2,romfile=${mac:+,mac=$mac}" \
     -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-vmlinuz" -initrd "$dir/zipnet-initramfs.cpio.zst" \
-    -append "$cmdline" -fw_cfg "name=opt/org.zipnet/config,file=$config" "$@" </dev/null &
+    -append "$cmdline" -fw_cfg "name=opt/org.zipnet/config,file=${config//,/,,}" "$@" </dev/null &
 pid=$!
 # The monitor's answers are of no interest, but have to go somewhere.
 cat "$dir/monitor.out" >/dev/null &

@@ -187,7 +187,14 @@ fn what_runs_in_a_guest_is_what_is_listed() -> TestResult {
 
 #[test]
 fn i10_a_guest_gets_its_secrets_only_from_who_knows_what_it_runs() -> TestResult {
-    let (cluster, mut guest) = waiting(|_| ())?;
+    let (cluster, mut guest) = waiting(|config| {
+        // The emulated network's only guest, without asking for an address.
+        config.set("GUEST_ADDRESS", "10.0.2.15/24");
+        config.set("GUEST_GATEWAY", "10.0.2.2");
+    })?;
+    let network = guest.console.expect("network: ", BOOT)?;
+    let fixed = "10.0.2.15/24, gateway 10.0.2.2, no name servers by configuration";
+    assert!(network.contains(fixed), "{network}");
     // Another configuration than the operator launched.
     let right = fs::read_to_string(&guest.config)?;
     fs::write(
@@ -254,7 +261,8 @@ const LEAST: &str =
 fn hopeless(config: &str, arguments: &[&str]) -> TestResult<Vec<String>> {
     let image = Image::of("local")?;
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("config");
+    // QEMU's options have commas of their own.
+    let path = folder.path().join("config, of a test");
     fs::write(&path, config)?;
     let mut launcher = image.launcher(folder.path());
     launcher.arg("--config").arg(&path).args(arguments);
@@ -299,6 +307,17 @@ fn a_guest_with_too_little_memory_says_so() -> TestResult {
     let errors = hopeless(LEAST, &["--memory", "200M"])?;
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("MiB"), "{errors:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_guest_whose_clock_is_before_its_image_says_so() -> TestResult {
+    let errors = hopeless(LEAST, &["--", "-rtc", "base=2025-01-01"])?;
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(
+        errors[0].contains("2025-01-01T00:00") && errors[0].contains("before this image was built"),
+        "{errors:#?}"
+    );
     Ok(())
 }
 
