@@ -18,8 +18,9 @@
 #                        where QEMU reaches the quote generation service [vsock:2:4050]
 #   --extract DIR        write kernel, firmware and initramfs to DIR, start nothing
 #
-# SIGTERM and Ctrl-C press the guest's power button: it ends its server and powers
-# off. QEMU names another qemu-system-x86_64, TMPDIR another folder for the files.
+# SIGTERM, Ctrl-C and the end of the terminal press the guest's power button: it ends
+# its server and powers off. QEMU names another qemu-system-x86_64, TMPDIR another
+# folder than /tmp for the image's files, which are gone when the guest is.
 set -euo pipefail
 
 readonly kernel_size=@KERNEL_SIZE@ firmware_size=@FIRMWARE_SIZE@ initramfs_size=@INITRAMFS_SIZE@
@@ -70,15 +71,18 @@ if [[ $extract ]]; then
 else
     [[ $config ]] || usage "--config is missing: a file with the settings of the guest"
     [[ -f $config && -r $config ]] || usage "$config, named by --config, is not a readable file"
-    dir=$(mktemp -d "${TMPDIR:-/tmp}/zipnet.XXXXXX") || die "no temporary folder; TMPDIR names another place"
+    dir=$(mktemp -d "${TMPDIR:-/tmp}/zipnet.XXXXXX" 2>&1) ||
+        die "no folder for the image's files ($dir); TMPDIR can name another place"
     trap 'rm -rf "$dir"' EXIT
 fi
 
 # The payload: kernel, firmware and initramfs, one after the other, at the end.
 at=$(($(stat -Lc %s "$0") - kernel_size - firmware_size - initramfs_size))
+((at > 0)) || die "this file is damaged or cut: it is shorter than its image"
 take() {
-    # head ends first, which is not tail's fault.
-    { tail -c "+$((at + 1))" "$0" || true; } | head -c "$2" >"$dir/$1" || die "could not write $dir/$1; is the disk full?"
+    local problem
+    problem=$(dd if="$0" of="$dir/$1" bs=1M iflag=skip_bytes,count_bytes skip="$at" count="$2" status=none 2>&1) ||
+        die "could not unpack $1 to $dir ($problem); is the disk full?"
     at=$((at + $2))
 }
 take zipnet-vmlinuz "$kernel_size"
@@ -132,17 +136,18 @@ else
 fi
 
 mkfifo "$dir/monitor.in" "$dir/monitor.out"
-# However this script ends, QEMU does not outlive it.
-setpriv --pdeathsig KILL -- "$qemu" "${arguments[@]}" -nodefaults -display none -no-reboot -serial stdio \
+# However this script ends, QEMU does not outlive it. In a session of its own it
+# does not see Ctrl-C, which would end it at once.
+setsid setpriv --pdeathsig KILL -- "$qemu" "${arguments[@]}" -nodefaults -display none -no-reboot -serial stdio \
     -monitor "pipe:$dir/monitor" \
     -device "virtio-net-pci,netdev=n,addr=2,romfile=${mac:+,mac=$mac}" \
     -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-vmlinuz" -initrd "$dir/zipnet-initramfs.cpio.zst" \
     -append "$cmdline" -fw_cfg "name=opt/org.zipnet/config,file=${config//,/,,}" "$@" </dev/null &
 pid=$!
 # The monitor's answers are of no interest, but have to go somewhere.
-cat "$dir/monitor.out" >/dev/null &
+setsid cat "$dir/monitor.out" >/dev/null &
 # Opened for both, as QEMU may not listen yet or any more.
-trap 'echo system_powerdown 1<>"$dir/monitor.in"' TERM INT
+trap 'echo system_powerdown 1<>"$dir/monitor.in"' TERM INT HUP
 status=0
 # A signal ends wait before QEMU ends.
 while kill -0 "$pid" 2>/dev/null; do

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use zipnet_tests::{
     cluster::{Cluster, ROUND, Settings, UP},
     guest::{BOOT, Guest, GuestConfig, Image, POWER_OFF, WAITS, provisioned},
@@ -307,6 +308,18 @@ fn a_guest_with_too_little_memory_says_so() -> TestResult {
     let errors = hopeless(LEAST, &["--memory", "200M"])?;
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("MiB"), "{errors:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_terminal_ends_a_guest_as_gently_as_sigterm() -> TestResult {
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        let (_cluster, mut guest) = waiting(|_| ())?;
+        guest.console.signal_group(signal);
+        guest.console.expect("the power button was pressed", UP)?;
+        let status = guest.console.wait(POWER_OFF)?;
+        assert!(status.success(), "{signal}: {status}");
+    }
     Ok(())
 }
 

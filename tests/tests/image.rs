@@ -285,6 +285,11 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
         .args(["--config", &shown])
         .env("QEMU", "/nowhere/qemu");
     run(no_qemu, 1, &["/nowhere/qemu", "QEMU"])?;
+    let mut no_folder = image.launcher(folder.path());
+    no_folder
+        .args(["--config", &shown])
+        .env("TMPDIR", "/nowhere");
+    run(no_folder, 1, &["/nowhere", "TMPDIR"])?;
     // This machine is no TDX host, or the test is of no use on it.
     let mut tdx = image.launcher(folder.path());
     tdx.args(["--config", &shown, "--accel", "tdx"]);
@@ -292,6 +297,7 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
     let original = fs::read(image.folder.join("zipnet-run-qemu.sh"))?;
     for (name, bytes) in [
         ("cut", original[..original.len() - 1000].to_vec()),
+        ("cut in half", original[..original.len() / 2].to_vec()),
         ("flipped", {
             let mut bytes = original.clone();
             let at = bytes.len() - 1_000_000;
