@@ -277,7 +277,8 @@ fn simulate(arguments: &Simulate) -> Result<Outcome, PolicyVerbError> {
     for path in &arguments.evidence {
         let bytes = files::read(path, MAX_EVIDENCE)?;
         let verdict = judge(&verifier, &bytes, &collaterals, at);
-        refused = refused.saturating_add(usize::from(verdict["verdict"] != "accept"));
+        let accepted = verdict.get("verdict").and_then(Value::as_str) == Some("accept");
+        refused = refused.saturating_add(usize::from(!accepted));
         let mut line = json!({ "evidence": path.display().to_string() });
         if let (Some(line), Value::Object(verdict)) = (line.as_object_mut(), verdict) {
             line.extend(verdict);

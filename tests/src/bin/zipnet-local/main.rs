@@ -8,6 +8,7 @@
 //!
 //! `zipnet-local processes` (`make run-processes`) has the servers as processes
 //! too; `zipnet-local boot` (`make boot`) is one guest and its console.
+#![allow(clippy::indexing_slicing)]
 
 mod boot;
 mod tell;

@@ -4,6 +4,7 @@
 //! The guest is no TD: the module `faketsm` registers as its provider, and a
 //! thread of this program answers as the host's quote service would, with quotes
 //! of a simulated Intel. `tests/tests/tsm_guest.rs` boots it and judges.
+#![allow(clippy::indexing_slicing)]
 
 mod guest;
 mod questions;
