@@ -9,38 +9,35 @@ SHELL := /bin/bash
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-BIN := $(or $(CARGO_TARGET_DIR),target)/debug
-# Always the whole workspace: one package alone gets other features of its
-# dependencies, and they would be built a second time.
-BUILD := cargo build --workspace --bins --locked
+# Where scripts/build.sh leaves programs.
+BIN = $$(. scripts/places.sh && echo "$$built")
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: ## boot three servers in guests, with aggregator and clients, until Ctrl-C (MESSAGE="hello" sends that)
 	@scripts/setup.sh build guests
-	@$(BUILD)
+	@scripts/build.sh scripts/machine.sh --least
 	@FLAVOR=local scripts/image.sh >/dev/null
-	@scripts/machine.sh
 	@exec $(BIN)/zipnet-local guests
 
 run-processes: ## the same with servers as processes, without an image
 	@scripts/setup.sh build
-	@$(BUILD)
+	@scripts/build.sh
 	@exec $(BIN)/zipnet-local processes
 
 boot: ## boot one guest and print its console
 	@scripts/setup.sh build guests
-	@$(BUILD)
+	@scripts/build.sh scripts/machine.sh --least
 	@FLAVOR=local scripts/image.sh >/dev/null
-	@scripts/machine.sh
 	@exec $(BIN)/zipnet-local boot
 
 test: ## all tests, those over real processes and in guests included
 	@scripts/setup.sh build test guests
-	@$(BUILD)
+	@scripts/build.sh scripts/machine.sh
 	@for flavor in local production; do FLAVOR=$$flavor scripts/image.sh >/dev/null || exit; done
 	@scripts/tsm-guest.sh
+	@scripts/progress.sh tests cargo nextest run --workspace --locked --no-run
 	@cargo nextest run --workspace --locked
 
 check: ## formatting, lints, dependencies, spelling, shell scripts
@@ -59,7 +56,7 @@ check: ## formatting, lints, dependencies, spelling, shell scripts
 bench: ## throughput and latency: the protocol alone, then end to end
 	@scripts/setup.sh build
 	@cargo bench -p zipnet-protocol -p zipnet-attest --locked
-	@$(BUILD)
+	@scripts/build.sh
 	@exec $(BIN)/zipnet-bench
 
 image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to try things out)
@@ -85,7 +82,7 @@ release: ## the server, aggregator and client binaries as they ship (panic=abort
 
 measure: ## the registers of the current image, for every shape (IMAGE=dir names another build)
 	@scripts/setup.sh build
-	@cargo build --release -p zipnet-measurements --locked
+	@scripts/build.sh
 	@scripts/measure.sh
 
 fmt: ## format the code

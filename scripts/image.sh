@@ -1,27 +1,35 @@
 #!/usr/bin/env bash
 # Builds the guest image into target/image/FLAVOR.
 #
-# FLAVOR      production (default), or local, which knows simulated evidence
+# FLAVOR      production (default), or local, which knows simulated evidence and is
+#             made of the programs that this machine runs itself
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/places.sh
 
 flavor=${FLAVOR:-production}
-target=${CARGO_TARGET_DIR:-target}
+out=$target/image/$flavor
 
 say() { echo "image: $*" >&2; }
 
 case $flavor in
-    production | local) ;;
+    production)
+        scripts/packages.sh image/inputs.lock "$target/machine"
+        # As one of the workspace: alone, its dependencies would have other features, and
+        # be built a second time.
+        scripts/progress.sh builder cargo build --locked --workspace --bin zipnet-image
+        [[ -e $out ]] || say "the production image; its programs take about 8 minutes on 2 cores the first time"
+        exec scripts/progress.sh image "$built/zipnet-image" build \
+            --target "$target/image-build" --inputs "$target/machine" --out "$out" ;;
+    local)
+        scripts/packages.sh image/inputs.lock "$target/machine" kernel-only firmware-only
+        scripts/build.sh
+        for part in "$built"/zipnet-{image,init,server} image/inputs.lock image/modules; do
+            [[ $out/manifest.json -nt $part ]] || newer=$part
+        done
+        [[ ${newer:-} ]] || exit 0
+        exec "$built/zipnet-image" build --programs "$built" --inputs "$target/machine" --out "$out" ;;
     *)
         say "FLAVOR is '$flavor'; production or local would be right"
         exit 2 ;;
 esac
-say "inputs: Debian packages of image/inputs.lock"
-scripts/packages.sh image/inputs.lock "$target/machine"
-say "the builder"
-# As one of the workspace: alone, its dependencies would have other features, and be
-# built a second time.
-cargo build --quiet --locked --workspace --bin zipnet-image
-say "the $flavor image; its programs take about 8 minutes on 2 cores the first time"
-exec "$target/debug/zipnet-image" build --flavor "$flavor" --inputs "$target/machine" \
-    --target "$target/image-build" --out "$target/image/$flavor"

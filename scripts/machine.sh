@@ -3,12 +3,19 @@
 # emulator, busybox, and the image's kernel and firmware.
 #
 #   scripts/machine.sh [DIR]        DIR is target/machine if not given
+#   scripts/machine.sh --least      only what `make run` needs: kernel, firmware, and
+#                                   one QEMU, in target/machine
 #
 # Needs no root. DIR/bin has qemu-system-x86_64 (11.1), qemu-7.2 and swtpm, which
 # run with the libraries that were unpacked with them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+least=
+if [[ ${1:-} == --least ]]; then
+    least=yes
+    shift
+fi
 dir=${1:-${CARGO_TARGET_DIR:-target}/machine}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
@@ -18,10 +25,18 @@ stamp=$(cat "${locks[@]}" scripts/machine.sh | sha256sum)
 exec 8>"$dir/machine.lock"
 flock 8
 [[ -f $dir/done && $(<"$dir/done") == "$stamp" ]] && exit 0
-rm -f "$dir/done"
-for lock in "${locks[@]}"; do
-    scripts/packages.sh "$lock" "$dir"
-done
+[[ $least && -f $dir/done.least && $(<"$dir/done.least") == "$stamp" ]] && exit 0
+rm -f "$dir/done" "$dir/done.least"
+qemus=(11.1)
+if [[ $least ]]; then
+    scripts/packages.sh "${locks[0]}" "$dir" kernel-only firmware-only
+    scripts/packages.sh "${locks[1]}" "$dir" qemu-11.1
+else
+    qemus+=(7.2)
+    for lock in "${locks[@]}"; do
+        scripts/packages.sh "$lock" "$dir"
+    done
+fi
 
 # wrapper NAME ROOT PROGRAM ARGUMENTS: bin/NAME runs a program with its own loader
 # and libraries, on any Linux.
@@ -42,11 +57,15 @@ wrapper() {
     chmod +x "$dir/bin/$name"
 }
 mkdir -p "$dir/bin"
-for version in 7.2 11.1; do
+for version in "${qemus[@]}"; do
     wrapper "qemu-$version" "qemu-$version" qemu-system-x86_64 \
         -L "$dir/qemu-$version/usr/share/qemu" -L "$dir/tools/usr/share/seabios"
 done
 ln -sf qemu-11.1 "$dir/bin/qemu-system-x86_64"
+if [[ $least ]]; then
+    echo "$stamp" >"$dir/done.least"
+    exit 0
+fi
 wrapper swtpm tools swtpm
 
 # What guests get, by names without versions.

@@ -9,10 +9,10 @@
 # Without an image, the locked firmware and kernel alone: MRTD, RTMR0 and RTMR1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/places.sh
 
-target=${CARGO_TARGET_DIR:-target}
 image=${IMAGE:-$target/image/production}
-measure=$target/release/zipnet-measure
+measure=$built/zipnet-measure
 
 say() { echo "measure: $*" >&2; }
 die() { say "$*"; exit 1; }

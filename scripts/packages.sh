@@ -2,8 +2,11 @@
 # Fetches, verifies and unpacks locked Debian packages. Needs no root, and leaves
 # this machine's own packages alone.
 #
-#   scripts/packages.sh LOCK DIR            each root of LOCK becomes a folder of DIR
+#   scripts/packages.sh LOCK DIR [ROOT...]  each root of LOCK, or each that is named,
+#                                           becomes a folder of DIR
 #   scripts/packages.sh --renew LOCK DIR    writes today's versions into LOCK first
+#
+# Interrupted, it goes on with what it had fetched.
 #
 # A line of LOCK: ROOT SUITES PACKAGE VERSION SHA-256 [META]. Every package of LOCK
 # is checked by its SHA-256. A root whose name ends in -only holds these packages
@@ -23,12 +26,13 @@ if [[ ${1:-} == --renew ]]; then
     renew=yes
     shift
 fi
-(($# == 2)) || die "usage: scripts/packages.sh [--renew] LOCK DIR"
+(($# >= 2)) || die "usage: scripts/packages.sh [--renew] LOCK DIR [ROOT...]"
 [[ -f $1 ]] || die "$1 is missing: it lists the packages to fetch"
 lock=$(realpath "$1")
 shown=$1
 mkdir -p "$2"
 dir=$(realpath "$2")
+wanted=" ${*:3} "
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p "${ZIPNET_PACKAGES:=${CARGO_TARGET_DIR:-target}/packages}"
 cache=$(realpath "$ZIPNET_PACKAGES")
@@ -164,6 +168,18 @@ fetch() {
     fi
 }
 
+# Deletes what was fetched of a root, but for whole packages of an interrupted try.
+keep() {
+    local archives=$cache/$1/archives begun=$cache/$1/begun stamp package digest
+    stamp=$(locked "$1" | sha256sum)
+    mkdir -p "$archives"
+    [[ -f $begun && $(<"$begun") == "$stamp" ]] || rm -f "$archives/"*.deb
+    echo "$stamp" >"$begun"
+    while read -r _ _ package _ digest _; do
+        [[ $(kept "$1" "$package" "$digest") ]] || rm -f "$archives/$package"_*.deb
+    done < <(locked "$1")
+}
+
 unpack() {
     local root=$1 file package version digest missing=
     while read -r _ _ package _ digest _; do
@@ -171,8 +187,9 @@ unpack() {
     done < <(locked "$root")
     # What packages depend on is not locked: apt says what that is today.
     if [[ $missing || $root != *-only ]]; then
-        rm -f "$cache/$root/archives/"*.deb
+        keep "$root"
         fetch "$root"
+        rm -f "$cache/$root/begun"
     fi
     while read -r _ _ package version digest _; do
         [[ $(kept "$root" "$package" "$digest") ]] ||
@@ -193,6 +210,7 @@ unpack() {
 }
 
 while read -r root; do
+    [[ $wanted == "  " || $wanted == *" $root "* ]] || continue
     [[ -d $dir/$root && -f $dir/$root.done && $(<"$dir/$root.done") == "$(locked "$root" | sha256sum)" ]] && continue
     unpack "$root"
 done < <(roots)

@@ -3,11 +3,11 @@
 # another path, user, home, umask, time zone, locale, number of jobs and cargo home,
 # and nothing that was compiled before; whatever is not cargo's has another clock.
 #
-# FLAVOR      production (default), or local
+# The first build is that of `make image` and of the tests, if it is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/places.sh
 
-flavor=${FLAVOR:-production}
 target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && realpath "${CARGO_TARGET_DIR:-target}")
 other=$target/reproduce
 
@@ -15,7 +15,8 @@ say() { echo "reproduce: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 say "the first build"
-FLAVOR=$flavor scripts/image.sh
+FLAVOR=production scripts/image.sh
+builder=$(realpath "$built/zipnet-image")
 
 rm -rf "$other"
 source="$other/another place/zipnet"
@@ -48,8 +49,8 @@ say "the second build, in $source as another user, about 8 minutes on 2 cores"
 (
     umask 0077
     cd "$source"
-    "${surroundings[@]}" "${clock[@]}" "$target/debug/zipnet-image" build --flavor "$flavor" --inputs "$target/machine" \
+    scripts/progress.sh reproduce "${surroundings[@]}" "${clock[@]}" "$builder" build --inputs "$target/machine" \
         --target "$other/built" --out "$other/image" >&2
 ) || die "the second build failed"
-"$target/debug/zipnet-image" compare "$target/image/$flavor" "$other/image"
+"$builder" compare "$target/image/production" "$other/image"
 rm -rf "$other"

@@ -7,11 +7,11 @@
 # Needs no root. DIR/faketsm.ko and DIR/tsm-probe are for tests, never in an image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/places.sh
 
 say() { echo "tsm-guest: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-target=${CARGO_TARGET_DIR:-target}
 dir=${1:-$target/machine}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
@@ -50,13 +50,8 @@ if ! [[ -f $dir/faketsm.ko && -f $dir/faketsm.done && $(<"$dir/faketsm.done") ==
     echo "$stamp" >"$dir/faketsm.done"
 fi
 
-# The program, static: the guest has no libraries. The flags replace those of
-# .cargo/config.toml. Cargo knows what is up to date, unless a test that runs this
-# passes its own package's variables on.
-triple=x86_64-unknown-linux-gnu
+# The program: static like all that cargo builds here. Cargo knows what is up to date,
+# unless a test that runs this passes its own package's variables on.
 unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}"
-[[ -e $dir/tsm-probe ]] || say "the guest's program; it takes about 2 minutes the first time"
-RUSTFLAGS="-Ctarget-feature=+crt-static --cfg chacha20_avx512" \
-    cargo build --quiet --locked --target "$triple" -p zipnet-tsm-probe
-cmp --quiet "$target/$triple/debug/zipnet-tsm-probe" "$dir/tsm-probe" ||
-    cp "$target/$triple/debug/zipnet-tsm-probe" "$dir/tsm-probe"
+cargo build --quiet --locked --workspace --bin zipnet-tsm-probe
+cmp --quiet "$built/zipnet-tsm-probe" "$dir/tsm-probe" || cp "$built/zipnet-tsm-probe" "$dir/tsm-probe"

@@ -10,7 +10,8 @@ use std::{
 use zipnet_measurements::{Digest384, Manifest, digest::sha256, release::ReleaseError};
 
 use crate::{
-    compile::{CompileError, Compiler},
+    compile::{CompileError, Compiler, Programs},
+    elf::{self, ElfError},
     files::{self, FileError},
     initramfs::{self, InitramfsError},
     launcher::{self, launcher},
@@ -21,11 +22,6 @@ use crate::{
     sbom::{self, SbomError},
 };
 
-/// Most bytes of kernel, firmware and initramfs together.
-const MAX_IMAGE: usize = 26_000_000;
-/// Most bytes of the initramfs.
-const MAX_INITRAMFS: usize = 9_000_000;
-
 /// Where everything is.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -33,10 +29,32 @@ pub struct Places {
     pub repository: PathBuf,
     /// The unpacked packages of `inputs.lock`.
     pub inputs: PathBuf,
-    /// Cargo's target directory, for images alone.
-    pub target: PathBuf,
+    /// Where the programs come from.
+    pub programs: Origin,
     /// The folder to write.
     pub out: PathBuf,
+}
+
+/// Where the programs of an image come from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// Compiled by the locked toolchain, in a target directory for that alone: the
+    /// production image.
+    Compiled(PathBuf),
+    /// Taken from the folder where cargo left what this machine runs itself, the
+    /// simulation included: the local image.
+    Taken(PathBuf),
+}
+
+impl Origin {
+    /// What an image of these programs is for.
+    #[must_use]
+    pub const fn flavor(&self) -> Flavor {
+        match self {
+            Self::Compiled(_) => Flavor::Production,
+            Self::Taken(_) => Flavor::Local,
+        }
+    }
 }
 
 /// An image cannot be built.
@@ -65,6 +83,15 @@ pub enum BuildError {
     /// The programs.
     #[error("The programs of the image could not be built")]
     Compile(#[from] CompileError),
+    /// A program that was built before.
+    #[error("{path} is no program for a guest", path = .path.display())]
+    Program {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ElfError,
+    },
     /// The initramfs.
     #[error("The initramfs could not be made")]
     Initramfs(#[from] InitramfsError),
@@ -110,34 +137,32 @@ pub struct Image {
 ///
 /// # Errors
 /// [`BuildError`].
-pub fn build(places: &Places, flavor: Flavor) -> Result<Image, BuildError> {
+pub fn build(places: &Places) -> Result<Image, BuildError> {
     let lock = files::read(&places.repository.join("image/inputs.lock"))?;
     let lock = Lock::parse(&String::from_utf8_lossy(&lock))?;
     let kernel_root = places.inputs.join("kernel-only");
     let kernel = files::read(&kernel_path(&kernel_root.join("boot"))?)?;
     let firmware = files::read(&places.inputs.join("firmware-only/usr/share/ovmf/OVMF.fd"))?;
     measure::check(&firmware, &kernel)?;
+    let flavor = places.programs.flavor();
+    let (Origin::Compiled(target) | Origin::Taken(target)) = &places.programs;
     let compiler = Compiler {
         repository: &places.repository,
         toolchain: &places.inputs.join("toolchain"),
-        target: &places.target,
+        target,
     };
-    let programs = compiler.compile(flavor)?;
-    let archive = initramfs::archive(
-        files::read(&programs.init)?,
-        files::read(&programs.server)?,
-        &kernel_root.join("lib/modules"),
-        MODULES,
-    )?;
-    let initramfs = initramfs::compress(&archive)?;
-    limits(&kernel, &firmware, &initramfs)?;
+    let [init, server] = programs(&places.programs, &compiler)?;
+    let modules = kernel_root.join("lib/modules");
+    let archive = initramfs::archive(init, server, &modules, MODULES)?;
+    let initramfs = initramfs::compress(&archive, flavor.compression())?;
+    limits(flavor, &kernel, &firmware, &initramfs)?;
     let [kernel_name, firmware_name, initramfs_name] = launcher::UNPACKED;
     let measured = Measured {
         firmware: (firmware_name, &firmware),
         kernel: (kernel_name, &kernel),
         initramfs: (initramfs_name, &initramfs),
     };
-    let toolchain = toolchain(&places.repository, &lock)?;
+    let toolchain = toolchain(&places.repository, &lock, flavor)?;
     let previous = previous(&places.repository)?;
     let manifest = measured.manifest(&flavor.version(), toolchain, previous.as_ref())?;
     let mut json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
@@ -178,6 +203,22 @@ pub fn build(places: &Places, flavor: Flavor) -> Result<Image, BuildError> {
     })
 }
 
+/// PID 1 and the server.
+fn programs(origin: &Origin, compiler: &Compiler) -> Result<[Vec<u8>; 2], BuildError> {
+    let (Programs { init, server }, own) = match origin {
+        Origin::Compiled(_) => (compiler.compile()?, true),
+        Origin::Taken(folder) => (Programs::within(folder), false),
+    };
+    let [init, server] = [init, server].map(|path| {
+        let bytes = files::read(&path)?;
+        if own {
+            return Ok(bytes);
+        }
+        elf::loaded(&bytes).map_err(|source| BuildError::Program { path, source })
+    });
+    Ok([init?, server?])
+}
+
 fn members(archive: &Archive) -> Vec<(String, usize)> {
     let sizes = archive
         .iter()
@@ -200,11 +241,16 @@ fn kernel_path(dir: &Path) -> Result<PathBuf, BuildError> {
     }
 }
 
-fn limits(kernel: &[u8], firmware: &[u8], initramfs: &[u8]) -> Result<(), BuildError> {
+fn limits(
+    flavor: Flavor,
+    kernel: &[u8],
+    firmware: &[u8],
+    initramfs: &[u8],
+) -> Result<(), BuildError> {
     let image = kernel.len() + firmware.len() + initramfs.len();
     let sizes = [
-        ("The initramfs", initramfs.len(), MAX_INITRAMFS),
-        ("The image", image, MAX_IMAGE),
+        ("The initramfs", initramfs.len(), flavor.max_initramfs()),
+        ("The image", image, flavor.max_image()),
     ];
     match sizes.into_iter().find(|(_, found, limit)| found > limit) {
         Some((what, found, limit)) => Err(BuildError::Large { what, found, limit }),
@@ -212,8 +258,13 @@ fn limits(kernel: &[u8], firmware: &[u8], initramfs: &[u8]) -> Result<(), BuildE
     }
 }
 
-/// What the programs are built with.
-fn toolchain(repository: &Path, lock: &Lock) -> Result<BTreeMap<String, String>, BuildError> {
+/// What the programs are built with; a local image's are linked by the machine's own
+/// tools.
+fn toolchain(
+    repository: &Path,
+    lock: &Lock,
+    flavor: Flavor,
+) -> Result<BTreeMap<String, String>, BuildError> {
     let path = repository.join("rust-toolchain.toml");
     let text = files::read(&path)?;
     let text = String::from_utf8_lossy(&text);
@@ -222,8 +273,10 @@ fn toolchain(repository: &Path, lock: &Lock) -> Result<BTreeMap<String, String>,
         .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
     let rust = rust.ok_or(BuildError::Rust { path })?;
     let mut tools = BTreeMap::from([("rust".to_owned(), rust.to_owned())]);
-    for name in ["gcc-12", "binutils", "libc6-dev"] {
-        tools.insert(name.to_owned(), lock.version(name)?.to_owned());
+    if flavor == Flavor::Production {
+        for name in ["gcc-12", "binutils", "libc6-dev"] {
+            tools.insert(name.to_owned(), lock.version(name)?.to_owned());
+        }
     }
     Ok(tools)
 }

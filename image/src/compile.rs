@@ -87,6 +87,15 @@ pub struct Programs {
     pub server: PathBuf,
 }
 
+impl Programs {
+    /// The programs in a folder of cargo's.
+    #[must_use]
+    pub fn within(folder: &Path) -> Self {
+        let [init, server] = PROGRAMS.map(|program| folder.join(program));
+        Self { init, server }
+    }
+}
+
 /// What is compiled, with what, and where to.
 #[derive(Debug, Clone, Copy)]
 pub struct Compiler<'a> {
@@ -99,17 +108,17 @@ pub struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// Builds the programs of a flavor.
+    /// Builds the programs of the production image.
     ///
     /// # Errors
     /// [`CompileError`].
-    pub fn compile(&self, flavor: Flavor) -> Result<Programs, CompileError> {
+    pub fn compile(&self) -> Result<Programs, CompileError> {
         let wrappers = self.wrappers()?;
         // So that all sources are there, and their folders known.
         let fetch = self.cargo(&["fetch", "--locked", "--target", TARGET]);
         run("fetch", fetch)?;
         let mut build = self.cargo(&["build", "--release", "--locked", "--target", TARGET]);
-        programs(&mut build, flavor);
+        programs(&mut build, Flavor::Production);
         build.args(PROGRAMS.map(|program| format!("--bin={program}")));
         let renames = self.renames()?;
         let rust = renames
@@ -139,11 +148,7 @@ impl Compiler<'_> {
                 wrappers.join("cc"),
             );
         run("build", build)?;
-        let folder = self.target.join(TARGET).join("release");
-        Ok(Programs {
-            init: folder.join(PROGRAMS[0]),
-            server: folder.join(PROGRAMS[1]),
-        })
+        Ok(Programs::within(&self.target.join(TARGET).join("release")))
     }
 
     /// What is linked into the programs of a flavor, one crate a line.
@@ -198,7 +203,7 @@ impl Compiler<'_> {
         cargo
             .env("LC_ALL", "C")
             .env("TZ", "UTC")
-            .env("SOURCE_DATE_EPOCH", DATE.to_string())
+            .env("SOURCE_DATE_EPOCH", DATE.trim_ascii())
             .env("CARGO_TARGET_DIR", self.target);
         cargo
     }

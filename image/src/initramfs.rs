@@ -22,9 +22,6 @@ const FOLDERS: [&str; 10] = [
     "usr/bin",
 ];
 
-/// Compression of zstd. Its window, 8 MiB, is one that the kernel takes.
-const LEVEL: i32 = 19;
-
 /// An initramfs cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
@@ -82,11 +79,11 @@ pub fn archive(
     Ok(archive)
 }
 
-/// The initramfs that the kernel unpacks.
+/// The initramfs that the kernel unpacks, by zstd at a level.
 ///
 /// # Errors
 /// [`InitramfsError`].
-pub fn compress(archive: &Archive) -> Result<Vec<u8>, InitramfsError> {
+pub fn compress(archive: &Archive, level: i32) -> Result<Vec<u8>, InitramfsError> {
     let plain = newc::write(archive)?;
-    zstd::bulk::compress(&plain, LEVEL).map_err(InitramfsError::Compression)
+    zstd::bulk::compress(&plain, level).map_err(InitramfsError::Compression)
 }

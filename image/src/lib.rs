@@ -3,7 +3,9 @@
 //! [`build()`] makes it from locked inputs: a kernel and a firmware of Debian's
 //! and two programs of this repository, linked statically by a locked toolchain.
 //! The same recipe gives the same bytes on every machine; [`compare()`] shows
-//! where two builds differ. What an image measures is in its manifest.
+//! where two builds differ. What an image measures is in its manifest. The local
+//! flavor, to try things out, takes its programs as the machine's own build left
+//! them; nobody is asked to come to the same bytes.
 //!
 //! Files are read and written here; what they become is pure: [`newc`] archives,
 //! the [`Lock`], the [`launcher`], the registers.
@@ -11,6 +13,7 @@
 pub mod build;
 pub mod compare;
 pub mod compile;
+pub mod elf;
 pub mod files;
 pub mod initramfs;
 pub mod launcher;

@@ -12,7 +12,7 @@ pub const CMDLINE: &str =
 
 /// When the recipe was last gone through, seconds since 1970 (2026-11-22): a
 /// guest whose clock shows less refuses to start.
-pub const DATE: u64 = 1_795_305_600;
+pub const DATE: &str = include_str!("../date");
 
 /// Modules in the order in which they are loaded; a leading `-` marks one that
 /// the guest can do without.
@@ -32,7 +32,8 @@ pub const MEMORY: [u64; 4] = [1, 2, 4, 8];
 pub enum Flavor {
     /// A TDX host.
     Production,
-    /// Trying things out: with simulated evidence, which proves nothing.
+    /// Trying things out: with simulated evidence, which proves nothing, and of the
+    /// unoptimized programs that this machine runs itself.
     Local,
 }
 
@@ -54,6 +55,31 @@ impl Flavor {
             Self::Production => version.to_owned(),
             Self::Local => format!("{version}-local"),
         }
+    }
+
+    /// How well zstd compresses its initramfs. Its window, at most 8 MiB, is one
+    /// that the kernel takes. The local image is made anew after each build.
+    #[must_use]
+    pub const fn compression(self) -> i32 {
+        match self {
+            Self::Production => 19,
+            Self::Local => 3,
+        }
+    }
+
+    /// Most bytes of its initramfs.
+    #[must_use]
+    pub const fn max_initramfs(self) -> usize {
+        match self {
+            Self::Production => 9_000_000,
+            Self::Local => 30_000_000,
+        }
+    }
+
+    /// Most bytes of its kernel, firmware and initramfs together.
+    #[must_use]
+    pub const fn max_image(self) -> usize {
+        self.max_initramfs() + 17_000_000
     }
 
     /// Features of the programs in it.

@@ -137,8 +137,7 @@ impl Image {
     }
 }
 
-/// Cargo's target directory: what holds the folder of the profile that this
-/// program was built by.
+/// Cargo's target directory: this program is in `TARGET/TRIPLE/PROFILE`, or below.
 #[must_use]
 pub fn target() -> PathBuf {
     let here = env::current_exe().unwrap_or_default();
@@ -146,7 +145,7 @@ pub fn target() -> PathBuf {
         .ancestors()
         .find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
     profile
-        .and_then(Path::parent)
+        .and_then(|profile| profile.ancestors().nth(2))
         .map_or_else(|| PathBuf::from("target"), Path::to_owned)
 }
 

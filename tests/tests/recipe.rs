@@ -10,7 +10,7 @@ use std::{
 };
 
 use zipnet_tests::{
-    guest::{Image, machine, target},
+    guest::{Image, machine},
     process::{Process, TestResult, binary},
 };
 
@@ -189,16 +189,18 @@ fn a_full_disk_is_named_and_nothing_is_lost() -> TestResult {
     let disk = tempfile::tempdir()?;
     let at = |name: &str| disk.path().join(name);
     // Not a whole image, which was there before.
-    let mut build = Command::new(binary("zipnet-image")?);
+    let program = binary("zipnet-image")?;
+    let built = program.parent().unwrap_or(&program);
+    let mut build = Command::new(&program);
     build
-        .args(["build", "--flavor", "local", "--repository"])
-        .arg(repository());
-    build
+        .args(["build", "--repository"])
+        .arg(repository())
         .arg("--inputs")
         .arg(machine())
-        .arg("--target")
-        .arg(target().join("image-build"));
-    build.arg("--out").arg(at("out"));
+        .arg("--programs")
+        .arg(built)
+        .arg("--out")
+        .arg(at("out"));
     let (status, said, left) = on_a_disk(disk.path(), "8m", &build)?;
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("No space left on device"), "{said}");

@@ -9,10 +9,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use zipnet_image::{
     Flavor,
-    build::{self, BuildError, Image, Places},
+    build::{self, BuildError, Image, Origin, Places},
     compare::{self, OpenError},
     files::{self, FileError},
     newc::Entry,
@@ -51,30 +51,21 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Build {
-    /// What the image is for
-    #[arg(long, value_name = "FLAVOR", default_value = "production")]
-    flavor: FlavorName,
     /// The repository
     #[arg(long, value_name = "DIR", default_value = ".")]
     repository: PathBuf,
     /// Folder of the packages of image/inputs.lock, as scripts/packages.sh unpacks them
     #[arg(long, value_name = "DIR")]
     inputs: PathBuf,
-    /// Cargo's target directory for images
-    #[arg(long, value_name = "DIR")]
+    /// Build the production image, with this target directory for its programs
+    #[arg(long, value_name = "DIR", default_value = "target/image-build")]
     target: PathBuf,
+    /// Build the local image, to try things out, of the programs in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "target")]
+    programs: Option<PathBuf>,
     /// Folder to write; replaced as a whole
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-}
-
-/// [`Flavor`] as an argument.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FlavorName {
-    /// For a TDX host
-    Production,
-    /// For trying things out, with simulated evidence
-    Local,
 }
 
 /// Why a verb came to nothing.
@@ -117,10 +108,6 @@ fn main() -> ExitCode {
 }
 
 fn build(arguments: &Build) -> Result<ExitCode, Failure> {
-    let flavor = match arguments.flavor {
-        FlavorName::Production => Flavor::Production,
-        FlavorName::Local => Flavor::Local,
-    };
     // What cargo builds in has to have one name only.
     let whole = |path: &Path| {
         let whole = std::path::absolute(path).and_then(|path| path.canonicalize());
@@ -128,20 +115,25 @@ fn build(arguments: &Build) -> Result<ExitCode, Failure> {
             .map_err(FileError::of("find", path))
             .map_err(Failure::Folder)
     };
-    std::fs::create_dir_all(&arguments.target)
-        .map_err(FileError::of("make the folder", &arguments.target))
-        .map_err(Failure::Folder)?;
+    let programs = if let Some(folder) = &arguments.programs {
+        Origin::Taken(whole(folder)?)
+    } else {
+        std::fs::create_dir_all(&arguments.target)
+            .map_err(FileError::of("make the folder", &arguments.target))
+            .map_err(Failure::Folder)?;
+        Origin::Compiled(whole(&arguments.target)?)
+    };
     let places = Places {
         repository: whole(&arguments.repository)?,
         inputs: whole(&arguments.inputs)?,
-        target: whole(&arguments.target)?,
+        programs,
         out: arguments.out.clone(),
     };
-    let image = build::build(&places, flavor).map_err(|source| Failure::Build {
+    let image = build::build(&places).map_err(|source| Failure::Build {
         out: places.out.clone(),
         source,
     })?;
-    tell(&image, flavor, &places.out);
+    tell(&image, places.programs.flavor(), &places.out);
     Ok(ExitCode::SUCCESS)
 }
 

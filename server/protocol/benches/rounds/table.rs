@@ -88,10 +88,10 @@ pub fn measure(stage: &mut Stage) {
     println!("written to {}", path.display());
 }
 
-/// The target directory: this program is `TARGET/release/deps/NAME`.
+/// The target directory: this program is `TARGET/TRIPLE/release/deps/NAME`.
 fn target() -> PathBuf {
     let program = env::current_exe().unwrap();
-    program.ancestors().nth(3).unwrap().to_path_buf()
+    program.ancestors().nth(4).unwrap().to_path_buf()
 }
 
 fn pads(table: &mut Table, stage: &Stage) {
