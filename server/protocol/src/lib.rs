@@ -37,6 +37,7 @@ mod ids;
 mod instance;
 mod keys;
 mod pad;
+mod pad_table;
 mod params;
 mod partial;
 mod participants;
@@ -56,7 +57,8 @@ pub use ids::{
 };
 pub use instance::{CommitteeSecret, Instance, InstanceName, InstanceNameError};
 pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret};
-pub use pad::{PadSecret, PadTable, RoundPads};
+pub use pad::{PadSecret, RoundPads};
+pub use pad_table::PadTable;
 pub use params::{ParamsError, RoundParams, TAG_BYTES};
 pub use partial::{PartialError, SignedPartial, Tally};
 pub use participants::{Participants, ParticipantsError};

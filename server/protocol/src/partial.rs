@@ -10,7 +10,7 @@ use crate::{
     fold::{Aggregate, CheckedAggregate},
     ids::{Digest, RoundContext, ServerId},
     keys::{KeyError, Signature, SigningSecret},
-    pad::PadTable,
+    pad_table::PadTable,
     record::BroadcastRecord,
     round::Round,
 };
