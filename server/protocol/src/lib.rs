@@ -45,6 +45,7 @@ mod record;
 mod registry;
 mod round;
 mod slot;
+mod tally;
 
 pub use bundle::{
     AdmittedServer, BundleError, ClientBundle, RegisteredClient, ServerBundle, Withdrawal,
@@ -60,9 +61,10 @@ pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSe
 pub use pad::{PadSecret, RoundPads};
 pub use pad_table::PadTable;
 pub use params::{ParamsError, RoundParams, TAG_BYTES};
-pub use partial::{PartialError, SignedPartial, Tally};
+pub use partial::{PartialError, SignedPartial};
 pub use participants::{Participants, ParticipantsError};
 pub use record::{BroadcastRecord, FinalizedRound, RecordError};
 pub use registry::{ClientRegistry, MAX_CLIENTS};
 pub use round::{HeaderError, MAX_ROSTER, RosterEntry, Round, RoundHeader, SignedHeader};
 pub use slot::{Message, MessageError, SlotContent, SlotKey};
+pub use tally::Tally;

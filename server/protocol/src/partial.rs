@@ -1,17 +1,14 @@
 //! Partials: paper algorithm 3, a server's side.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::{Canonical, domain_digest},
-    fold::{Aggregate, CheckedAggregate},
+    fold::CheckedAggregate,
     ids::{Digest, RoundContext, ServerId},
     keys::{KeyError, Signature, SigningSecret},
     pad_table::PadTable,
-    record::BroadcastRecord,
     round::Round,
 };
 
@@ -153,78 +150,4 @@ fn body(context: &RoundContext, aggregate: &Digest, server: &ServerId, vector: &
         .fixed(aggregate.as_bytes())
         .fixed(server.as_bytes())
         .fixed(domain_digest("zipnet/partial-vector/v1", vector).as_bytes())
-}
-
-/// Collects the partials of one aggregate until every server of the roster has
-/// given its own.
-#[derive(Debug, Clone)]
-pub struct Tally {
-    aggregate: Aggregate,
-    digest: Digest,
-    partials: BTreeMap<ServerId, SignedPartial>,
-}
-
-impl Tally {
-    /// Starts collecting for a checked aggregate.
-    #[must_use]
-    pub fn new(aggregate: &CheckedAggregate<'_>) -> Self {
-        Self {
-            aggregate: aggregate.aggregate().clone(),
-            digest: *aggregate.digest(),
-            partials: BTreeMap::new(),
-        }
-    }
-
-    /// The aggregate.
-    #[must_use]
-    pub const fn aggregate(&self) -> &Aggregate {
-        &self.aggregate
-    }
-
-    /// The aggregate's digest.
-    #[must_use]
-    pub const fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    /// Whether a server's partial is in.
-    #[must_use]
-    pub fn contains(&self, server: &ServerId) -> bool {
-        self.partials.contains_key(server)
-    }
-
-    /// The partials that are in.
-    pub fn partials(&self) -> impl Iterator<Item = &SignedPartial> {
-        self.partials.values()
-    }
-
-    /// Takes a partial in. With the last one, the record comes out.
-    ///
-    /// # Errors
-    /// [`PartialError`]; the tally is then as it was.
-    pub fn add(
-        &mut self,
-        round: &Round,
-        partial: SignedPartial,
-    ) -> Result<Option<BroadcastRecord>, PartialError> {
-        if self.contains(&partial.server) {
-            return Err(PartialError::Repeated {
-                server: partial.server,
-            });
-        }
-        partial.verify(round, &self.digest)?;
-        self.partials.insert(partial.server, partial);
-        if round
-            .roster()
-            .iter()
-            .any(|server| !self.contains(server.id()))
-        {
-            return Ok(None);
-        }
-        Ok(Some(BroadcastRecord {
-            header: round.signed().clone(),
-            aggregate: self.aggregate.clone(),
-            partials: self.partials.values().cloned().collect(),
-        }))
-    }
 }
