@@ -15,9 +15,12 @@ use zipnet_protocol::{AdmittedServer, Instance, ServerId};
 
 use super::{
     command::{Presented, SignedPolicy},
-    state::{CommitteeState, Refusal},
+    refusal::Refusal,
 };
-use crate::attestation::{Credential, InForce, credential::expected};
+use crate::{
+    attestation::{Credential, InForce, credential::expected},
+    settings::CommitteeRules,
+};
 
 /// A server's evidence as it was admitted.
 #[derive(Debug, Clone)]
@@ -98,24 +101,23 @@ impl Admissions {
             epoch: evidence.statement.epoch,
         })
     }
-}
 
-impl CommitteeState {
-    /// What the admissions are after a server has presented itself; the state
-    /// is left alone.
+    /// What the admissions are after a server has presented itself to the
+    /// registered `servers`; these here are left alone.
     pub(super) fn admit(
         &self,
+        rules: &CommitteeRules,
+        servers: &BTreeMap<ServerId, AdmittedServer>,
         server: &AdmittedServer,
         presented: Option<Presented>,
-    ) -> Result<Admissions, Refusal> {
-        let rules = &self.rules;
+    ) -> Result<Self, Refusal> {
         let (base, presented) = match (&rules.trust, presented) {
-            (None, None) => return Ok(Admissions::default()),
+            (None, None) => return Ok(Self::default()),
             (None, Some(_)) => return Err(Refusal::Unasked(*server.id())),
             (Some(_), None) => return Err(Refusal::Unattested(*server.id())),
             (Some(base), Some(presented)) => (base, presented),
         };
-        let mut after = self.admissions.clone();
+        let mut after = self.clone();
         if presented.at < after.clock {
             return Err(Refusal::Clock {
                 found: presented.at,
@@ -125,7 +127,7 @@ impl CommitteeState {
         let newer = presented
             .policy
             .as_ref()
-            .map(|signed| Admissions::open(base, signed))
+            .map(|signed| Self::open(base, signed))
             .transpose()?
             .filter(|policy| {
                 let current = after.policy.as_ref();
@@ -133,7 +135,7 @@ impl CommitteeState {
             });
         let is_newer = newer.is_some();
         let policy = newer.or(after.policy).ok_or(Refusal::NoPolicy)?;
-        let admission = Admissions::judge(
+        let admission = Self::judge(
             &policy,
             &rules.instance,
             server,
@@ -141,7 +143,7 @@ impl CommitteeState {
             presented.at,
         )?;
         // Statements of one boot are counted; those of another have other keys.
-        let same = self.servers.get(server.id()) == Some(server);
+        let same = servers.get(server.id()) == Some(server);
         if let Some(before) = after.of.get(server.id()).filter(|_| same)
             && before.epoch > admission.epoch
         {
@@ -154,12 +156,11 @@ impl CommitteeState {
         after.clock = presented.at;
         if is_newer {
             // Whoever the new policy would not have admitted goes.
-            let servers = &self.servers;
             Arc::make_mut(&mut after.of).retain(|id, admission| {
                 servers.get(id).is_some_and(|server| {
                     let credential = admission.credential.clone();
                     let at = admission.at;
-                    Admissions::judge(&policy, &rules.instance, server, credential, at).is_ok()
+                    Self::judge(&policy, &rules.instance, server, credential, at).is_ok()
                 })
             });
         }

@@ -246,7 +246,10 @@ impl CommitteeState {
     ) -> Result<Applied, Refusal> {
         self.check_place(&server, registration.presented.is_some())?;
         // Last, since it costs most.
-        let admissions = self.admit(&server, registration.presented)?;
+        let presented = registration.presented;
+        let admissions = self
+            .admissions
+            .admit(&self.rules, &self.servers, &server, presented)?;
         let id = *server.id();
         Arc::make_mut(&mut self.absent).remove(&id);
         Arc::make_mut(&mut self.servers).insert(id, server);
