@@ -7,17 +7,17 @@ use mosaik::{Network, PeerId};
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
-        mpsc, oneshot,
+        mpsc,
     },
     task::JoinSet,
     time::Instant,
 };
 use zipnet_protocol::{
-    FinalizedRound, Instance, Message, Round, RoundContext, SealError, SealedEnvelope, Sealer,
+    FinalizedRound, Instance, Round, RoundContext, SealError, SealedEnvelope, Sealer,
 };
 
 use super::{
-    publisher::{PublishError, Receipt},
+    publisher::{Outgoing, PublishError, Receipt},
     registration::Registrar,
 };
 use crate::{
@@ -33,13 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const OFFER: Duration = Duration::from_secs(10);
 /// How soon it is offered again.
 const AGAIN: Duration = Duration::from_millis(40);
-
-/// A message on its way.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub message: Message,
-    pub done: oneshot::Sender<Result<Receipt, PublishError>>,
-}
 
 struct Sealed {
     context: RoundContext,

@@ -48,7 +48,8 @@ use crate::{
     peers::Allowed,
     settings::{NetworkSettings, TrustSettings},
 };
-use driver::{Driver, Outgoing};
+use driver::Driver;
+use publisher::Outgoing;
 use registration::Registrar;
 
 /// Events that a slow listener may lag behind before it loses some.

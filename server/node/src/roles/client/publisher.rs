@@ -3,8 +3,6 @@
 use tokio::sync::{mpsc, oneshot};
 use zipnet_protocol::{Message, MessageError, RoundParams, SealError};
 
-use super::driver::Outgoing;
-
 /// A message was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -31,6 +29,13 @@ pub struct Receipt {
     /// How many clients took part in the round: the anonymity set, as far as
     /// they are different people.
     pub participants: usize,
+}
+
+/// A message on its way to the driver, who says what became of it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub message: Message,
+    pub done: oneshot::Sender<Result<Receipt, PublishError>>,
 }
 
 /// Publishes messages, one for each round, in the order of the calls.
