@@ -20,7 +20,7 @@ use zipnet_protocol::{
     AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret,
 };
 
-use super::{ServerError, ServerSettings, registrar::Waiting};
+use super::{ServerError, ServerSettings, waiting::Waiting};
 use crate::{
     attestation::{
         VouchError, Vouched,

@@ -3,11 +3,12 @@
 //! One task each for: its own registration and that of clients
 //! ([`registrar`]), opening rounds while it leads ([`leader`]), unblinding
 //! ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
-//! and saying what it waits for ([`watchdog`]); [`desk`] answers calls. Where
-//! servers show evidence, [`attestant`] renews this one's,
+//! and saying what it waits for ([`watchdog`]); [`desk`] answers calls, and
+//! what clients ask for there stays in [`waiting`] until the registrar takes
+//! it on. Where servers show evidence, [`attestant`] renews this one's,
 //! [`introductions`] looks into that of whoever wants to bond, and [`giver`]
-//! gives guests the committee secret. All of them look at the replicated state as it is, not at single events, so that a
-//! missed one costs nothing.
+//! gives guests the committee secret. All of them look at the replicated state
+//! as it is, not at single events, so that a missed one costs nothing.
 
 mod attestant;
 mod context;
@@ -19,6 +20,7 @@ mod memory;
 mod readiness;
 mod registrar;
 mod unblinder;
+mod waiting;
 mod watchdog;
 
 use core::time::Duration;

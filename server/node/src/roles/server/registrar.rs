@@ -4,19 +4,16 @@
 use core::time::Duration;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use mosaik::PeerId;
 use tokio::time::Instant;
-use zipnet_protocol::{ClientBundle, ClientId, Digest, ServerId, Withdrawal};
+use zipnet_protocol::{Digest, ServerId};
 
 use super::context::Context;
 use crate::{
-    committee::{
-        View,
-        command::{MAX_BATCH, Order},
-    },
+    committee::{View, command::Order},
     settings::SERVER_LEASE,
 };
 
@@ -26,47 +23,6 @@ const TICK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How often a server that is listed here says so again while others are missing.
 const REMIND: Duration = Duration::from_secs(10);
-/// Most clients that wait to be mirrored.
-const MAX_WAITING: usize = 8192;
-
-/// What clients asked for and the committee has not heard yet.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    clients: Mutex<BTreeMap<ClientId, ClientBundle>>,
-    withdrawals: Mutex<BTreeMap<ClientId, Withdrawal>>,
-}
-
-impl Waiting {
-    /// Takes a verified client bundle; `false` if too many wait.
-    pub fn register(&self, bundle: ClientBundle) -> bool {
-        put(&self.clients, bundle.client_id(), bundle)
-    }
-
-    /// Takes a verified withdrawal; `false` if too many wait.
-    pub fn withdraw(&self, withdrawal: Withdrawal) -> bool {
-        put(&self.withdrawals, *withdrawal.client_id(), withdrawal)
-    }
-}
-
-fn put<T>(into: &Mutex<BTreeMap<ClientId, T>>, id: ClientId, value: T) -> bool {
-    let mut waiting = into.lock().unwrap_or_else(PoisonError::into_inner);
-    if waiting.len() >= MAX_WAITING && !waiting.contains_key(&id) {
-        return false;
-    }
-    waiting.insert(id, value);
-    true
-}
-
-fn take<T>(from: &Mutex<BTreeMap<ClientId, T>>) -> Vec<T> {
-    let mut waiting = from.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut batch = Vec::new();
-    while batch.len() < MAX_BATCH
-        && let Some((_, value)) = waiting.pop_first()
-    {
-        batch.push(value);
-    }
-    batch
-}
 
 /// Since when servers are missing, as this one sees it.
 #[derive(Default)]
@@ -104,12 +60,12 @@ pub(super) async fn run(context: Arc<Context>) {
         if !context.view().state.servers().contains_key(&context.id()) {
             continue;
         }
-        let clients = take(&context.waiting().clients);
+        let clients = context.waiting().next_clients();
         if !clients.is_empty() {
             let order = Order::RegisterClients(clients);
             context.try_execute(&order, "client registration").await;
         }
-        let withdrawals = take(&context.waiting().withdrawals);
+        let withdrawals = context.waiting().next_withdrawals();
         if !withdrawals.is_empty() {
             let order = Order::WithdrawClients(withdrawals);
             context.try_execute(&order, "client withdrawal").await;

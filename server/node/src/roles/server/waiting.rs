@@ -1,0 +1,63 @@
+//! What clients asked for and the committee has not heard yet.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use zipnet_protocol::{ClientBundle, ClientId, Withdrawal};
+
+use crate::committee::command::MAX_BATCH;
+
+/// Most clients that wait to be mirrored.
+const MAX_WAITING: usize = 8192;
+
+/// Clients' wishes: the [`desk`](super::desk) puts them in, the
+/// [`registrar`](super::registrar) takes them out.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    clients: Mutex<BTreeMap<ClientId, ClientBundle>>,
+    withdrawals: Mutex<BTreeMap<ClientId, Withdrawal>>,
+}
+
+impl Waiting {
+    /// Takes a verified client bundle; `false` if too many wait.
+    pub fn register(&self, bundle: ClientBundle) -> bool {
+        put(&self.clients, bundle.client_id(), bundle)
+    }
+
+    /// Takes a verified withdrawal; `false` if too many wait.
+    pub fn withdraw(&self, withdrawal: Withdrawal) -> bool {
+        put(&self.withdrawals, *withdrawal.client_id(), withdrawal)
+    }
+
+    /// Gives up the next bundles, as many as go into one order.
+    pub fn next_clients(&self) -> Vec<ClientBundle> {
+        take(&self.clients)
+    }
+
+    /// Gives up the next withdrawals, as many as go into one order.
+    pub fn next_withdrawals(&self) -> Vec<Withdrawal> {
+        take(&self.withdrawals)
+    }
+}
+
+fn put<T>(into: &Mutex<BTreeMap<ClientId, T>>, id: ClientId, value: T) -> bool {
+    let mut waiting = into.lock().unwrap_or_else(PoisonError::into_inner);
+    if waiting.len() >= MAX_WAITING && !waiting.contains_key(&id) {
+        return false;
+    }
+    waiting.insert(id, value);
+    true
+}
+
+fn take<T>(from: &Mutex<BTreeMap<ClientId, T>>) -> Vec<T> {
+    let mut waiting = from.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut batch = Vec::new();
+    while batch.len() < MAX_BATCH
+        && let Some((_, value)) = waiting.pop_first()
+    {
+        batch.push(value);
+    }
+    batch
+}
