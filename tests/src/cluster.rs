@@ -14,10 +14,9 @@ use nix::sys::signal::Signal;
 pub use crate::settings::Settings;
 use crate::{
     attestation::Simulated,
-    guest::transport_secret,
     netns::Namespaces,
     process::{Failed, Process, ProcessError, TestResult, binary, clean},
-    server::{Server, free_port},
+    server::{Server, free_port, transport_secret},
 };
 
 /// How long a process may take to join the network.

@@ -18,7 +18,7 @@ use zipnet_measurements::{Manifest, release::ReleaseError};
 use crate::{
     cluster::Cluster,
     process::{Process, ProcessError, binary, clean},
-    server::{Server, free_port, free_udp_port},
+    server::{Server, free_port, free_udp_port, transport_secret},
 };
 
 /// How long a guest may take to boot, under emulation and beside others.
@@ -266,12 +266,6 @@ impl Guest {
         }
         Ok(command)
     }
-}
-
-/// The seed of the transport identity of server `index`.
-#[must_use]
-pub fn transport_secret(index: usize) -> String {
-    format!("server {index}")
 }
 
 fn cannot_start(name: &str) -> impl FnOnce(std::io::Error) -> ProcessError {

@@ -84,6 +84,12 @@ impl Server {
     }
 }
 
+/// The seed of the transport identity of server `index`.
+#[must_use]
+pub fn transport_secret(index: usize) -> String {
+    format!("server {index}")
+}
+
 /// Everything the exporter at `address` says.
 #[must_use]
 pub fn scrape(address: SocketAddr) -> Option<String> {
