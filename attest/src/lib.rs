@@ -35,6 +35,7 @@ mod platforms;
 pub mod policy;
 pub mod provision;
 pub mod quote;
+mod reader;
 pub mod report;
 mod root;
 pub mod rules;

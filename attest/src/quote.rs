@@ -7,7 +7,10 @@
 //! Layout: Intel, "TDX DCAP Quoting Library API", appendix A.3 (version 4) and
 //! A.4 (version 5); integers are little endian.
 
-use crate::rules::{Refusal, Rule};
+use crate::{
+    reader::Reader,
+    rules::{Refusal, Rule},
+};
 
 /// Longest quote that is looked at, in bytes. Genuine ones have about 5,000,
 /// or 8,000 with the padding of some clouds.
@@ -89,7 +92,7 @@ impl Quote {
                 format!("at most {MAX_QUOTE}"),
             ));
         }
-        let mut reader = Reader { rest: bytes };
+        let mut reader = Reader::new(bytes, Rule::QuoteTruncated);
         let version = reader.u16("the version")?;
         if version != 4 && version != 5 {
             return Err(Rule::QuoteVersion.refuse(version, "4 or 5"));
@@ -108,7 +111,7 @@ impl Quote {
             return Err(Rule::QuoteVendor.refuse(hex::encode(vendor), hex::encode(INTEL_QE)));
         }
         let _user_data: [u8; 20] = reader.array("the user data")?;
-        debug_assert!(bytes.len() - reader.rest.len() == HEADER);
+        debug_assert!(bytes.len() - reader.rest().len() == HEADER);
         let kind = if version == 5 {
             let kind = reader.u16("the body type")?;
             let size = reader.u32("the body size")?;
@@ -129,13 +132,13 @@ impl Quote {
             2
         };
         let report = TdReport::read(&mut reader, kind)?;
-        let signed = bytes.len() - reader.rest.len();
+        let signed = bytes.len() - reader.rest().len();
         let signature = reader.u32("the length of the signature")? as usize;
         reader.take(signature, "the signature")?;
-        let length = bytes.len() - reader.rest.len();
-        if reader.rest.iter().any(|byte| *byte != 0) {
+        let length = bytes.len() - reader.rest().len();
+        if reader.rest().iter().any(|byte| *byte != 0) {
             return Err(Rule::QuoteTrailing.refuse(
-                format!("{} bytes after the signature", reader.rest.len()),
+                format!("{} bytes after the signature", reader.rest().len()),
                 "nothing but zeros",
             ));
         }
@@ -208,36 +211,5 @@ impl TdReport {
             report_data,
             mr_service_td,
         })
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8], Refusal> {
-        let Some((taken, rest)) = self.rest.split_at_checked(length) else {
-            return Err(Rule::QuoteTruncated.refuse(
-                format!("{} bytes left", self.rest.len()),
-                format!("{length} bytes of {what}"),
-            ));
-        };
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Refusal> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N, what)?);
-        Ok(array)
-    }
-
-    fn u16(&mut self, what: &str) -> Result<u16, Refusal> {
-        self.array(what).map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self, what: &str) -> Result<u32, Refusal> {
-        self.array(what).map(u32::from_le_bytes)
     }
 }
