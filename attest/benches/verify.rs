@@ -40,7 +40,8 @@ struct Stage {
     theirs: QuoteCollateralV3,
     /// Bytes of no meaning after a good header: refused by our parser.
     junk: Vec<u8>,
-    /// The same with the length of a signature: dcap-qvl has to look at it.
+    /// The same with the length of a signature: refused where what follows that
+    /// is read.
     shaped: Vec<u8>,
     /// A good quote with one bit of its report changed.
     flipped: Vec<u8>,

@@ -7,6 +7,7 @@
 use dcap_qvl::{PckCertFlag, Policy, QuoteClaims, TcbStatus, verify::QuoteVerifier};
 
 use crate::{
+    certification::Certification,
     collateral::Collateral,
     quote::Quote,
     rules::{Refusal, Rule},
@@ -130,6 +131,7 @@ pub fn genuine(
 ) -> Result<Genuine, Refusal> {
     let quote = Quote::parse(bytes)?;
     root.check()?;
+    let certification = Certification::read(&quote, bytes)?;
     let verifier = match root {
         TrustRoot::Intel => QuoteVerifier::new_prod(),
         TrustRoot::Other(der) => QuoteVerifier::new(der.clone()),
@@ -138,6 +140,8 @@ pub fn genuine(
     let claims = verifier
         .verify_with_policy(signed, &collateral.parts, now, &Claims)
         .map_err(|error| refusal(error, &quote, collateral, now))?;
+    // Last, so that a quote of another root is refused for what it is.
+    certification.check_root(root)?;
     // dcap-qvl compares the FMSPC, but not this.
     let pck = &claims.platform.pck.pce_id;
     if pck[..] != collateral.pce_id[..] {

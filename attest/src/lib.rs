@@ -23,6 +23,7 @@
 //! any bytes is refused, never a panic, with bounded work.
 
 mod alone;
+mod certification;
 pub mod collateral;
 mod edition;
 pub mod evidence;

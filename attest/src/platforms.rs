@@ -2,10 +2,11 @@
 
 use core::{fmt, str::FromStr};
 
-use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
+use dcap_qvl::intel::parse_pck_extension;
 use x509_cert::{Certificate, der::Decode as _};
 
 use crate::{
+    certification::Certification,
     quote::Quote,
     rules::{Refusal, Rule},
 };
@@ -72,23 +73,16 @@ impl Platforms {
     /// which collateral to fetch for it. Not verified.
     ///
     /// # Errors
-    /// [`Refusal`] of ZA-101 to ZA-108 if it is no quote, of ZA-109 if it
-    /// brings no PCK certificate that can be read.
+    /// [`Refusal`] of ZA-101 to ZA-108 if it is no quote, of ZA-109 to ZA-112
+    /// if it brings no PCK certificate that can be read.
     pub fn of_quote(bytes: &[u8]) -> Result<Self, Refusal> {
-        let length = Quote::parse(bytes)?.length;
+        let leaf = Certification::read(&Quote::parse(bytes)?, bytes)?.leaf;
         let refuse = |found: &str| {
             Rule::QuoteUndecodable.refuse(found, "a PCK certificate of a Platform or Processor CA")
         };
-        let quote = dcap_qvl::quote::Quote::parse(bytes.get(..length).unwrap_or(bytes))
-            .map_err(|error| refuse("other certification data").because(error))?;
-        let chain = extract_cert_chain(&quote)
-            .map_err(|error| refuse("another certificate chain").because(error))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| refuse("an empty certificate chain"))?;
-        let extension = parse_pck_extension(leaf)
+        let extension = parse_pck_extension(&leaf)
             .map_err(|error| refuse("a certificate without Intel's extension").because(error))?;
-        let certificate: Certificate = Certificate::from_der(leaf)
+        let certificate: Certificate = Certificate::from_der(&leaf)
             .map_err(|error| refuse("another certificate").because(error))?;
         let issuer = certificate.tbs_certificate().issuer().common_name();
         let issuer = issuer.map_err(|error| refuse("an unreadable issuer").because(error))?;

@@ -46,6 +46,9 @@ rules! {
     QuoteTruncated = 107, "The quote is whole";
     QuoteTrailing = 108, "Nothing but padding follows the quote";
     QuoteUndecodable = 109, "The quote and its certification data decode";
+    CertificationType = 110, "The certification data is of type 6, that inside of it of type 5";
+    CertificationTrailing = 111, "Nothing follows the certification data, nor that inside of it";
+    ChainForm = 112, "The PCK chain is PCK, CA and root in plain PEM";
 
     // 2xx: the quote is genuine.
     CertificateChain = 201, "Every certificate chain leads to the trusted root";
@@ -56,6 +59,7 @@ rules! {
     QuoteSignature = 206, "The attestation key signed the quote";
     QeIdentity = 207, "The quoting enclave is the one that Intel describes";
     ModuleIdentity = 208, "The TDX module is one that Intel describes";
+    ChainRoot = 209, "The root in the PCK chain is the trusted one, byte for byte";
 
     // 3xx: collateral.
     CollateralForm = 301, "The collateral decodes";

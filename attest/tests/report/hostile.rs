@@ -41,7 +41,7 @@ fn hostile_names_and_hostile_json_stay_text() {
     ] {
         assert!(page.contains(escaped), "{escaped}");
     }
-    let expected = [(2, "✓ passed"), (1, "✗ refused"), (6, "– not reached")];
+    let expected = [(2, "✓ passed"), (1, "✗ refused"), (7, "– not reached")];
     assert_eq!(outcomes(&page), sequence(&expected));
 }
 
@@ -57,7 +57,7 @@ fn where_a_refusal_does_not_tell_the_page_does_not_claim() {
     let path = file.path().to_str().unwrap();
     let (status, page) = report(&[quote, name, collateral, path, at, when]);
     assert_eq!(status, Some(1));
-    let expected = [(1, "✗ refused"), (1, "✓ passed"), (7, "? not known")];
+    let expected = [(1, "✗ refused"), (1, "✓ passed"), (8, "? not known")];
     assert_eq!(outcomes(&page), sequence(&expected));
 }
 
@@ -69,12 +69,12 @@ fn bytes_that_are_no_quote_or_no_collateral_make_a_page_too() {
     let [_, quote, _, collateral, ..] = GOOD;
     let (status, page) = report(&["--quote", junk, "--collateral", collateral]);
     assert_eq!(status, Some(1));
-    let expected = [(1, "✓ passed"), (1, "✗ refused"), (7, "– not reached")];
+    let expected = [(1, "✓ passed"), (1, "✗ refused"), (8, "– not reached")];
     assert_eq!(outcomes(&page), sequence(&expected));
     assert!(page.contains("None: the quote does not parse"));
     let (status, page) = report(&["--quote", quote, "--collateral", junk]);
     assert_eq!(status, Some(1));
-    let expected = [(1, "✗ refused"), (8, "– not reached")];
+    let expected = [(1, "✗ refused"), (9, "– not reached")];
     assert_eq!(outcomes(&page), sequence(&expected));
     assert!(page.contains("None that decodes."));
 }

@@ -102,7 +102,7 @@ fn sequence(parts: &[(usize, &'static str)]) -> Vec<&'static str> {
 fn a_genuine_quote_is_accepted_and_every_check_has_passed() {
     let (status, page) = report(&GOOD);
     assert_eq!(status, Some(0));
-    assert_eq!(outcomes(&page), sequence(&[(9, "✓ passed")]));
+    assert_eq!(outcomes(&page), sequence(&[(10, "✓ passed")]));
     assert!(page.contains("TCB status is UpToDate, which the arguments accept.</h1>"));
     for text in [
         "2025-06-20T00:00:00Z (unix 1750377600)",
@@ -158,7 +158,7 @@ fn a_debug_quote_is_refused_and_what_came_after_is_not_reached() {
         "1773964800",
     ]);
     assert_eq!(status, Some(1));
-    let expected = [(6, "✓ passed"), (1, "✗ refused"), (2, "– not reached")];
+    let expected = [(6, "✓ passed"), (1, "✗ refused"), (3, "– not reached")];
     assert_eq!(outcomes(&page), sequence(&expected));
     for text in [
         "Refused: ZA-501 is broken: “The TD is not in debug mode.”",
@@ -185,7 +185,7 @@ fn a_genuine_quote_of_an_outdated_platform_shows_its_advisories() {
     ];
     let (status, page) = report(&arguments);
     assert_eq!(status, Some(1));
-    let expected = [(8, "✓ passed"), (1, "✗ refused")];
+    let expected = [(9, "✓ passed"), (1, "✗ refused")];
     assert_eq!(outcomes(&page), sequence(&expected));
     assert!(page.contains("Refused: the quote is genuine, but ZA-403 is broken"));
     assert!(page.contains("INTEL-SA-") && page.contains("<dd>OutOfDate</dd>"));
@@ -212,7 +212,7 @@ fn times_outside_of_the_collateral_are_named() {
         assert_eq!(status, Some(1));
         assert!(page.contains(words) && page.contains(iso), "{at}");
         assert!(page.contains("Its signatures are not known to be good."));
-        let expected = [(2, "✓ passed"), (1, "✗ refused"), (6, "– not reached")];
+        let expected = [(2, "✓ passed"), (1, "✗ refused"), (7, "– not reached")];
         assert_eq!(outcomes(&page), sequence(&expected));
     }
 }
@@ -221,7 +221,7 @@ fn times_outside_of_the_collateral_are_named() {
 fn without_collateral_nothing_is_decided_and_nothing_reached() {
     let (status, page) = report(&GOOD[..2]);
     assert_eq!(status, Some(3));
-    assert_eq!(outcomes(&page), sequence(&[(9, "– not reached")]));
+    assert_eq!(outcomes(&page), sequence(&[(10, "– not reached")]));
     assert!(page.contains("Undecided: without collateral"));
 }
 
@@ -294,7 +294,7 @@ fn a_simulated_quote_is_accepted_but_not_as_intels() {
     let from = ["--quote", quote, "--collateral", collateral];
     let (status, page) = report(&[&from[..], &at, &["--root", root]].concat());
     assert_eq!(status, Some(0));
-    assert_eq!(outcomes(&page), sequence(&[(9, "✓ passed")]));
+    assert_eq!(outcomes(&page), sequence(&[(10, "✓ passed")]));
     assert!(page.contains("not the built-in root of Intel"));
     let (status, page) = report(&[&from[..], &at].concat());
     assert_eq!(status, Some(1));

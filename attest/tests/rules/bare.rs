@@ -13,8 +13,20 @@ const YEAR: u64 = 365 * 86_400;
 // Offsets in a version 4 quote.
 const MRTD: usize = 184;
 const ATTESTATION_KEY: usize = 700;
+const SIGNATURE_LENGTH: usize = 632;
+const CERTIFICATION_TYPE: usize = 764;
 const CERTIFICATION_LENGTH: usize = 766;
 const QE_REPORT: usize = 770;
+const CHAIN: usize = 1258;
+
+/// The quote's last certificate, of the root, with another last character
+/// before its padding.
+fn other_root(quote: &mut [u8]) {
+    let text = String::from_utf8_lossy(&quote[CHAIN..]).into_owned();
+    let end = text.rfind("\n-----END").unwrap();
+    let at = CHAIN + end - 8;
+    quote[at] = if quote[at] == b'A' { b'B' } else { b'A' };
+}
 
 /// The genuine version 5 quote with another type of body.
 fn body_of_type(kind: u8) -> Refusal {
@@ -36,6 +48,21 @@ pub fn forms() -> Vec<(Rule, Refusal)> {
         (
             Rule::QuoteUndecodable,
             changed(|quote| quote[CERTIFICATION_LENGTH + 2] = 0xff),
+        ),
+        (
+            Rule::CertificationType,
+            changed(|quote| quote[CERTIFICATION_TYPE + 1] = 1),
+        ),
+        (
+            Rule::CertificationTrailing,
+            changed(|quote| {
+                quote[SIGNATURE_LENGTH] += 1;
+                quote.push(0);
+            }),
+        ),
+        (
+            Rule::ChainForm,
+            changed(|quote| *quote.last_mut().unwrap() = b' '),
         ),
     ]
 }
@@ -81,6 +108,7 @@ pub fn genuineness() -> Vec<(Rule, Refusal)> {
         (Rule::QuoteSignature, changed(|quote| quote[MRTD] ^= 1)),
         (Rule::QeIdentity, world(&rogue, &Td::default())),
         (Rule::ModuleIdentity, world(&on(module), &Td::default())),
+        (Rule::ChainRoot, changed(|quote| other_root(quote))),
     ]
 }
 

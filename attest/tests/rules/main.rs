@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use fixtures::ISSUED;
 use zipnet_attest::{
-    Collateral, Genuine, Quote, Refusal, Rule, TrustRoot, genuine,
+    Collateral, Genuine, Refusal, Rule, TrustRoot, genuine,
     simulation::{Platform, Td, World, WorldBuilder},
     tcb::TcbRules,
 };
@@ -138,19 +138,4 @@ fn i9_a_simulated_quote_is_nothing_to_intels_root_and_the_reverse() {
     assert!(genuine(&TrustRoot::Intel, &genuine_quote, &collateral, at).is_ok());
     assert!(genuine(&root, &genuine_quote, &collateral, at).is_err());
     assert!(genuine(&root, &genuine_quote, &simulated, NOW).is_err());
-}
-
-#[test]
-fn no_changed_byte_of_a_simulated_quote_is_accepted_as_another_report() {
-    let world = builder().build().unwrap();
-    let quote = world.quote(&Td::default());
-    let report = Quote::parse(&quote).unwrap().report;
-    // Every byte of header and report, and every 7th of the rest.
-    for at in (0..632).chain((632..quote.len()).step_by(7)) {
-        let mut other = quote.clone();
-        other[at] ^= 0x20;
-        if let Ok(found) = judge(&world, &other, &world, NOW) {
-            assert_eq!(found.quote().report, report, "byte {at}");
-        }
-    }
 }

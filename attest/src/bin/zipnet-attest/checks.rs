@@ -15,6 +15,7 @@ pub enum Group {
     Signature,
     Level,
     Launch,
+    Root,
     Pce,
     Status,
 }
@@ -32,7 +33,7 @@ pub enum Ended {
 
 impl Group {
     /// All groups, in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Collateral,
         Self::Form,
         Self::Certificates,
@@ -40,6 +41,7 @@ impl Group {
         Self::Signature,
         Self::Level,
         Self::Launch,
+        Self::Root,
         Self::Pce,
         Self::Status,
     ];
@@ -53,6 +55,7 @@ impl Group {
             Self::Signature => "Signature of the quote",
             Self::Level => "Level of the platform",
             Self::Launch => "Launch of the TD",
+            Self::Root => "Root that the quote brings",
             Self::Pce => "PCE of the platform",
             Self::Status => "TCB status",
         }
@@ -70,7 +73,10 @@ impl Group {
             | Rule::QuoteVendor
             | Rule::QuoteBody
             | Rule::QuoteTruncated
-            | Rule::QuoteTrailing => Some(Self::Form),
+            | Rule::QuoteTrailing
+            | Rule::CertificationType
+            | Rule::CertificationTrailing
+            | Rule::ChainForm => Some(Self::Form),
             Rule::QuoteUndecodable
             | Rule::CertificateChain
             | Rule::Revoked
@@ -84,6 +90,7 @@ impl Group {
                 Some(Self::Level)
             }
             Rule::Debug | Rule::Launch | Rule::ServiceTd => Some(Self::Launch),
+            Rule::ChainRoot => Some(Self::Root),
             Rule::CollateralPceId => Some(Self::Pce),
             Rule::TcbStatus => Some(Self::Status),
             _ => None,

@@ -75,6 +75,7 @@ pub fn inputs(
             ),
             ("MRSERVICETD", quote.map(service_td)),
         ],
+        Group::Root => vec![("SHA-256 of the trusted root", Some(digest(case.root.der())))],
         Group::Pce => vec![(
             "PCE id, by the collateral",
             collateral.map(|of| hex::encode(of.pce_id())),

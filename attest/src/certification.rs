@@ -1,0 +1,158 @@
+//! What stands behind the report of a quote: the certificates that lead from
+//! its attestation key to the root.
+//!
+//! Much of it is signed by nobody, and dcap-qvl passes over that: the type of
+//! the outer data, bytes after the inner data, whatever PEM ignores, and the
+//! root. So it would accept many forms of one quote. What is read here has one.
+//!
+//! Layout after the report and the length of all this, by Intel, "TDX DCAP
+//! Quoting Library API", appendix A.3; integers are little endian:
+//!
+//! | bytes | field |
+//! | ---: | --- |
+//! | 64 | signature of header and report by the attestation key |
+//! | 64 | attestation key |
+//! | 2 | type of the certification data, 6 |
+//! | 4 | its length, of all that follows |
+//! | 384 | report of the quoting enclave |
+//! | 64 | its signature by the PCK |
+//! | 2 | length of the authentication data |
+//! | | authentication data |
+//! | 2 | type of the inner certification data, 5 |
+//! | 4 | its length, of all that follows |
+//! | | certificates of PCK, its CA and the root, in PEM |
+
+use pem::{EncodeConfig, LineEnding, Pem};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    quote::Quote,
+    reader::Reader,
+    root::TrustRoot,
+    rules::{Refusal, Rule},
+};
+
+/// Certification data that has to be in its place.
+struct Kind {
+    number: u16,
+    place: &'static str,
+    meaning: &'static str,
+}
+
+const OUTER: Kind = Kind {
+    number: 6,
+    place: "certification data",
+    meaning: "a QE report and what certifies it",
+};
+
+const INNER: Kind = Kind {
+    number: 5,
+    place: "inner certification data",
+    meaning: "a PCK chain",
+};
+
+/// PEM as Intel writes it: lines of 64 characters, each ended by a line feed.
+const PLAIN: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
+
+/// The certificates that a quote brings, DER. Not verified.
+pub(crate) struct Certification {
+    pub(crate) leaf: Vec<u8>,
+    root: Vec<u8>,
+}
+
+impl Certification {
+    /// Reads the certificates of a quote.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-109 to ZA-112.
+    pub(crate) fn read(quote: &Quote, bytes: &[u8]) -> Result<Self, Refusal> {
+        let bytes = bytes.get(..quote.length).unwrap_or(bytes);
+        let mut outer = Reader::new(bytes, Rule::QuoteUndecodable);
+        outer.take(quote.signed_length(), "header and report")?;
+        outer.u32("the length of the signature")?;
+        outer.take(64, "the signature")?;
+        outer.take(64, "the attestation key")?;
+        let outer = data(outer, &OUTER)?;
+
+        let mut inner = Reader::new(outer, Rule::QuoteUndecodable);
+        inner.take(384, "the QE report")?;
+        inner.take(64, "the signature of the QE report")?;
+        let length = inner.u16("the length of the QE's authentication data")?;
+        inner.take(length.into(), "the QE's authentication data")?;
+        let chain = data(inner, &INNER)?;
+
+        let [leaf, _, root] = certificates(chain)?;
+        Ok(Self { leaf, root })
+    }
+
+    /// That the root in the chain is the trusted one. Nothing rests on it, and
+    /// nobody would miss it: a chain leads to the trusted root or nowhere.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-209.
+    pub(crate) fn check_root(&self, trusted: &TrustRoot) -> Result<(), Refusal> {
+        if self.root == trusted.der() {
+            return Ok(());
+        }
+        let name = |der: &[u8]| format!("a root with SHA-256 {}", hex::encode(Sha256::digest(der)));
+        Err(Rule::ChainRoot.refuse(name(&self.root), name(trusted.der())))
+    }
+}
+
+/// Type, length, data, and nothing else.
+fn data<'a>(mut reader: Reader<'a>, kind: &Kind) -> Result<&'a [u8], Refusal> {
+    let Kind {
+        number,
+        place,
+        meaning,
+    } = kind;
+    let found = reader.u16("the type of certification data")?;
+    if found != *number {
+        return Err(Rule::CertificationType.refuse(
+            format!("{place} of type {found:#06x}"),
+            format!("type {number:#06x}, {meaning}"),
+        ));
+    }
+    let length = reader.u32("the length of certification data")? as usize;
+    let data = reader.take(length, place)?;
+    let left = reader.rest().len();
+    if left > 0 {
+        return Err(Rule::CertificationTrailing.refuse(
+            format!("{left} bytes after the {length} of the {place}"),
+            "none",
+        ));
+    }
+    Ok(data)
+}
+
+/// The certificates of PCK, CA and root. A NUL may end the chain, as it does in
+/// genuine quotes.
+fn certificates(chain: &[u8]) -> Result<[Vec<u8>; 3], Refusal> {
+    let chain = chain.strip_suffix(&[0]).unwrap_or(chain);
+    let read = pem::parse_many(chain).map_err(|error| {
+        Rule::QuoteUndecodable
+            .refuse("another PCK chain", "certificates in PEM")
+            .because(error)
+    })?;
+    let read: Vec<_> = read.into_iter().map(Pem::into_contents).collect();
+    let certificates = <[Vec<u8>; 3]>::try_from(read).map_err(|read| {
+        Rule::ChainForm.refuse(
+            format!("{} certificates", read.len()),
+            "3: PCK, its CA and the root",
+        )
+    })?;
+    let plain: String = certificates
+        .iter()
+        .map(|der| pem::encode_config(&Pem::new("CERTIFICATE", der.as_slice()), PLAIN))
+        .collect();
+    let plain = plain.as_bytes();
+    if plain == chain {
+        return Ok(certificates);
+    }
+    let same = plain.iter().zip(chain).take_while(|(a, b)| a == b).count();
+    let then = |text: &[u8]| match text.get(same) {
+        Some(byte) => format!("{byte:#04x} as byte {same} of the PCK chain"),
+        None => format!("a PCK chain of {same} bytes"),
+    };
+    Err(Rule::ChainForm.refuse(then(chain), then(plain)))
+}
