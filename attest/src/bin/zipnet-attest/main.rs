@@ -16,6 +16,7 @@ mod receive;
 mod report;
 mod sections;
 mod show;
+mod values;
 mod verify;
 
 use std::{

@@ -1,9 +1,8 @@
 //! `report`: a page for people that says what `verify` found.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::path::PathBuf;
 
 use clap::Args;
-use sha2::{Digest as _, Sha256};
 use zipnet_attest::{Quote, Refusal, TrustRoot};
 
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     html::Html,
     say,
     sections::{inputs, measurements, unsaid, windows},
+    values::{digest, iso},
     verify::{self, Case, Verdict},
 };
 
@@ -179,22 +179,4 @@ fn checks(html: &mut Html, arguments: &verify::Inputs, case: &Case) {
         html.markup("</td></tr>\n");
     }
     html.markup("</tbody>\n</table>\n");
-}
-
-/// A time in UTC, for people.
-pub fn iso(seconds: u64) -> String {
-    /// 9999-12-31T23:59:59Z; no four digits write a later year.
-    const LAST: u64 = 253_402_300_799;
-    SystemTime::UNIX_EPOCH
-        .checked_add(std::time::Duration::from_secs(seconds))
-        .filter(|_| seconds <= LAST)
-        .map_or_else(
-            || "after the year 9999".to_owned(),
-            |time| humantime::format_rfc3339_seconds(time).to_string(),
-        )
-}
-
-/// SHA-256 in hex.
-pub fn digest(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }

@@ -5,7 +5,7 @@ use zipnet_attest::{Collateral, Genuine, Quote, TrustRoot, collateral::Window};
 use crate::{
     checks::{Ended, Group},
     html::Html,
-    report::{digest, iso},
+    values::{digest, iso},
     verify::{self, Case},
 };
 
