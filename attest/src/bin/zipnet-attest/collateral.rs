@@ -16,7 +16,7 @@ use zipnet_attest::{
     store::StoreError,
 };
 
-use crate::{FileError, Outcome, files, now, say, verify};
+use crate::{FileError, Outcome, answer, files, now, say};
 
 /// What to do with collateral.
 #[derive(Debug, Subcommand)]
@@ -91,7 +91,7 @@ fn show(arguments: &Show) -> Result<Outcome, CollateralVerbError> {
         match Collateral::from_json(&files::read(path, MAX_COLLATERAL)?) {
             Ok(collateral) => vec![collateral],
             Err(refusal) => {
-                verify::say_refusal(&refusal, arguments.json);
+                answer::say_refusal(&refusal, arguments.json);
                 return Ok(Outcome::Refused);
             }
         }
@@ -116,7 +116,7 @@ fn show(arguments: &Show) -> Result<Outcome, CollateralVerbError> {
         let edition = match Edition::of(collateral) {
             Ok(edition) => edition,
             Err(refusal) => {
-                verify::say_refusal(&refusal, arguments.json);
+                answer::say_refusal(&refusal, arguments.json);
                 return Ok(Outcome::Refused);
             }
         };

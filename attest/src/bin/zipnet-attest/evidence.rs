@@ -2,66 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
     Collateral, Evidence, Expected, Policy, Refusal, Verified, Verifier,
     collateral::MAX_COLLATERAL,
     evidence::MAX_EVIDENCE,
     policy::{MAX_POLICY, PolicyError},
-    provision::MAX_CONFIG,
     verified::RootError,
 };
 
 use crate::{
-    FileError, Outcome, files,
+    FileError, Outcome, answer, files,
+    given::{How, Known},
     live::{self, LiveError},
-    now, say, show,
-    verify::{self, How},
+    now, say,
 };
-
-/// What the user knows of the server by himself. What is not given is taken
-/// from the statement, and named as not compared.
-#[derive(Debug, Args)]
-pub struct Known {
-    /// The instance's id, 32 bytes as hex
-    #[arg(long, value_name = "HEX", value_parser = key)]
-    pub instance: Option<[u8; 32]>,
-    /// The server's id, 32 bytes as hex
-    #[arg(long, value_name = "HEX", value_parser = key)]
-    pub server: Option<[u8; 32]>,
-    /// The server's peer id, 32 bytes as hex
-    #[arg(long, value_name = "HEX", value_parser = key)]
-    pub peer: Option<[u8; 32]>,
-    /// The X25519 key of its bundle, 32 bytes as hex
-    #[arg(long, value_name = "HEX", value_parser = key)]
-    pub x25519: Option<[u8; 32]>,
-    /// The committee signing key of its bundle, 32 bytes as hex
-    #[arg(long, value_name = "HEX", value_parser = key)]
-    pub signing: Option<[u8; 32]>,
-    /// The file of public settings that it was launched with
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-impl Known {
-    /// The digest of its settings.
-    fn config(&self) -> Result<Option<[u8; 32]>, FileError> {
-        let config = self.config.as_deref();
-        let bytes = config
-            .map(|path| files::read(path, MAX_CONFIG))
-            .transpose()?;
-        Ok(bytes.map(|bytes| Sha256::digest(bytes).into()))
-    }
-}
-
-fn key(text: &str) -> Result<[u8; 32], String> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes)
-        .map_err(|_| "64 hex digits would be right".to_owned())?;
-    Ok(bytes)
-}
 
 /// Evidence could not be judged.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +68,7 @@ pub fn run(
     let evidence = files::read(evidence, MAX_EVIDENCE)?;
     let verifier = verifier(policy, how)?;
     let Some(path) = &how.collateral else {
-        verify::say_undecided(json);
+        answer::say_undecided(json);
         return Ok(Outcome::Undecided);
     };
     let collateral = files::read(path, MAX_COLLATERAL)?;
@@ -174,7 +129,7 @@ fn decide(
             Outcome::Verified
         }
         Err(refusal) => {
-            verify::say_refusal(&refusal, json);
+            answer::say_refusal(&refusal, json);
             Outcome::Refused
         }
     })
@@ -234,7 +189,7 @@ fn say_verified(server: &Verified, not_compared: &[&str], json: bool) {
         answer.insert("verdict".to_owned(), json!("accept"));
         answer.insert("rule".to_owned(), Value::Null);
         answer.extend(fields);
-        verify::add_platform(&mut answer, server.genuine());
+        answer::add_platform(&mut answer, server.genuine());
         say(&Value::Object(answer).to_string());
         return;
     }
@@ -245,5 +200,5 @@ fn say_verified(server: &Verified, not_compared: &[&str], json: bool) {
             not_compared.join(", ")
         ));
     }
-    show::say_fields(&fields);
+    answer::say_fields(&fields);
 }

@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use zipnet_attest::hexes::Hexes;
 
-use crate::evidence::Known;
+use crate::given::Known;
 
 /// The program that reaches peers.
 const CLIENT: &str = "zipnet-client";

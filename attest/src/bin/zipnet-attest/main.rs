@@ -3,10 +3,12 @@
 //!
 //! Exit status: 0 verified, 1 refused or failed, 2 usage, 3 could not decide.
 
+mod answer;
 mod checks;
 mod collateral;
 mod evidence;
 mod files;
+mod given;
 mod html;
 mod live;
 mod policy;

@@ -21,7 +21,7 @@ use zipnet_attest::{
     verified::RootError,
 };
 
-use crate::{FileError, Outcome, causes, files, now, say};
+use crate::{FileError, Outcome, answer, causes, files, now, say};
 
 /// Longest key file, in bytes.
 const MAX_KEY: usize = 4096;
@@ -268,7 +268,7 @@ fn simulate(arguments: &Simulate) -> Result<Outcome, PolicyVerbError> {
         match Collateral::from_json(&files::read(path, MAX_COLLATERAL)?) {
             Ok(collateral) => collaterals.push(collateral),
             Err(refusal) => {
-                crate::verify::say_refusal(&refusal, false);
+                answer::say_refusal(&refusal, false);
                 return Ok(Outcome::Refused);
             }
         }

@@ -21,7 +21,7 @@ use zipnet_attest::{
     trust::TrustError,
 };
 
-use crate::{FileError, Outcome, files, now, say};
+use crate::{FileError, Outcome, answer, files, now, say};
 use collateral::CollateralError;
 use secrets::{Secrets, SecretsError};
 
@@ -152,7 +152,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, ProvisionError> {
     match outcome {
         // A refusal is an answer, as of `verify`.
         Err(ProvisionError::Give(GiveError::Refused(refusal))) => {
-            crate::verify::say_refusal(&refusal, false);
+            answer::say_refusal(&refusal, false);
             say("nothing was given");
             Ok(Outcome::Refused)
         }

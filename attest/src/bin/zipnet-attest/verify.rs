@@ -4,19 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Map, Value, json};
 use zipnet_attest::{
-    Collateral, Genuine, Refusal, TrustRoot,
-    collateral::MAX_COLLATERAL,
-    genuine,
-    quote::MAX_QUOTE,
-    tcb::{TcbRules, TcbStatus},
+    Collateral, Genuine, Refusal, TrustRoot, collateral::MAX_COLLATERAL, genuine, quote::MAX_QUOTE,
+    tcb::TcbRules,
 };
 
 use crate::{
-    FileError, Outcome, causes,
-    evidence::{self, EvidenceError, Known},
-    files, now, say, show,
+    FileError, Outcome, answer,
+    evidence::{self, EvidenceError},
+    files,
+    given::{How, Known},
+    now,
 };
 
 /// A quote, and how to verify it.
@@ -27,24 +25,6 @@ pub struct Inputs {
     pub quote: PathBuf,
     #[command(flatten)]
     pub how: How,
-}
-
-/// By what to verify.
-#[derive(Debug, Args)]
-pub struct How {
-    /// File that holds its platform's collateral, as `QuoteCollateralV3` JSON; without
-    /// one nothing can be decided
-    #[arg(long, value_name = "FILE")]
-    pub collateral: Option<PathBuf>,
-    /// The time to verify for, in seconds since 1970 [default: now]
-    #[arg(long, value_name = "UNIX")]
-    pub at: Option<u64>,
-    /// Who ends every certificate chain: `intel`, or a file with a certificate
-    #[arg(long, value_name = "intel|FILE", default_value = "intel")]
-    pub root: String,
-    /// TCB statuses to accept, comma separated
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', default_value = "UpToDate", value_parser = TcbRules::parse_status)]
-    pub accept_tcb: Vec<TcbStatus>,
 }
 
 /// What to verify.
@@ -209,84 +189,13 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, EvidenceError> {
 fn judge_quote(quote: &Path, how: &How, json: bool) -> Result<Outcome, FileError> {
     let verdict = judge(quote, how)?.verdict;
     match &verdict {
-        Verdict::Undecided => say_undecided(json),
+        Verdict::Undecided => answer::say_undecided(json),
         Verdict::Collateral(refusal) | Verdict::Quote(_, refusal) => {
-            say_refusal(refusal, json);
+            answer::say_refusal(refusal, json);
         }
         Verdict::Genuine(_, found, refusal) => {
-            say_found(found, refusal.as_ref(), json);
+            answer::say_found(found, refusal.as_ref(), json);
         }
     }
     Ok(verdict.outcome())
-}
-
-/// Prints why something is refused.
-pub fn say_refusal(refusal: &Refusal, json: bool) {
-    if json {
-        say(&refused(refusal).to_string());
-        return;
-    }
-    say(&format!("refused: {refusal}"));
-    for cause in causes(refusal) {
-        say(&format!("because: {cause}"));
-    }
-}
-
-fn refused(refusal: &Refusal) -> Value {
-    json!({
-        "verdict": "refuse",
-        "rule": refusal.rule().to_string(),
-        "found": refusal.found(),
-        "expected": refusal.expected(),
-        "because": causes(refusal),
-        "tcb_status": null,
-        "advisories": [],
-    })
-}
-
-fn say_found(found: &Genuine, refusal: Option<&Refusal>, json: bool) {
-    if !json {
-        if let Some(refusal) = refusal {
-            say_refusal(refusal, false);
-        } else {
-            say("accepted: the quote is genuine and the platform's TCB is in order");
-        }
-        say(&format!("  tcb status  {:?}", found.status()));
-        say(&format!("  advisories  {}", found.advisories().join(", ")));
-        say(&format!("  evaluation  {}", found.evaluation()));
-        say(&format!(
-            "       fmspc  {}",
-            hex::encode_upper(found.fmspc())
-        ));
-        let registers = &found.quote().report.registers;
-        say(&format!("        mrtd  {}", hex::encode(registers.mrtd)));
-        for (number, rtmr) in registers.rtmr.iter().enumerate() {
-            say(&format!("       rtmr{number}  {}", hex::encode(rtmr)));
-        }
-        return;
-    }
-    let mut answer = refusal.map_or_else(|| json!({ "verdict": "accept", "rule": null }), refused);
-    if let Some(answer) = answer.as_object_mut() {
-        add_platform(answer, found);
-    }
-    say(&answer.to_string());
-}
-
-/// Adds what a genuine quote says, and how Intel rates its platform.
-pub fn add_platform(answer: &mut Map<String, Value>, found: &Genuine) {
-    let status = format!("{:?}", found.status());
-    answer.insert("tcb_status".to_owned(), status.into());
-    answer.insert("advisories".to_owned(), found.advisories().into());
-    answer.insert("tcb_evaluation".to_owned(), found.evaluation().into());
-    answer.insert("fmspc".to_owned(), hex::encode_upper(found.fmspc()).into());
-    answer.extend(show::fields(found.quote()));
-}
-
-/// Without collateral there is no verdict.
-pub fn say_undecided(json: bool) {
-    if json {
-        say(&json!({ "verdict": "undecided", "rule": null }).to_string());
-    } else {
-        say("undecided: without --collateral nobody can tell a genuine quote from a made-up one");
-    }
 }

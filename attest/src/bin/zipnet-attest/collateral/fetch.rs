@@ -10,7 +10,7 @@ use zipnet_attest::{
 };
 
 use super::{CollateralVerbError, fields, say_fields};
-use crate::{Outcome, causes, files, now, say, verify};
+use crate::{Outcome, answer, causes, files, now, say};
 
 /// Arguments of `collateral fetch`.
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ fn fmspc(text: &str) -> Result<[u8; 6], String> {
 
 pub fn run(arguments: &Arguments) -> Result<Outcome, CollateralVerbError> {
     let refused = |refusal| {
-        verify::say_refusal(&refusal, arguments.json);
+        answer::say_refusal(&refusal, arguments.json);
         Ok(Outcome::Refused)
     };
     let source = Source::new(&arguments.from).map_err(CollateralVerbError::Source)?;

@@ -8,7 +8,7 @@ use zipnet_attest::{Policy, Quote, Refusal, hexes::Hexes, quote::MAX_QUOTE};
 use zipnet_measurements::{Manifest, release::ReleaseError, report::MAX_REPORT};
 
 use super::release::{PinError, Release};
-use crate::{FileError, Outcome, files, say, say_aside, verify};
+use crate::{FileError, Outcome, answer, files, say, say_aside};
 
 /// Arguments of `policy new`.
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, NewError> {
         (Some(quote), _) => match of_quote(arguments, quote)? {
             Ok(policy) => policy,
             Err(refusal) => {
-                verify::say_refusal(&refusal, false);
+                answer::say_refusal(&refusal, false);
                 return Ok(Outcome::Refused);
             }
         },
