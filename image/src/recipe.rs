@@ -63,7 +63,7 @@ impl Flavor {
     pub const fn compression(self) -> i32 {
         match self {
             Self::Production => 19,
-            Self::Local => 3,
+            Self::Local => -10,
         }
     }
 
@@ -72,7 +72,7 @@ impl Flavor {
     pub const fn max_initramfs(self) -> usize {
         match self {
             Self::Production => 9_000_000,
-            Self::Local => 30_000_000,
+            Self::Local => 45_000_000,
         }
     }
 

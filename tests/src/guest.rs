@@ -10,7 +10,9 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use zipnet_measurements::{Manifest, release::ReleaseError};
@@ -379,8 +381,9 @@ impl Cluster {
         image: &Image,
         mut say: impl FnMut(&str),
     ) -> Result<(), ProcessError> {
+        let servers = self.settings.servers;
         let mut guests: Vec<Guest> = Vec::new();
-        for index in 0..self.settings.servers {
+        for index in 0..servers {
             let mut config = self.guest_config(image);
             let hints: Vec<_> = guests.iter().map(|guest| guest.hint.clone()).collect();
             config.set(
@@ -389,23 +392,41 @@ impl Cluster {
             );
             guests.push(self.boot(image, index, &config)?);
         }
-        for mut guest in guests {
-            let number = guest.index + 1;
-            guest.console.expect(WAITS, BOOT)?;
-            say(&format!(
-                "  guest {number} has booted and waits for its secrets"
-            ));
-            let command = guest.provisioning(self)?;
-            provisioned(command)?;
-            let server = guest.serving()?;
-            say(&format!(
-                "  guest {number} was provisioned and serves: {}",
-                server.hint
-            ));
+        let (tell, told) = mpsc::channel();
+        let started = Instant::now();
+        let mut serving = Vec::new();
+        for guest in guests {
+            let secrets = guest.provisioning(self)?;
+            let tell = tell.clone();
+            serving.push(thread::spawn(move || {
+                let of = format!("  guest {} of {servers}", guest.index + 1);
+                let say = |what: &str| {
+                    let seconds = started.elapsed().as_secs_f64();
+                    let _ = tell.send(format!("{of}, after {seconds:.1} s: {what}"));
+                };
+                bring_up(guest, secrets, say)
+            }));
+        }
+        drop(tell);
+        for line in told {
+            say(&line);
+        }
+        for guest in serving {
+            let server = guest.join().map_err(|_| ProcessError::Panicked)??;
             self.servers.push(server);
         }
         Ok(())
     }
+}
+
+/// Provisions a guest as soon as it has booted, and waits until its server is up.
+fn bring_up(mut guest: Guest, secrets: Command, say: impl Fn(&str)) -> Result<Server, ProcessError> {
+    guest.console.expect(WAITS, BOOT)?;
+    say("booted, and waits for its secrets");
+    provisioned(secrets)?;
+    let server = guest.serving()?;
+    say(&format!("provisioned, and serves: {}", server.hint));
+    Ok(server)
 }
 
 /// Runs `zipnet-attest provision` to a good end.

@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long an own registration may take to show before it is sent again.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How often a server that is listed here says so again while others are missing.
-const REMIND: Duration = Duration::from_secs(10);
+const REMIND: Duration = Duration::from_secs(3);
 
 /// Since when servers are missing, as this one sees it.
 #[derive(Default)]
