@@ -116,7 +116,7 @@ mod tests {
         };
         let archive = [("a", "same"), ("b", content), ("c", content)];
         let archive = archive.map(|(name, text)| (name.to_owned(), file(text)));
-        initramfs::compress(&Archive::from(archive)).unwrap()
+        initramfs::compress(&Archive::from(archive), 3).unwrap()
     }
 
     #[test]

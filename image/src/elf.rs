@@ -140,8 +140,8 @@ mod tests {
         #[test]
         fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = loaded(&bytes);
-            for (at, byte) in MAGIC.into_iter().enumerate().filter(|(at, _)| *at < bytes.len()) {
-                bytes[at] = byte;
+            for (byte, magic) in bytes.iter_mut().zip(MAGIC) {
+                *byte = magic;
             }
             let _ = loaded(&bytes);
         }

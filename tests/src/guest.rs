@@ -10,8 +10,6 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::mpsc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -195,6 +193,15 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Waits until the guest has booted, and gives it its secrets.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn provision(&mut self, cluster: &Cluster) -> Result<(), ProcessError> {
+        self.console.expect(WAITS, BOOT)?;
+        provisioned(self.provisioning(cluster)?).map(drop)
+    }
+
     /// Waits until the guest's server is up.
     ///
     /// # Errors
@@ -392,41 +399,29 @@ impl Cluster {
             );
             guests.push(self.boot(image, index, &config)?);
         }
-        let (tell, told) = mpsc::channel();
         let started = Instant::now();
-        let mut serving = Vec::new();
-        for guest in guests {
-            let secrets = guest.provisioning(self)?;
-            let tell = tell.clone();
-            serving.push(thread::spawn(move || {
-                let of = format!("  guest {} of {servers}", guest.index + 1);
-                let say = |what: &str| {
-                    let seconds = started.elapsed().as_secs_f64();
-                    let _ = tell.send(format!("{of}, after {seconds:.1} s: {what}"));
-                };
-                bring_up(guest, secrets, say)
-            }));
+        let of = |guest: &Guest| format!("  guest {} of {servers}", guest.index + 1);
+        let after = || format!("after {:.1} s", started.elapsed().as_secs_f64());
+        let mut up = |guest: Guest| {
+            let of = of(&guest);
+            let server = guest.serving()?;
+            say(&format!("{of} serves, {}: {}", after(), server.hint));
+            Ok::<_, ProcessError>(server)
+        };
+        // The others meet the first one when they start, and elect nobody else.
+        let mut others = guests.split_off(1);
+        for mut first in guests {
+            first.provision(self)?;
+            self.servers.push(up(first)?);
         }
-        drop(tell);
-        for line in told {
-            say(&line);
+        for guest in &mut others {
+            guest.provision(self)?;
         }
-        for guest in serving {
-            let server = guest.join().map_err(|_| ProcessError::Panicked)??;
-            self.servers.push(server);
+        for guest in others {
+            self.servers.push(up(guest)?);
         }
         Ok(())
     }
-}
-
-/// Provisions a guest as soon as it has booted, and waits until its server is up.
-fn bring_up(mut guest: Guest, secrets: Command, say: impl Fn(&str)) -> Result<Server, ProcessError> {
-    guest.console.expect(WAITS, BOOT)?;
-    say("booted, and waits for its secrets");
-    provisioned(secrets)?;
-    let server = guest.serving()?;
-    say(&format!("provisioned, and serves: {}", server.hint));
-    Ok(server)
 }
 
 /// Runs `zipnet-attest provision` to a good end.

@@ -69,9 +69,6 @@ pub enum ProcessError {
         /// How long.
         limit: Duration,
     },
-    /// What waited for it did not come to an end.
-    #[error("A thread that waited for a process panicked; what it said is above")]
-    Panicked,
     /// It did not end in time.
     #[error("{name} did not end within {} s; its last lines:\n{last}", limit.as_secs())]
     Lingering {

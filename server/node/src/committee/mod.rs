@@ -22,7 +22,7 @@ pub(crate) mod tests;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -33,7 +33,7 @@ use mosaik::{
     groups::{ApplyContext, StateMachine},
 };
 use tokio::sync::watch;
-use zipnet_protocol::RoundContext;
+use zipnet_protocol::{RoundContext, ServerId};
 
 pub use broadcasts::Broadcasts;
 use command::Command;
@@ -58,7 +58,7 @@ pub struct Shared {
     view: watch::Sender<Arc<View>>,
     broadcasts: Broadcasts,
     log_entries: AtomicU64,
-    misfits: AtomicU64,
+    misfits: Mutex<Misfits>,
 }
 
 impl Shared {
@@ -74,7 +74,7 @@ impl Shared {
             view: watch::Sender::new(Arc::new(view)),
             broadcasts: Broadcasts::new(retain),
             log_entries: AtomicU64::new(0),
-            misfits: AtomicU64::new(0),
+            misfits: Mutex::default(),
         })
     }
 
@@ -102,20 +102,48 @@ impl Shared {
         self.log_entries.load(Ordering::Relaxed)
     }
 
-    /// How many rounds in a row were opened that do not fit the state here: a
-    /// sign that it has parted from the leader's.
+    /// How many commands in a row a server has had refused that cannot be refused
+    /// where it leads: a sign that the state here has parted from its.
     #[must_use]
-    pub fn misfits(&self) -> u64 {
-        self.misfits.load(Ordering::Relaxed)
+    pub fn misfits(&self, of: &ServerId) -> u64 {
+        let misfits = self.lock_misfits();
+        if misfits.sender.as_ref() == Some(of) {
+            misfits.count
+        } else {
+            0
+        }
     }
 
     pub(crate) fn reset_misfits(&self) {
-        self.misfits.store(0, Ordering::Relaxed);
+        *self.lock_misfits() = Misfits::default();
+    }
+
+    fn misfit(&self, sender: &ServerId) {
+        let mut misfits = self.lock_misfits();
+        if misfits.sender.as_ref() == Some(sender) {
+            misfits.count = misfits.count.saturating_add(1);
+        } else {
+            *misfits = Misfits {
+                sender: Some(*sender),
+                count: 1,
+            };
+        }
+    }
+
+    fn lock_misfits(&self) -> MutexGuard<'_, Misfits> {
+        self.misfits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_log_entries(&self, entries: u64) {
         self.log_entries.store(entries, Ordering::Relaxed);
     }
+}
+
+/// Commands of one server that did not fit the state here, one after the other.
+#[derive(Debug, Default)]
+struct Misfits {
+    sender: Option<ServerId>,
+    count: u64,
 }
 
 /// The state machine that mosaik replicates.
@@ -203,8 +231,12 @@ impl Committee {
         if let Refusal::Evidence { server, source } = refusal {
             metrics::peer_refused(&server.short(), source.rule());
         }
-        if matches!(refusal, Refusal::Unfit(_) | Refusal::Header(_)) {
-            self.shared.misfits.fetch_add(1, Ordering::Relaxed);
+        // Whoever leads is registered, and opens rounds that fit.
+        if matches!(
+            refusal,
+            Refusal::Unfit(_) | Refusal::Header(_) | Refusal::Unregistered(_)
+        ) {
+            self.shared.misfit(command.sender());
         }
         // Duplicates are the price of sending again after a time-out.
         if matches!(refusal, Refusal::NotWaiting | Refusal::NotAhead)

@@ -28,7 +28,7 @@ use tell::{VERIFIED, say_round, tell_how_to_verify, tell_verdicts, verdict};
 use tokio::signal::unix::{SignalKind, signal};
 use zipnet_tests::{
     cluster::{Cluster, LEAVE, Settings, UP},
-    guest::{Image, ImageError, POWER_OFF},
+    guest::{BOOT, Image, ImageError, POWER_OFF},
     process::{Process, ProcessError},
 };
 
@@ -197,7 +197,11 @@ fn start(
 ) -> Result<Option<Process>, ProcessError> {
     let stopped = || matches!(inbox.try_recv(), Ok(Event::Stop));
     match image {
-        Some(image) => cluster.populate_guests(image, say)?,
+        Some(image) => {
+            cluster.populate_guests(image, say)?;
+            // On emulated processors clients would be in their way.
+            meet(cluster, &stopped)?;
+        }
         None => start_servers(cluster, &stopped)?,
     }
     if stopped() {
@@ -216,6 +220,22 @@ fn start(
     }
     say("  4 clients are up: one talks, three cover");
     Ok(if stopped() { None } else { Some(talker) })
+}
+
+/// Waits until each server has verified itself and all others.
+fn meet(cluster: &mut Cluster, stopped: &dyn Fn() -> bool) -> Result<(), ProcessError> {
+    let all = cluster.servers.len();
+    for server in &mut cluster.servers {
+        let mut at = 0;
+        for _ in 0..all {
+            if stopped() {
+                return Ok(());
+            }
+            (at, _) = server.process.expect_from(at, VERIFIED, BOOT)?;
+        }
+    }
+    say("  the servers have verified each other");
+    Ok(())
 }
 
 /// Starts the servers as processes.

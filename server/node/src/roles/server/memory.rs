@@ -8,6 +8,8 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use zipnet_protocol::PeerKey;
+
 use super::context::Context;
 use crate::committee::{
     View,
@@ -17,8 +19,9 @@ use crate::committee::{
 
 /// How often the memory is compared.
 const TICK: Duration = Duration::from_millis(500);
-/// How many misfitting rounds in a row are too many.
-const MAX_MISFITS: u64 = 5;
+/// How many misfitting commands of a leader in a row are too many. One may be a race:
+/// a client registered between the leader's look at the state and its order.
+const MAX_MISFITS: u64 = 2;
 
 /// The newest record that this process holds and the committee has lost.
 fn lost(context: &Context, view: &View) -> Option<Arc<Final>> {
@@ -62,9 +65,16 @@ pub(super) async fn run(context: Arc<Context>) {
 
 /// mosaik does not notice when two members' states have parted under the same
 /// log position. If the leader opens one round after the other that does not
-/// fit the state here, this server starts again from the leader's.
+/// fit the state here, or is not even registered here, this server starts again
+/// from the leader's. What others send counts for nothing: one of them could make
+/// everybody start again.
 async fn rejoin_if_apart(context: &Context) {
-    if context.shared.misfits() < MAX_MISFITS || context.is_leader() {
+    let Some(leader) = context.leader() else {
+        return;
+    };
+    let leader = PeerKey::new(*leader.as_bytes());
+    let leader = context.rules.instance.server_id(&leader);
+    if leader == context.id() || context.shared.misfits(&leader) < MAX_MISFITS {
         return;
     }
     tracing::warn!(
