@@ -16,6 +16,7 @@
 # ZIPNET_PACKAGES                 where fetched packages are kept (target/packages)
 # ZIPNET_DEBIAN_MIRROR            mirrors, if not those that this machine's apt uses
 # ZIPNET_DEBIAN_SECURITY_MIRROR
+# ZIPNET_MIRROR_PATIENCE          seconds for which a mirror may be silent, twice (15)
 set -euo pipefail
 
 say() { echo "packages: $*" >&2; }
@@ -43,6 +44,8 @@ done
 
 exec 9>"$dir/lock"
 flock 9
+
+patience=${ZIPNET_MIRROR_PATIENCE:-15}
 
 sum() { sha256sum <"$1" | cut -d' ' -f1; }
 lines() { grep -Ev '^ *(#|$)' "$lock" || true; }
@@ -96,8 +99,12 @@ apt() {
         -o Dir::State="$home" -o Dir::State::Lists="$home/lists" -o Dir::State::Status=/dev/null \
         -o Dir::Cache="$home" -o Dir::Cache::Archives="$home/archives" \
         -o APT::Sandbox::User=root -o Debug::NoLocking=1 -o APT::Architecture=amd64 \
-        -o Acquire::Retries=3 "${release[@]}" "$@")
+        -o Acquire::Retries=1 -o Acquire::http::Timeout="$patience" -o Acquire::https::Timeout="$patience" \
+        -o APT::Update::Error-Mode=any "${release[@]}" "$@" 2>"$home/said")
 }
+
+# What apt said last, in one line.
+reason() { grep -E '^[EW]: ' "$cache/$1/said" | head -n 1 | sed 's/^.: //'; }
 
 # The suites of a root, after its lists were brought up to date.
 update() {
@@ -108,7 +115,8 @@ update() {
         [[ $main ]] || die "this machine's apt knows no Debian mirror; name one in ZIPNET_DEBIAN_MIRROR"
         [[ $security ]] || security=$main
     fi
-    apt "$1" "$2" update || die "apt-get update failed for $2; is the mirror reachable, and is there room in $cache?"
+    apt "$1" "$2" update ||
+        die "the lists of $2 could not be fetched ($(reason "$1")); is the mirror reachable, and is there room in $cache? What was fetched is kept, and the next try goes on from there"
 }
 
 # The kept file of a locked package, if it is the right one.
@@ -153,19 +161,24 @@ renew_lock() {
 [[ $renew ]] && renew_lock
 
 fetch() {
-    local root=$1 suites names gone
+    local root=$1 suites names verb reason
     suites=$(locked "$root" | awk 'NR == 1 { print $2 }')
     mapfile -t names < <(locked "$root" | awk '{ print $3 "=" $4 }')
     say "fetching $root: ${names[*]}"
     update "$root" "$suites"
-    gone="a locked version is gone from the mirror, unless apt says otherwise above; \`scripts/packages.sh --renew $shown $dir\` locks today's, which
-          changes what is built or measured. Wanted: ${names[*]}"
     if [[ $root == *-only ]]; then
-        apt "$root" "$suites" download "${names[@]}" || die "$gone"
+        verb=(download)
     else
-        apt "$root" "$suites" install --download-only -y --no-install-recommends "${names[@]}" >/dev/null ||
-            die "$gone"
+        verb=(install --download-only -y --no-install-recommends)
     fi
+    apt "$root" "$suites" "${verb[@]}" "${names[@]}" >/dev/null && return
+    reason=$(reason "$root")
+    case $reason in
+        *'was not found'* | *'Unable to locate'* | *'has no installation candidate'*)
+            die "a locked version is gone from the mirror ($reason); \`scripts/packages.sh --renew $shown $dir\` locks today's, which
+          changes what is built or measured. Wanted: ${names[*]}" ;;
+        *) die "$root could not be fetched ($reason); is the mirror reachable, and is there room in $cache? What was fetched is kept, and the next try goes on from there" ;;
+    esac
 }
 
 # Deletes what was fetched of a root, but for whole packages of an interrupted try.

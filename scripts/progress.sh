@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command that runs cargo, says in one line at a time how far cargo is, and in
-# one line what stopped it if that was the network or the disk. Warnings and errors
-# come through, nothing else of standard error.
+# Runs a command that runs cargo, and says in one line at a time how far cargo is. What
+# stopped it is one line if that was the network or the disk; any other warning or
+# error comes through at the end.
 #
 #   scripts/progress.sh NAME COMMAND...     NAME is what the lines begin with
 set -uo pipefail
@@ -40,9 +40,9 @@ listen() {
                 compiled=$((compiled + 1))
             elif [[ $line =~ ^\ +(Downloading|Downloaded)\  ]]; then
                 tell "fetching crates, $(clock)"
+            elif [[ $line == 'warning: spurious network error'* ]]; then
+                tell "the registry of crates is slow to answer, $(clock)"
             elif [[ $line && ! $line =~ $usual ]]; then
-                clear
-                echo "$line" >&2
                 said+=("$line")
             fi
         done <<<"${chunk%$'\n'}"
@@ -50,18 +50,19 @@ listen() {
     done
     clear
     ((compiled == 0)) || echo "$name: $compiled crates compiled in $(clock)" >&2
-    why
+    ((${#said[@]} == 0)) || explain
 }
 
-# What is no fault of the code.
-why() {
+# What was said, or what it comes to if it is no fault of the code.
+explain() {
     local text
-    text=$(printf '%s\n' "${said[@]+"${said[@]}"}" | tail -n 80)
+    text=$(printf '%s\n' "${said[@]}")
     case $text in
         *'No space left on device'* | *'Disk quota exceeded'*)
-            echo "$name: the disk is full. Free some ($(df -Ph . | awk 'NR == 2 { print $4 }') are free here, 6 GB is what everything needs), and the next try goes on where this one stopped" >&2 ;;
-        *'failed to download'* | *'spurious network error'* | *'download of '*' failed'* | *'failed to query replaced source'* | *'failed to fetch'* | *'network failure'*)
-            echo "$name: the registry of crates does not answer. What was fetched and built is kept, and the next try goes on from there" >&2 ;;
+            echo "$name: the disk is full ($(df -Ph "${CARGO_TARGET_DIR:-.}" | awk 'NR == 2 { print $4 }') free; everything takes 6 GB). What was built is kept: free some, and the next try goes on from there" >&2 ;;
+        *'download of '*' failed'* | *'failed to download'* | *'failed to fetch'* | *'network failure'*)
+            echo "$name: the registry of crates does not answer ($(tail -n 1 <<<"$text" | sed 's/^ *//')). What was fetched and built is kept, and the next try goes on from there" >&2 ;;
+        *) echo "$text" >&2 ;;
     esac
 }
 
