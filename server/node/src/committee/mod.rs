@@ -102,31 +102,28 @@ impl Shared {
         self.log_entries.load(Ordering::Relaxed)
     }
 
-    /// How many commands in a row a server has had refused that cannot be refused
-    /// where it leads: a sign that the state here has parted from its.
-    #[must_use]
-    pub fn misfits(&self, of: &ServerId) -> u64 {
-        let misfits = self.lock_misfits();
-        if misfits.sender.as_ref() == Some(of) {
-            misfits.count
-        } else {
-            0
+    /// How many commands in a row of whoever leads were refused here that are not
+    /// refused where it leads: a sign that the state here has parted from its. They
+    /// count from when this was first asked of that leader.
+    pub fn misfits(&self, leader: &ServerId) -> u64 {
+        let mut misfits = self.lock_misfits();
+        if misfits.leader.as_ref() != Some(leader) {
+            *misfits = Misfits {
+                leader: Some(*leader),
+                count: 0,
+            };
         }
+        misfits.count
     }
 
     pub(crate) fn reset_misfits(&self) {
-        *self.lock_misfits() = Misfits::default();
+        self.lock_misfits().count = 0;
     }
 
     fn misfit(&self, sender: &ServerId) {
         let mut misfits = self.lock_misfits();
-        if misfits.sender.as_ref() == Some(sender) {
+        if misfits.leader.as_ref() == Some(sender) {
             misfits.count = misfits.count.saturating_add(1);
-        } else {
-            *misfits = Misfits {
-                sender: Some(*sender),
-                count: 1,
-            };
         }
     }
 
@@ -139,10 +136,10 @@ impl Shared {
     }
 }
 
-/// Commands of one server that did not fit the state here, one after the other.
+/// Commands of the leader that did not fit the state here, one after the other.
 #[derive(Debug, Default)]
 struct Misfits {
-    sender: Option<ServerId>,
+    leader: Option<ServerId>,
     count: u64,
 }
 

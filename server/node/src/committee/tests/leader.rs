@@ -6,7 +6,8 @@ use zipnet_protocol::{
 
 use super::fixture::{World, accept, nonce, refuse};
 use crate::committee::{
-    command::Order,
+    Committee, Shared,
+    command::{Command, Order},
     state::{Applied, CommitteeState, Refusal},
 };
 
@@ -225,4 +226,40 @@ fn i12_a_header_is_opened_by_the_server_that_sends_it() {
     let refusal = refuse(&mut state, &world.open_with(0, elsewhere));
     assert_eq!(refusal, Refusal::Unfit("instance"));
     accept(&mut state, &world.say(1, &Order::OpenRound(theirs)));
+}
+
+/// A14: what does not fit makes a server start again from the leader's state only if
+/// it comes from the leader; others could make everybody start again and again.
+#[test]
+fn a14_only_what_the_leader_sends_is_a_sign_of_a_state_that_has_parted() {
+    let world = World::new(3, 3);
+    let shared = Shared::new(world.rules.clone(), 4);
+    let mut machine = Committee::new(world.rules.clone(), shared.clone());
+    let [leader, other] = [0, 1].map(|server| world.servers[server].id());
+    let apply = |machine: &mut Committee, command: &Command| {
+        let refusal = machine.state.apply(command).unwrap_err();
+        machine.refuse(command, &refusal, 1);
+    };
+    // Nobody is registered in this state, and rounds are opened all the same.
+    let founded = world.founded();
+    let commands = [0, 1].map(|server| world.open_with(server, world.header(&founded)));
+    apply(&mut machine, &commands[0]);
+    assert_eq!(shared.misfits(&leader), 0, "from when it was asked for");
+    for count in 1..4 {
+        for _ in 0..5 {
+            apply(&mut machine, &commands[1]);
+        }
+        apply(&mut machine, &commands[0]);
+        assert_eq!(shared.misfits(&leader), count);
+    }
+    // Another leader, another count.
+    assert_eq!(shared.misfits(&other), 0);
+    apply(&mut machine, &commands[1]);
+    assert_eq!(shared.misfits(&other), 1);
+    // A state in which everybody is registered, and a number that is taken.
+    machine.state = founded;
+    accept(&mut machine.state, &commands[1]);
+    shared.reset_misfits();
+    apply(&mut machine, &commands[1]);
+    assert_eq!(shared.misfits(&other), 1);
 }
