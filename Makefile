@@ -46,9 +46,9 @@ check: ## formatting, lints, dependencies, spelling, shell scripts
 	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs measurements/fuzz/fuzz_targets/*.rs
 	typos
 	shellcheck .ci/run $$(find . -name target -prune -o -name '*.sh' -print)
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/progress.sh clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# What ships does not panic at what a stranger sends; unwrap and expect are denied above.
-	cargo clippy --workspace --lib --bins --locked -- \
+	@scripts/progress.sh clippy cargo clippy --workspace --lib --bins --locked -- \
 		-D clippy::panic -D clippy::unreachable -D clippy::todo -D clippy::unimplemented \
 		-D clippy::indexing_slicing -D clippy::string_slice
 	@scripts/deny.sh

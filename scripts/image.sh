@@ -18,7 +18,7 @@ case $flavor in
         # As one of the workspace: alone, its dependencies would have other features, and
         # be built a second time.
         scripts/progress.sh builder cargo build --locked --workspace --bin zipnet-image
-        [[ -e $out ]] || say "the production image; its programs take about 8 minutes on 2 cores the first time"
+        [[ -e $out ]] || say "the production image; its programs take about 6 minutes on 2 cores the first time"
         exec scripts/progress.sh image "$built/zipnet-image" build \
             --target "$target/image-build" --inputs "$target/machine" --out "$out" ;;
     local)
@@ -28,6 +28,7 @@ case $flavor in
             [[ $out/manifest.json -nt $part ]] || newer=$part
         done
         [[ ${newer:-} ]] || exit 0
+        say "the local image, of the programs that were just built"
         exec "$built/zipnet-image" build --programs "$built" --inputs "$target/machine" --out "$out" ;;
     *)
         say "FLAVOR is '$flavor'; production or local would be right"

@@ -45,7 +45,7 @@ scripts/packages.sh image/reproduce.lock "$target/machine"
 clock=("LD_PRELOAD=$target/machine/faketime-only/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
     FAKETIME=+400d NO_FAKE_STAT=1 FAKETIME_DONT_FAKE_MONOTONIC=1)
 
-say "the second build, in $source as another user, about 8 minutes on 2 cores"
+say "the second build, in $source as another user, about 6 minutes on 2 cores"
 (
     umask 0077
     cd "$source"

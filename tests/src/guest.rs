@@ -399,6 +399,7 @@ impl Cluster {
             );
             guests.push(self.boot(image, index, &config)?);
         }
+        say(&format!("  {servers} guests boot ..."));
         let started = Instant::now();
         let of = |guest: &Guest| format!("  guest {} of {servers}", guest.index + 1);
         let after = || format!("after {:.1} s", started.elapsed().as_secs_f64());
@@ -409,7 +410,7 @@ impl Cluster {
             Ok::<_, ProcessError>(server)
         };
         // The others meet the first one when they start, and elect nobody else.
-        let mut others = guests.split_off(1);
+        let mut others = guests.split_off(servers.min(1));
         for mut first in guests {
             first.provision(self)?;
             self.servers.push(up(first)?);

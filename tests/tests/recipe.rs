@@ -190,7 +190,7 @@ fn a_full_disk_is_named_and_nothing_is_lost() -> TestResult {
     let at = |name: &str| disk.path().join(name);
     // Not a whole image, which was there before.
     let program = binary("zipnet-image")?;
-    let built = program.parent().unwrap_or(&program);
+    let folder = program.parent().unwrap_or(&program);
     let mut build = Command::new(&program);
     build
         .args(["build", "--repository"])
@@ -198,7 +198,7 @@ fn a_full_disk_is_named_and_nothing_is_lost() -> TestResult {
         .arg("--inputs")
         .arg(machine())
         .arg("--programs")
-        .arg(built)
+        .arg(folder)
         .arg("--out")
         .arg(at("out"));
     let (status, said, left) = on_a_disk(disk.path(), "8m", &build)?;

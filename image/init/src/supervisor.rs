@@ -32,7 +32,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(30);
 /// How often things are looked at that nobody announces.
 const TICK: u16 = 250;
-/// How long the server has to be there until what is in the guest is listed.
+/// How long the server has to be there, and nothing to have changed, until what is in
+/// the guest is listed: at its start a server has sockets that it closes again.
 const SETTLED: Duration = Duration::from_secs(5);
 /// A setting is wrong.
 const USAGE: i32 = 2;
@@ -70,6 +71,8 @@ pub struct Supervisor {
     stopping: Option<Instant>,
     healthy: Instant,
     listed: bool,
+    /// What would be listed, and since when it is that.
+    inventory: (Vec<String>, Instant),
 }
 
 /// Blocks the signals that PID 1 acts on, so that none is lost, and makes the
@@ -109,6 +112,7 @@ impl Supervisor {
             stopping: None,
             healthy: Instant::now(),
             listed: false,
+            inventory: (Vec::new(), Instant::now()),
         }
     }
 
@@ -274,8 +278,15 @@ impl Supervisor {
             && now.saturating_duration_since(since) >= SETTLED
             && is_up(pid)
         {
+            let lines = inventory::lines(&ports(&self.settings));
+            if self.inventory.0 != lines {
+                self.inventory = (lines, now);
+            }
+            if now.saturating_duration_since(self.inventory.1) < SETTLED {
+                return;
+            }
             self.listed = true;
-            for line in inventory::lines(&ports(&self.settings)) {
+            for line in &self.inventory.0 {
                 say!("inventory: {line}");
             }
             say!("inventory: end");
