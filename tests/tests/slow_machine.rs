@@ -118,6 +118,7 @@ const TWO_TRIES: &str = r#"
     "$@" || status=$?
     echo "second: $status"
     list after
+    "$@"
 "#;
 
 #[test]
@@ -169,7 +170,8 @@ fn a_disk_that_fills_up_in_the_middle_of_a_build_is_one_line_and_the_next_try_go
         .iter()
         .filter(|line| line.contains("crates compiled in"));
     assert_eq!(compiled.count(), 2, "{lines:#?}");
-    // Nothing else is said, and what the first try had built was not built again.
+    // Nothing else is said, nothing at all where nothing is to be done, and what the
+    // first try had built was not built again.
     let (before, after) = (of("before "), of("after "));
     assert_eq!(lines.len(), 5 + before.len() + after.len(), "{lines:#?}");
     assert!(after.len() > before.len(), "{lines:#?}");
