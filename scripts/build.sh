@@ -16,10 +16,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 meanwhile=
 if (($#)); then
     mkdir -p "$target"
+    # A group of its own: a build that fails leaves nobody behind.
+    set -m
     "$@" </dev/null >"$target/meanwhile.log" 2>&1 &
+    set +m
     meanwhile=$!
-    # A build that fails leaves nobody behind.
-    trap 'kill "$meanwhile" 2>/dev/null || true' EXIT
+    trap 'kill -- "-$meanwhile" 2>/dev/null || true' EXIT
 fi
 scripts/progress.sh build cargo build --workspace --bins --locked
 if [[ $meanwhile ]]; then

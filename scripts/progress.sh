@@ -57,6 +57,11 @@ listen() {
 explain() {
     local text
     text=$(printf '%s\n' "${said[@]}")
+    # A message about a line of code may quote any of the words below.
+    if grep -qE '^ +--> ' <<<"$text"; then
+        echo "$text" >&2
+        return
+    fi
     case $text in
         *'No space left on device'* | *'Disk quota exceeded'*)
             echo "$name: the disk is full ($(df -Ph "${CARGO_TARGET_DIR:-.}" | awk 'NR == 2 { print $4 }') free; everything takes 6 GB). What was built is kept: free some, and the next try goes on from there" >&2 ;;

@@ -102,6 +102,29 @@ fn a_registry_that_does_not_answer_is_one_line() -> TestResult {
     Ok(())
 }
 
+/// An error about a line of code that speaks of disks or registries is that error.
+#[test]
+fn what_the_compiler_says_comes_through_whatever_it_quotes() -> TestResult {
+    let words = [
+        "error[E0425]: cannot find value `x`",
+        "  --> tests/tests/recipe.rs:1:2",
+        "1 | assert!(said.contains(\"No space left on device\"), \"failed to fetch\");",
+    ];
+    let mut progress = script("progress.sh");
+    progress.args([
+        "build",
+        "sh",
+        "-c",
+        "printf '%s\\n' \"$@\" >&2; exit 101",
+        "sh",
+    ]);
+    progress.args(words);
+    let (status, lines) = Process::run("scripts/progress.sh", progress, LIMIT)?;
+    assert_eq!(status.code(), Some(101), "{lines:?}");
+    assert_eq!(lines, words);
+    Ok(())
+}
+
 /// A few crates are built on a disk that is too small for them, and then again when it
 /// has grown. Libraries are listed between the tries and after them.
 const TWO_TRIES: &str = r#"
