@@ -5,6 +5,7 @@
 //! 2; a failure at run time is one line, with its causes behind `because:`,
 //! and exit status 1. No message holds a secret.
 
+pub mod admit;
 pub mod args;
 pub mod attestation;
 pub mod process;

@@ -69,8 +69,31 @@ where
     F: FnOnce(A, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    let outcome = match A::try_parse() {
-        Ok(args) => start_logging(relay(&args)).and_then(|()| run(args, body)),
+    finish(A::try_parse(), |args| {
+        start_logging(relay(&args)).and_then(|()| run(args, body))
+    })
+}
+
+/// Runs a verb that needs no runtime and no log, if it is the first argument.
+pub fn verb<A: Parser>(
+    name: &str,
+    body: impl FnOnce(A) -> Result<(), Failure>,
+) -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next()?;
+    if arguments.next()? != name {
+        return None;
+    }
+    let rest = std::iter::once(program).chain(arguments);
+    Some(finish(A::try_parse_from(rest), body))
+}
+
+fn finish<A>(
+    parsed: Result<A, clap::Error>,
+    body: impl FnOnce(A) -> Result<(), Failure>,
+) -> ExitCode {
+    let outcome = match parsed {
+        Ok(args) => body(args),
         Err(error)
             if matches!(
                 error.kind(),

@@ -9,6 +9,9 @@ use std::{
 use zeroize::Zeroizing;
 pub use zipnet_attest::SecretText;
 use zipnet_attest::secret::MAX_SECRET;
+use zipnet_protocol::CommitteeSecret;
+
+use crate::process::Failure;
 
 /// Longest secret file, in bytes.
 const MAX_FILE: u64 = MAX_SECRET as u64;
@@ -89,6 +92,23 @@ fn read(name: &'static str, path: &Path) -> Result<SecretText, SecretError> {
         )));
     }
     Ok(SecretText::from(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// The committee admission secret, which has to be there.
+///
+/// # Errors
+/// [`Failure::Usage`].
+pub fn committee(flag: Option<&SecretText>, file: Option<&Path>) -> Result<SecretText, Failure> {
+    const NAME: &str = "ZIPNET_COMMITTEE_SECRET";
+    resolve(NAME, flag, file)
+        .and_then(|secret| secret.ok_or(SecretError::Missing { name: NAME }))
+        .map_err(Failure::usage)
+}
+
+/// The same as the protocol takes it.
+#[must_use]
+pub fn committee_secret(text: &SecretText) -> CommitteeSecret {
+    CommitteeSecret::new(Zeroizing::new(text.expose().as_bytes().to_vec()))
 }
 
 #[cfg(test)]

@@ -15,18 +15,18 @@ use std::{
 use zeroize::Zeroizing;
 use zipnet_node::{
     committee::{
-        command::{Command, Order, Published, Resume, ServerRegistration},
+        command::{Command, Order, PartialCommitment, Published, Resume, ServerRegistration},
         snapshot::Snapshot,
         state::CommitteeState,
     },
-    settings::CommitteeRules,
+    settings::{AggregatorRules, CommitteeRules},
     wire::{Follow, Hello, News, Opened, Refused, Registration, RegistryRequest},
 };
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, ClientBundle, CommitteeSecret, DhSecret, Epoch, Fold, Instance,
-    InstanceName, Message, Nonce, PadTable, Participants, RosterEntry, RoundHeader, RoundParams,
-    SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial, SigningSecret, SlotKey,
-    Withdrawal,
+    Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
+    ClientRegistry, CommitteeSecret, DhSecret, Epoch, Fold, Instance, InstanceName, Message, Nonce,
+    PadTable, Participants, RosterEntry, RoundHeader, RoundParams, SealedEnvelope, Sealer,
+    ServerBundle, SignedHeader, SignedPartial, SigningSecret, SlotKey, Withdrawal,
 };
 
 /// A fuzz target: its name and its body.
@@ -39,6 +39,7 @@ pub type Seed = (&'static str, Vec<u8>);
 pub const TARGETS: &[Target] = &[
     ("client_bundle", client_bundle),
     ("withdrawal", withdrawal),
+    ("aggregator_bundle", aggregator_bundle),
     ("server_bundle", server_bundle),
     ("signed_header", signed_header),
     ("envelope", envelope),
@@ -78,6 +79,8 @@ fn rules() -> Arc<CommitteeRules> {
         min_participants: 1,
         committee_size: None,
         min_servers: None,
+        clients_per_peer: 1,
+        aggregators: AggregatorRules::default(),
     })
 }
 
@@ -105,10 +108,21 @@ pub fn server_bundle(data: &[u8]) {
     }
 }
 
-/// [`SignedHeader`] with its bundles.
+/// [`AggregatorBundle`], and an admission as operators write it.
+pub fn aggregator_bundle(data: &[u8]) {
+    if let Ok(bundle) = postcard::from_bytes::<AggregatorBundle>(data) {
+        let _ = bundle.verify(instance(), |_| false);
+        let _ = bundle.verify(instance(), |_| true);
+    }
+    if let Ok(text) = core::str::from_utf8(data) {
+        let _ = text.parse::<Admission>();
+    }
+}
+
+/// A certificate with its bundles.
 pub fn signed_header(data: &[u8]) {
     if let Ok(opened) = postcard::from_bytes::<Opened>(data) {
-        let _ = opened.header.verify(instance(), &opened.bundles);
+        let _ = opened.certificate.verify(instance(), &opened.bundles);
     }
     if let Ok(header) = postcard::from_bytes::<SignedHeader>(data) {
         let _ = header.header().context();
@@ -124,7 +138,7 @@ pub fn envelope(data: &[u8]) {
 pub fn aggregate(data: &[u8]) {
     if let Ok((header, aggregate)) = postcard::from_bytes::<(SignedHeader, Aggregate)>(data) {
         let header = header.header();
-        let _ = aggregate.check(&header.context(), header);
+        let _ = aggregate.check(&header.context(), header, &ClientRegistry::default());
     }
     if let Ok(participants) = postcard::from_bytes::<Participants>(data) {
         let _ = participants.check(data.len());
@@ -173,7 +187,7 @@ pub fn news(data: &[u8]) {
             let _ = published.record.verify(instance(), &published.bundles);
         }
         if let Some(open) = &news.open {
-            let _ = open.header.verify(instance(), &open.bundles);
+            let _ = open.certificate.verify(instance(), &open.bundles);
         }
     }
 }
@@ -238,6 +252,13 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         Order::RegisterServer(ServerRegistration::unattested(server.clone())),
     )?;
     apply(&mut state, Order::RegisterClients(vec![client.clone()]))?;
+    let aggregator = SigningSecret::from_seed(&secret(7));
+    let admission = Admission::sign(instance.name(), &aggregator.peer_key(), &committee);
+    let admitted = AggregatorBundle::sign(instance, Some(admission), &aggregator);
+    apply(
+        &mut state,
+        Order::RegisterAggregators(vec![admitted.clone()]),
+    )?;
     let header = RoundHeader {
         instance: *instance.id(),
         epoch: Epoch::new([8; 32]),
@@ -246,6 +267,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         previous: state.previous(),
         params: state.rules().params,
         min_participants: 1,
+        floor: state.floor(),
         committee_size: 1,
         roster: vec![RosterEntry {
             server: id,
@@ -253,25 +275,36 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         }],
         clients: 1,
         registry: state.clients().digest(),
+        aggregator: aggregator.peer_key(),
     };
     let signed = header.clone().sign(id, &signing);
     apply(&mut state, Order::OpenRound(signed.clone()))?;
+    let context = header.context();
+    let certification = Certification::sign(context, id, &signing);
+    apply(&mut state, Order::Certify(certification))?;
     let current = state.current().cloned().ok_or("no round")?;
+    let certified = current.certified.clone().ok_or("not certified")?;
     let message = Message::new(b"a seed".to_vec(), &header.params)?;
-    let (_, envelope) = sealer.seal(&current.round, Some(&message))?;
+    let (_, envelope) = sealer.seal(&certified, Some(&message))?;
     let mut fold = Fold::new(*current.round.context(), &header, 1);
     fold.add(&current.registry, &envelope)?;
     let aggregate = fold.finish();
     apply(&mut state, Order::SubmitAggregate(aggregate.clone()))?;
-    let snapshot = postcard::to_stdvec(&state.snapshot())?;
     let pads = PadTable::agree(&dh, &current.registry, None)?;
-    let checked = aggregate.check(current.round.context(), &header)?;
+    let checked = aggregate.check(&context, &header, &current.registry)?;
     let partial = SignedPartial::compute(&current.round, &checked, &pads, id, &signing);
+    let commitment = PartialCommitment {
+        context,
+        aggregate: *checked.digest(),
+        commitment: partial.commitment(),
+    };
+    apply(&mut state, Order::CommitPartial(commitment))?;
+    let snapshot = postcard::to_stdvec(&state.snapshot())?;
     let order = Order::SubmitPartial(partial.clone());
     apply(&mut state, order.clone())?;
     let head = state.head().ok_or("not finalized")?.published.clone();
     let opened = Opened {
-        header: signed.clone(),
+        certificate: certified.certificate().clone(),
         bundles: vec![server.clone()],
     };
     let news = News {
@@ -286,6 +319,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let mut seeds = vec![
         ("client_bundle", postcard::to_stdvec(&client)?),
         ("withdrawal", postcard::to_stdvec(&(&client, &withdrawal))?),
+        ("aggregator_bundle", postcard::to_stdvec(&admitted)?),
         ("server_bundle", postcard::to_stdvec(&server)?),
         ("signed_header", postcard::to_stdvec(&opened)?),
         ("envelope", postcard::to_stdvec(&envelope)?),

@@ -23,7 +23,7 @@ use zipnet_node::{
         common::{Served, serve},
         server::consensus,
     },
-    settings::{CommitteeRules, NetworkSettings, RelaySetting},
+    settings::{AggregatorRules, CLIENTS_PER_PEER, CommitteeRules, NetworkSettings, RelaySetting},
     wire::{Call as _, Member, MemberCall, Opinion, OpinionCall},
 };
 use zipnet_protocol::{
@@ -94,6 +94,8 @@ impl Rogue {
             min_participants: u32::try_from(settings.min_participants)?,
             committee_size: size,
             min_servers: None,
+            clients_per_peer: CLIENTS_PER_PEER,
+            aggregators: AggregatorRules::default(),
         });
         let hints = cluster.servers.iter().map(|server| server.hint.parse());
         let network = NetworkSettings {

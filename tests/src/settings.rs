@@ -1,5 +1,11 @@
 //! What a cluster is made of.
 
+use zeroize::Zeroizing;
+use zipnet_node::settings::TransportSeed;
+use zipnet_protocol::{Admission, CommitteeSecret, InstanceName, InstanceNameError, SigningSecret};
+
+use crate::process::ProcessError;
+
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -21,6 +27,27 @@ pub struct Settings {
     pub instance: String,
     /// The committee secret.
     pub secret: String,
+}
+
+impl Settings {
+    /// The admission of an aggregator with this transport secret, as `zipnet-server
+    /// admit` prints it.
+    ///
+    /// # Errors
+    /// [`ProcessError::Start`] if the instance's name is none.
+    pub fn admission(&self, transport: &str) -> Result<String, ProcessError> {
+        let name: InstanceName =
+            self.instance
+                .parse()
+                .map_err(|error: InstanceNameError| ProcessError::Start {
+                    name: "the aggregator".into(),
+                    source: std::io::Error::other(error),
+                })?;
+        let secret = CommitteeSecret::new(Zeroizing::new(self.secret.clone().into_bytes()));
+        let seed = TransportSeed::from_text(transport);
+        let peer = SigningSecret::from_seed(seed.as_bytes()).peer_key();
+        Ok(Admission::sign(&name, &peer, &secret.committee_key(&name)).to_string())
+    }
 }
 
 impl Default for Settings {

@@ -20,7 +20,9 @@ use zipnet_node::{
         client::{Client, ClientSettings, Participation},
         server::{self, ServerSettings},
     },
-    settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings},
+    settings::{
+        AggregatorRules, BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings,
+    },
 };
 use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams, SigningSecret};
 use zipnet_tests::server::{free_port, free_udp_port, scrape};
@@ -100,6 +102,8 @@ async fn soak() -> TestResult {
 
     let first = free_udp_port();
     let hints = vec![hint_of("soak server 0", first)?];
+    let seed = TransportSeed::from_text("soak aggregator");
+    let aggregator_key = SigningSecret::from_seed(seed.as_bytes()).peer_key();
     for index in 0..3 {
         let settings = ServerSettings {
             attestation: None,
@@ -117,7 +121,11 @@ async fn soak() -> TestResult {
             period: Duration::from_millis(1),
             deadline: Duration::from_secs(10),
             retain: 64,
-            aggregators: Vec::new(),
+            clients_per_peer: 1,
+            aggregators: AggregatorRules {
+                named: [aggregator_key].into(),
+                any: false,
+            },
         };
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -130,6 +138,7 @@ async fn soak() -> TestResult {
         network: network("soak aggregator", Some(free_udp_port()), &hints),
         trust: trust(&name),
         fold_deadline: Duration::from_secs(2),
+        admission: None,
     };
     let stopping = stop.clone();
     tasks.spawn(async move {

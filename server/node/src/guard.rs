@@ -1,4 +1,4 @@
-//! What a server holds itself to, whatever the log says (I2, I7).
+//! What a server holds itself to, whatever the log says (I2, I7, I13, I17).
 //!
 //! mosaik's groups order commands among crash-faulty members, nothing more: a
 //! leader can show different logs to different servers, and a partition can
@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use zipnet_protocol::{
-    Aggregate, AggregateError, ClientRegistry, Digest, Epoch, PadTable, Round, RoundContext,
-    ServerId, SignedPartial, SigningSecret,
+    Aggregate, AggregateError, Certification, ClientRegistry, Digest, Epoch, PadTable, PeerKey,
+    Round, RoundHeader, ServerId, SignedPartial, SigningSecret, Tally,
 };
 
 use crate::{attestation::Vouched, settings::CommitteeRules};
@@ -34,14 +34,33 @@ pub enum GuardError {
     /// The aggregate.
     #[error("The aggregate is refused")]
     Aggregate(#[source] AggregateError),
-    /// I2.
-    #[error(
-        "This server has signed a partial for round {last} of the epoch; round {number} comes too late"
-    )]
+    /// I13.
+    #[error("The round's {0} is not what this server holds itself")]
+    Differs(&'static str),
+    /// I2, I13.
+    #[error("This server stands for round {last} of the epoch; round {number} comes too late")]
     Signed {
-        /// The highest signed.
+        /// The highest that was certified.
         last: u64,
         /// The refused one.
+        number: u64,
+    },
+    /// I13: another round has this server's word by now, or this one never had.
+    #[error("This server does not stand for round {number}, and unblinds no other")]
+    Uncertified {
+        /// The refused one.
+        number: u64,
+    },
+    /// I2.
+    #[error("This server has unblinded another aggregate of round {number}")]
+    Unblinded {
+        /// The round.
+        number: u64,
+    },
+    /// I17.
+    #[error("Not every server has committed to its partial of round {number}")]
+    Uncommitted {
+        /// The round.
         number: u64,
     },
     /// I7: what an earlier boot of this server signed, only the others know.
@@ -69,10 +88,43 @@ impl GuardError {
             Self::NotVouched => "not-vouched",
             Self::Registry => "registry",
             Self::Aggregate(_) => "aggregate",
+            Self::Differs(_) => "differs",
             Self::Signed { .. } => "signed",
+            Self::Uncertified { .. } => "uncertified",
+            Self::Unblinded { .. } => "unblinded",
+            Self::Uncommitted { .. } => "uncommitted",
             Self::Amnesia { .. } => "amnesia",
             Self::Epochs => "epochs",
         }
+    }
+}
+
+/// What a server holds itself, to compare a header with (I13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Digest of the newest record, or zeros.
+    pub previous: Digest,
+    /// Digest of the client registry.
+    pub registry: Digest,
+    /// Clients in it.
+    pub clients: u32,
+    /// The participation floor (I15).
+    pub floor: u32,
+    /// The aggregator that the header names, if it is registered.
+    pub aggregator: Option<PeerKey>,
+}
+
+impl Held {
+    /// What a header says instead, if it says anything else.
+    fn differs(&self, header: &RoundHeader) -> Option<&'static str> {
+        let same = [
+            ("predecessor", self.previous == header.previous),
+            ("client registry", self.registry == header.registry),
+            ("number of clients", self.clients == header.clients),
+            ("participation floor", self.floor == header.floor),
+            ("aggregator", self.aggregator == Some(header.aggregator)),
+        ];
+        same.iter().find(|(_, same)| !same).map(|(what, _)| *what)
     }
 }
 
@@ -82,8 +134,12 @@ pub struct Guard {
     rules: Arc<CommitteeRules>,
     server: ServerId,
     bundle: Digest,
-    signed: BTreeMap<Epoch, u64>,
-    last: Option<(RoundContext, Digest, SignedPartial)>,
+    /// The highest number that was certified in each epoch.
+    certified: BTreeMap<Epoch, u64>,
+    /// The last certification. Only its round may be unblinded.
+    standing: Option<Certification>,
+    /// The partial of that round, and of which aggregate.
+    unblinded: Option<(Digest, SignedPartial)>,
 }
 
 impl Guard {
@@ -94,35 +150,86 @@ impl Guard {
             rules,
             server,
             bundle,
-            signed: BTreeMap::new(),
-            last: None,
+            certified: BTreeMap::new(),
+            standing: None,
+            unblinded: None,
         }
     }
 
-    /// The bundle may change until the first partial: a server whose clock was
-    /// set back has to register again under a higher boot number.
+    /// The bundle may change until something was signed: a server whose clock
+    /// was set back has to register again under a higher boot number.
     pub fn set_bundle(&mut self, bundle: Digest) {
-        if self.signed.is_empty() {
+        if !self.has_signed() {
             self.bundle = bundle;
         }
     }
 
-    /// Whether any partial was given in this process's life.
+    /// Whether any round was certified in this process's life.
     #[must_use]
     pub fn has_signed(&self) -> bool {
-        !self.signed.is_empty()
+        !self.certified.is_empty()
     }
 
-    /// The highest round number of an epoch that was signed.
+    /// The highest round number of an epoch that was certified.
     #[must_use]
     pub fn floor(&self, epoch: &Epoch) -> u64 {
-        self.signed.get(epoch).copied().unwrap_or(0)
+        self.certified.get(epoch).copied().unwrap_or(0)
     }
 
-    /// Computes the partial of a round, or hands out the same bytes again if
-    /// it was computed before. At most one partial leaves this process for any
-    /// round number (I2); the number is taken before anything is computed. The
-    /// whole roster has to be vouched for (I3).
+    /// Stands for a round (I13), or hands out the same word again. At most one
+    /// round of each number has this server's word; what the header says is what
+    /// this server holds itself, and the whole roster is vouched for (I3).
+    ///
+    /// # Errors
+    /// [`GuardError`].
+    pub fn certify(
+        &mut self,
+        round: &Round,
+        vouched: &Vouched,
+        held: &Held,
+        signing: &SigningSecret,
+    ) -> Result<Certification, GuardError> {
+        let header = round.header();
+        self.check_roster(round, vouched)?;
+        if let Some(standing) = &self.standing
+            && standing.context == *round.context()
+        {
+            return Ok(standing.clone());
+        }
+        if let Some(what) = held.differs(header) {
+            return Err(GuardError::Differs(what));
+        }
+        match self.certified.get(&header.epoch) {
+            Some(last) if header.number <= *last => {
+                return Err(GuardError::Signed {
+                    last: *last,
+                    number: header.number,
+                });
+            }
+            None if self.certified.len() >= MAX_EPOCHS => return Err(GuardError::Epochs),
+            // An earlier boot, or this one in another epoch, may have signed for
+            // the other half of a partition. A roster of everybody holds whoever
+            // knows.
+            None if (header.number > 1 || self.has_signed())
+                && header.roster.len() < header.committee_size as usize =>
+            {
+                return Err(GuardError::Amnesia {
+                    committee: header.committee_size,
+                    roster: header.roster.len(),
+                });
+            }
+            _ => {}
+        }
+        self.certified.insert(header.epoch, header.number);
+        let certification = Certification::sign(*round.context(), self.server, signing);
+        self.standing = Some(certification.clone());
+        self.unblinded = None;
+        Ok(certification)
+    }
+
+    /// Computes the partial of the round that this server stands for, and yields
+    /// what to commit to (I17). At most one partial of a round is ever made (I2);
+    /// for the same aggregate the commitment is the same again.
     ///
     /// # Errors
     /// [`GuardError`].
@@ -134,50 +241,70 @@ impl Guard {
         aggregate: &Aggregate,
         pads: &PadTable,
         signing: &SigningSecret,
-    ) -> Result<SignedPartial, GuardError> {
+    ) -> Result<Digest, GuardError> {
         let header = round.header();
-        let me = round.server(&self.server);
-        if me.is_none_or(|server| *server.digest() != self.bundle) {
-            return Err(GuardError::NotInRoster);
-        }
-        self.check_rules(round)?;
-        if vouched.context() != round.context() {
-            return Err(GuardError::NotVouched);
+        self.check_roster(round, vouched)?;
+        let standing = self.standing.as_ref().map(|standing| &standing.context);
+        if standing != Some(round.context()) {
+            return Err(GuardError::Uncertified {
+                number: header.number,
+            });
         }
         if registry.len() != header.clients as usize || registry.digest() != header.registry {
             return Err(GuardError::Registry);
         }
         let checked = aggregate
-            .check(round.context(), header)
+            .check(round.context(), header, registry)
             .map_err(GuardError::Aggregate)?;
-        if let Some((context, digest, partial)) = &self.last
-            && context == round.context()
-            && digest == checked.digest()
-        {
-            return Ok(partial.clone());
-        }
-        match self.signed.get(&header.epoch) {
-            Some(last) if header.number <= *last => {
-                return Err(GuardError::Signed {
-                    last: *last,
-                    number: header.number,
-                });
+        match &self.unblinded {
+            Some((digest, partial)) if digest == checked.digest() => Ok(partial.commitment()),
+            Some(_) => Err(GuardError::Unblinded {
+                number: header.number,
+            }),
+            None => {
+                let partial = SignedPartial::compute(round, &checked, pads, self.server, signing);
+                let commitment = partial.commitment();
+                self.unblinded = Some((*checked.digest(), partial));
+                Ok(commitment)
             }
-            None if self.signed.len() >= MAX_EPOCHS => return Err(GuardError::Epochs),
-            // An earlier boot may have signed this very number in the other
-            // half of a partition. A roster of everybody holds whoever knows.
-            None if header.number > 1 && header.roster.len() < header.committee_size as usize => {
-                return Err(GuardError::Amnesia {
-                    committee: header.committee_size,
-                    roster: header.roster.len(),
-                });
-            }
-            _ => {}
         }
-        self.signed.insert(header.epoch, header.number);
-        let partial = SignedPartial::compute(round, &checked, pads, self.server, signing);
-        self.last = Some((*round.context(), *checked.digest(), partial.clone()));
-        Ok(partial)
+    }
+
+    /// Hands out the partial that was committed to, once every server of the
+    /// roster has committed to its own (I17). The number of times makes no
+    /// difference: it is the same one.
+    ///
+    /// # Errors
+    /// [`GuardError::Uncommitted`].
+    pub fn reveal(&self, round: &Round, tally: &Tally) -> Result<SignedPartial, GuardError> {
+        let uncommitted = GuardError::Uncommitted {
+            number: round.header().number,
+        };
+        let Some((aggregate, partial)) = &self.unblinded else {
+            return Err(uncommitted);
+        };
+        let ours = partial.context == *round.context()
+            && tally.digest() == aggregate
+            && tally.commitment(&self.server) == Some(&partial.commitment());
+        if ours && tally.is_committed(round) {
+            Ok(partial.clone())
+        } else {
+            Err(uncommitted)
+        }
+    }
+
+    /// What is checked before anything is signed for a round.
+    fn check_roster(&self, round: &Round, vouched: &Vouched) -> Result<(), GuardError> {
+        let me = round.server(&self.server);
+        if me.is_none_or(|server| *server.digest() != self.bundle) {
+            return Err(GuardError::NotInRoster);
+        }
+        self.check_rules(round)?;
+        if vouched.context() == round.context() {
+            Ok(())
+        } else {
+            Err(GuardError::NotVouched)
+        }
     }
 
     fn check_rules(&self, round: &Round) -> Result<(), GuardError> {

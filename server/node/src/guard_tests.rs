@@ -8,7 +8,7 @@ use zipnet_protocol::{
 use super::GuardError;
 use crate::committee::{
     state::InFlight,
-    tests::fixture::{EPOCH, World, nonce},
+    tests::fixture::{self, EPOCH, World, agreeing, nonce},
 };
 
 /// A round as it stands in some state that says so.
@@ -26,17 +26,15 @@ fn in_flight(world: &World, header: RoundHeader, registry: &ClientRegistry) -> I
         .sign(opener.id(), &opener.signing)
         .verify_with(&world.rules.instance, servers)
         .unwrap();
-    InFlight {
-        round: round.into(),
-        registry: registry.clone().into(),
-        tally: None,
-    }
+    fixture::in_flight(round, registry.clone().into())
 }
 
 /// What the first server's guard says to a round with all clients in it.
 fn ask(world: &mut World, current: &InFlight) -> Result<(), GuardError> {
     let clients: Vec<_> = (0..current.registry.len()).collect();
     let aggregate = world.fold(current, &clients);
+    let held = agreeing(current.round.header());
+    world.servers[0].certify_with(&current.round, &held)?;
     world.servers[0]
         .unblind(&current.round, &current.registry, &aggregate)
         .map(|partial| assert!(partial.verify(&current.round, &aggregate.digest()).is_ok()))

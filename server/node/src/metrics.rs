@@ -153,6 +153,10 @@ pub(crate) fn partial_submitted() {
     counter!("zipnet_partials_submitted_total").increment(1);
 }
 
+pub(crate) fn round_not_certified(reason: &'static str) {
+    counter!("zipnet_rounds_not_certified_total", "reason" => reason).increment(1);
+}
+
 pub(crate) fn partial_refused(reason: &'static str) {
     counter!("zipnet_partials_refused_total", "reason" => reason).increment(1);
 }

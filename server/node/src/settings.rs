@@ -2,14 +2,14 @@
 //! three roles; each role adds its own.
 
 use core::{fmt, net::SocketAddr, str::FromStr, time::Duration};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 pub use mosaik::PeerId;
 use mosaik::{NetworkId, iroh};
 use zeroize::Zeroizing;
 use zipnet_attest::TrustBase;
 use zipnet_protocol::{
-    Canonical, Digest, Instance, InstanceName, RoundHeader, RoundParams, SigningPublic,
+    Canonical, Digest, Instance, InstanceName, PeerKey, RoundHeader, RoundParams, SigningPublic,
 };
 
 use crate::attestation::Authority;
@@ -31,6 +31,14 @@ pub enum SettingError {
     /// A peer id.
     #[error("{text:?} is no peer id; 64 hexadecimal digits of an Ed25519 key would be right")]
     Peer {
+        /// What was given.
+        text: String,
+    },
+    /// An aggregator.
+    #[error(
+        "{text:?} is no aggregator; 64 hexadecimal digits of an Ed25519 key, or `any`, would be right"
+    )]
+    Aggregator {
         /// What was given.
         text: String,
     },
@@ -216,6 +224,68 @@ pub struct CommitteeRules {
     /// Fewest servers of a round; the whole committee if unset. Less than all
     /// trades any-trust among the committee for liveness.
     pub min_servers: Option<u32>,
+    /// Most clients that one peer may register.
+    pub clients_per_peer: u32,
+    /// Which aggregators are dealt with.
+    pub aggregators: AggregatorRules,
+}
+
+/// How many clients one peer may register, unless it is set otherwise.
+pub const CLIENTS_PER_PEER: u32 = 16;
+
+/// Which aggregators a committee deals with: those that are named, and those
+/// that show an admission by the committee key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AggregatorRules {
+    /// Peers that need no admission.
+    pub named: BTreeSet<PeerKey>,
+    /// Whether nobody needs one. Then whoever likes chooses the participants
+    /// of rounds.
+    pub any: bool,
+}
+
+impl AggregatorRules {
+    /// Whether a peer needs no admission.
+    #[must_use]
+    pub fn admits(&self, peer: &PeerKey) -> bool {
+        self.any || self.named.contains(peer)
+    }
+}
+
+/// One word of `ZIPNET_AGGREGATORS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AggregatorName {
+    /// Nobody needs an admission.
+    Any,
+    /// This peer needs none.
+    Peer(PeerKey),
+}
+
+impl FromStr for AggregatorName {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        if text == "any" {
+            return Ok(Self::Any);
+        }
+        let peer = parse_peer(text).map_err(|_| SettingError::Aggregator { text: clip(text) })?;
+        Ok(Self::Peer(PeerKey::new(*peer.as_bytes())))
+    }
+}
+
+impl FromIterator<AggregatorName> for AggregatorRules {
+    fn from_iter<T: IntoIterator<Item = AggregatorName>>(names: T) -> Self {
+        let mut rules = Self::default();
+        for name in names {
+            match name {
+                AggregatorName::Any => rules.any = true,
+                AggregatorName::Peer(peer) => {
+                    rules.named.insert(peer);
+                }
+            }
+        }
+        rules
+    }
 }
 
 impl CommitteeRules {
@@ -223,14 +293,20 @@ impl CommitteeRules {
     /// id.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Canonical::new()
+        let canonical = Canonical::new()
             .fixed(self.instance.id().as_bytes())
             .u32(self.params.slots())
             .count(self.params.slot_bytes())
             .u32(self.min_participants)
             .u32(self.committee_size.unwrap_or(0))
             .u32(self.min_servers.unwrap_or(0))
-            .digest("zipnet/committee-machine/v1")
+            .u32(self.clients_per_peer)
+            .u32(u32::from(self.aggregators.any))
+            .count(self.aggregators.named.len());
+        let named = self.aggregators.named.iter();
+        named
+            .fold(canonical, |to, peer| to.fixed(peer.as_bytes()))
+            .digest("zipnet/committee-machine/v2")
     }
 
     /// Checks a header against what the committee agreed on beforehand, for a

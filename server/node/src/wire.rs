@@ -8,8 +8,8 @@
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, Canonical, ClientBundle, Digest, Epoch, Instance, InstanceName, RoundContext,
-    SealedEnvelope, ServerBundle, SignedHeader, SigningPublic, Withdrawal,
+    Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, Digest, Epoch, Instance,
+    InstanceName, RoundContext, SealedEnvelope, ServerBundle, SigningPublic, Withdrawal,
 };
 
 use crate::{attestation::Credential, committee::command::Published};
@@ -154,8 +154,8 @@ impl News {
 /// An open round as it travels.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opened {
-    /// The header, signed by its opener.
-    pub header: SignedHeader,
+    /// The header, signed by every server of its roster.
+    pub certificate: Certificate,
     /// The bundles of its roster.
     pub bundles: Vec<ServerBundle>,
 }
@@ -169,7 +169,7 @@ pub struct RegistryRequest {
     pub offset: u32,
 }
 
-/// Whether a client is listed yet.
+/// Whether a client or an aggregator is listed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Registration {
     /// It is in the registry.
@@ -211,6 +211,10 @@ call! {
 call! {
     /// Clients register with any server.
     RegisterCall, "register": ClientBundle => Registration
+}
+call! {
+    /// Aggregators register with any server.
+    EnlistCall, "enlist": AggregatorBundle => Registration
 }
 call! {
     /// Clients take their leave of any server.

@@ -76,7 +76,7 @@ fn groups(criterion: &mut Criterion, stage: &mut Stage) {
     group.bench_function("finalize", |bencher| {
         bencher.iter_batched(
             || stage.round.clone(),
-            |round| stage.record.verify_in(round).unwrap(),
+            |round| stage.record.verify_in(round.round().clone()).unwrap(),
             BatchSize::SmallInput,
         );
     });

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::ClientBundle,
+    certificate::CertifiedRound,
     ids::{ClientId, Digest, Epoch, RoundContext},
     instance::Instance,
     keys::{DhSecret, KeyError, SigningSecret},
@@ -97,7 +98,7 @@ impl Sealer {
         self.bundle.client_id()
     }
 
-    /// Seals a message, or cover if there is none, for a verified round. Each
+    /// Seals a message, or cover if there is none, for a certified round. Each
     /// round once, in ascending order within an epoch (I5). Returns the slot
     /// that the message went to; it tells nothing of cover.
     ///
@@ -105,7 +106,7 @@ impl Sealer {
     /// [`SealError`]; a round that was refused may be tried again.
     pub fn seal(
         &mut self,
-        round: &Round,
+        round: &CertifiedRound,
         message: Option<&Message>,
     ) -> Result<(u32, SealedEnvelope), SealError> {
         let header = round.header();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::Canonical,
     envelope::SealedEnvelope,
+    floor,
     ids::{ClientId, Digest, RoundContext},
     pad::xor,
     participants::{Participants, ParticipantsError},
@@ -106,17 +107,23 @@ impl Fold {
         self.count == self.folded.len()
     }
 
-    /// Closes the fold.
+    /// Whose envelopes are in.
     #[must_use]
-    pub fn finish(self) -> Aggregate {
+    pub fn participants(&self) -> Participants {
         let positions = self
             .folded
             .iter()
             .enumerate()
             .filter_map(|(position, folded)| folded.then_some(position));
+        Participants::from_positions(self.folded.len(), positions)
+    }
+
+    /// Closes the fold.
+    #[must_use]
+    pub fn finish(self) -> Aggregate {
         Aggregate {
             context: self.context,
-            participants: Participants::from_positions(self.folded.len(), positions),
+            participants: self.participants(),
             vector: self.vector.into(),
         }
     }
@@ -139,12 +146,14 @@ pub enum AggregateError {
     /// The bitmap.
     #[error("The participants are not a set of registered clients")]
     Participants(#[source] ParticipantsError),
-    /// I2.
-    #[error("The aggregate has {found} participants; at least {needed} would be right")]
+    /// I2, I15.
+    #[error(
+        "The aggregate has {found} participants that are distinct peers; at least {needed} would be right"
+    )]
     TooFew {
         /// Participants that came.
         found: usize,
-        /// The header's minimum.
+        /// The header's floor.
         needed: u32,
     },
 }
@@ -163,8 +172,9 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    /// Checks all of I2 that concerns the aggregate: its round, its length,
-    /// its participants registered, distinct and enough.
+    /// Checks all of I2 and I15 that concerns the aggregate: its round, its
+    /// length, its participants registered, and those of them who are distinct
+    /// peers enough. `registry` is the one that the header names.
     ///
     /// # Errors
     /// [`AggregateError`], naming the first check that failed.
@@ -172,7 +182,32 @@ impl Aggregate {
         &self,
         context: &RoundContext,
         header: &RoundHeader,
+        registry: &ClientRegistry,
     ) -> Result<CheckedAggregate<'_>, AggregateError> {
+        self.check_shape(context, header)?;
+        let found = floor::distinct_peers(&self.participants, registry);
+        if found < header.floor as usize {
+            return Err(AggregateError::TooFew {
+                found,
+                needed: header.floor,
+            });
+        }
+        Ok(CheckedAggregate {
+            aggregate: self,
+            digest: self.digest(),
+        })
+    }
+
+    /// What can be checked without the registry: whoever reads a record counts
+    /// participants, and leaves it to the servers that they are distinct peers.
+    ///
+    /// # Errors
+    /// [`AggregateError`], naming the first check that failed.
+    pub fn check_shape(
+        &self,
+        context: &RoundContext,
+        header: &RoundHeader,
+    ) -> Result<(), AggregateError> {
         if self.context != *context {
             return Err(AggregateError::Context);
         }
@@ -187,17 +222,13 @@ impl Aggregate {
             .check(header.clients as usize)
             .map_err(AggregateError::Participants)?;
         let found = self.participants.count();
-        // A round without a participant unblinds nothing, whatever the minimum.
-        if found < (header.min_participants as usize).max(1) {
+        if found < header.floor as usize {
             return Err(AggregateError::TooFew {
                 found,
-                needed: header.min_participants.max(1),
+                needed: header.floor,
             });
         }
-        Ok(CheckedAggregate {
-            aggregate: self,
-            digest: self.digest(),
-        })
+        Ok(())
     }
 
     /// The digest that partials are signed over.

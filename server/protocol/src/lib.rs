@@ -29,9 +29,12 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod aggregator;
 mod bundle;
 mod canonical;
+mod certificate;
 mod envelope;
+mod floor;
 mod fold;
 mod ids;
 mod instance;
@@ -47,11 +50,16 @@ mod round;
 mod slot;
 mod tally;
 
+pub use aggregator::{Admission, AggregatorBundle, AggregatorError};
 pub use bundle::{
     AdmittedServer, BundleError, ClientBundle, RegisteredClient, ServerBundle, Withdrawal,
 };
 pub use canonical::{Canonical, domain_digest};
+pub use certificate::{
+    Certificate, CertificateError, Certification, Certifications, CertifiedRound,
+};
 pub use envelope::{SealError, SealedEnvelope, Sealer};
+pub use floor::{distinct_peers, participation_floor};
 pub use fold::{Aggregate, AggregateError, CheckedAggregate, Fold, FoldError};
 pub use ids::{
     ClientId, Digest, Epoch, InstanceId, Nonce, ParseIdError, PeerKey, RoundContext, ServerId,

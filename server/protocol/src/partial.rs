@@ -43,6 +43,18 @@ pub enum PartialError {
         /// Who.
         server: ServerId,
     },
+    /// I17: nobody gives a vector before every server has committed to its own.
+    #[error("The partial of server {server} comes before all servers have committed to theirs")]
+    Early {
+        /// Who.
+        server: ServerId,
+    },
+    /// I17: the vector is not the one that its server had committed to.
+    #[error("The partial of server {server} is not the one that it committed to")]
+    Commitment {
+        /// Who.
+        server: ServerId,
+    },
     /// I6, I12.
     #[error("The partial is not signed by the server that it names")]
     Signature(#[source] KeyError),
@@ -107,6 +119,16 @@ impl SignedPartial {
             vector,
             signature: signing.sign(PARTIAL, &body),
         }
+    }
+
+    /// What the server commits to before it has seen anybody's vector (I17). It
+    /// covers the signature, which nobody else can make: so nobody can try out
+    /// vectors against it.
+    #[must_use]
+    pub fn commitment(&self) -> Digest {
+        body(&self.context, &self.aggregate, &self.server, &self.vector)
+            .fixed(&self.signature.to_bytes())
+            .digest("zipnet/partial-commitment/v1")
     }
 
     /// The digest of the vector.

@@ -79,10 +79,10 @@ impl BroadcastRecord {
         if self.header != *round.signed() {
             return Err(RecordError::Round);
         }
-        let aggregate = self
-            .aggregate
-            .check(round.context(), round.header())
+        self.aggregate
+            .check_shape(round.context(), round.header())
             .map_err(RecordError::Aggregate)?;
+        let aggregate = self.aggregate.digest();
         let roster = round.roster();
         let in_order = self
             .partials
@@ -98,11 +98,11 @@ impl BroadcastRecord {
         let mut broadcast = self.aggregate.vector.to_vec();
         let mut canonical = Canonical::new()
             .fixed(round.context().as_bytes())
-            .fixed(aggregate.digest().as_bytes())
+            .fixed(aggregate.as_bytes())
             .count(self.partials.len());
         for partial in &self.partials {
             partial
-                .verify(&round, aggregate.digest())
+                .verify(&round, &aggregate)
                 .map_err(RecordError::Partial)?;
             xor(&mut broadcast, &partial.vector);
             canonical = canonical

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bundle::{AdmittedServer, BundleError, ServerBundle},
     canonical::Canonical,
-    ids::{Digest, Epoch, InstanceId, Nonce, RoundContext, ServerId},
+    ids::{Digest, Epoch, InstanceId, Nonce, PeerKey, RoundContext, ServerId},
     instance::Instance,
     keys::{KeyError, Signature, SigningSecret},
     params::RoundParams,
@@ -14,7 +14,7 @@ use crate::{
 /// Most servers in a roster.
 pub const MAX_ROSTER: usize = 64;
 
-const OPEN: &str = "zipnet/open-round/v1";
+const OPEN: &str = "zipnet/open-round/v2";
 
 /// A header that no honest party acts on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,16 @@ pub enum HeaderError {
         /// Which key.
         key: &'static str,
     },
+    /// I15: a floor below what the header itself asks for.
+    #[error(
+        "The header's participation floor is {floor}; its minimum of {minimum} participants or more would be right"
+    )]
+    Floor {
+        /// The floor.
+        floor: u32,
+        /// The minimum.
+        minimum: u32,
+    },
     /// Signed by somebody outside of the roster.
     #[error("The header is opened by {opener}, who is not in its roster")]
     Opener {
@@ -105,6 +115,10 @@ pub struct RoundHeader {
     pub params: RoundParams,
     /// Fewest participants that servers unblind an aggregate of (I2).
     pub min_participants: u32,
+    /// Fewest distinct peers among the participants of this round's aggregate
+    /// (I15): `min_participants` at least, and nine tenths of those who took part
+    /// in the last record and are still registered.
+    pub floor: u32,
     /// How many servers the committee has (I7).
     pub committee_size: u32,
     /// The servers whose partials the round needs, ascending by id.
@@ -113,6 +127,10 @@ pub struct RoundHeader {
     pub clients: u32,
     /// Digest of the client registry that participant bits refer to.
     pub registry: Digest,
+    /// The peer whose aggregate counts in this round. Clients hand their
+    /// envelopes to nobody else, so that no two aggregates share out the
+    /// participants of one round.
+    pub aggregator: PeerKey,
 }
 
 impl RoundHeader {
@@ -129,6 +147,7 @@ impl RoundHeader {
             .params
             .encode(start)
             .u32(self.min_participants)
+            .u32(self.floor)
             .u32(self.committee_size)
             .count(self.roster.len());
         self.roster
@@ -139,12 +158,13 @@ impl RoundHeader {
             })
             .u32(self.clients)
             .fixed(self.registry.as_bytes())
+            .fixed(self.aggregator.as_bytes())
     }
 
     /// The digest of the canonical encoding.
     #[must_use]
     pub fn context(&self) -> RoundContext {
-        RoundContext::new(*self.canonical().digest("zipnet/header/v1").as_bytes())
+        RoundContext::new(*self.canonical().digest("zipnet/header/v2").as_bytes())
     }
 
     /// Signs the header as the server that opens the round.
@@ -246,6 +266,14 @@ impl SignedHeader {
             return Err(HeaderError::Minority {
                 servers,
                 committee: header.committee_size,
+            });
+        }
+        // A round without a participant unblinds nothing, whatever the minimum.
+        let minimum = header.min_participants.max(1);
+        if header.floor < minimum {
+            return Err(HeaderError::Floor {
+                floor: header.floor,
+                minimum,
             });
         }
         let admitted: Vec<_> = admitted.into_iter().collect();

@@ -1,4 +1,4 @@
-//! The tally of a round: from partials to the record.
+//! The tally of a round: from commitments and partials to the record.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,14 @@ use crate::{
     round::Round,
 };
 
-/// Collects the partials of one aggregate until every server of the roster has
-/// given its own.
+/// Collects for one aggregate what the servers of the roster give: first all
+/// commitments, then the partials that they stand for (I17). Whoever gives its
+/// partial last knows the broadcast before; it cannot choose it any more.
 #[derive(Debug, Clone)]
 pub struct Tally {
     aggregate: Aggregate,
     digest: Digest,
+    commitments: BTreeMap<ServerId, Digest>,
     partials: BTreeMap<ServerId, SignedPartial>,
 }
 
@@ -26,6 +28,7 @@ impl Tally {
         Self {
             aggregate: aggregate.aggregate().clone(),
             digest: *aggregate.digest(),
+            commitments: BTreeMap::new(),
             partials: BTreeMap::new(),
         }
     }
@@ -42,6 +45,47 @@ impl Tally {
         &self.digest
     }
 
+    /// What a server has committed to.
+    #[must_use]
+    pub fn commitment(&self, server: &ServerId) -> Option<&Digest> {
+        self.commitments.get(server)
+    }
+
+    /// The commitments that are in.
+    pub fn commitments(&self) -> impl Iterator<Item = (&ServerId, &Digest)> {
+        self.commitments.iter()
+    }
+
+    /// Whether every server of the roster has committed to its partial.
+    #[must_use]
+    pub fn is_committed(&self, round: &Round) -> bool {
+        let roster = round.roster();
+        roster
+            .iter()
+            .all(|server| self.commitments.contains_key(server.id()))
+    }
+
+    /// Takes a server's commitment in. That it is the server's, the caller
+    /// answers for. The first one counts.
+    ///
+    /// # Errors
+    /// [`PartialError::Stranger`] or [`PartialError::Repeated`].
+    pub fn commit(
+        &mut self,
+        round: &Round,
+        server: ServerId,
+        commitment: Digest,
+    ) -> Result<(), PartialError> {
+        if round.server(&server).is_none() {
+            return Err(PartialError::Stranger { server });
+        }
+        if self.commitments.contains_key(&server) {
+            return Err(PartialError::Repeated { server });
+        }
+        self.commitments.insert(server, commitment);
+        Ok(())
+    }
+
     /// Whether a server's partial is in.
     #[must_use]
     pub fn contains(&self, server: &ServerId) -> bool {
@@ -53,7 +97,8 @@ impl Tally {
         self.partials.values()
     }
 
-    /// Takes a partial in. With the last one, the record comes out.
+    /// Takes a partial in, once all commitments are there and if it is the one
+    /// that its server committed to. With the last one, the record comes out.
     ///
     /// # Errors
     /// [`PartialError`]; the tally is then as it was.
@@ -68,6 +113,13 @@ impl Tally {
             });
         }
         partial.verify(round, &self.digest)?;
+        let server = partial.server;
+        if !self.is_committed(round) {
+            return Err(PartialError::Early { server });
+        }
+        if self.commitment(&server) != Some(&partial.commitment()) {
+            return Err(PartialError::Commitment { server });
+        }
         self.partials.insert(partial.server, partial);
         if round
             .roster()

@@ -66,6 +66,11 @@ fn bundles() {
 }
 
 #[test]
+fn a3_aggregators() {
+    check("aggregators.json", &parties::aggregators());
+}
+
+#[test]
 fn registry() {
     check("registry.json", &round::registry());
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use zipnet_node::roles::aggregator::{self, AggregatorSettings};
+use zipnet_protocol::Admission;
 use zipnet_server::{
     Failure,
     args::{NodeArgs, TrustArgs, duration},
@@ -27,6 +28,9 @@ struct Cli {
     /// How long to collect the envelopes of a round, at most
     #[arg(long, env = "ZIPNET_FOLD_DEADLINE", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     fold_deadline: Duration,
+    /// Admission of this aggregator, as `zipnet-server admit` prints it
+    #[arg(long, env = "ZIPNET_ADMISSION", value_name = "HEX")]
+    admission: Option<Admission>,
     /// Address to serve Prometheus metrics on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
@@ -44,6 +48,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             .trust
             .trust(cli.node.instance, cli.attestation.authority()?),
         fold_deadline: cli.fold_deadline,
+        admission: cli.admission,
     };
     start_metrics(cli.metrics, &settings.trust.name)?;
     aggregator::run(settings, stop)

@@ -5,25 +5,26 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 use zipnet_node::{
     roles::server::{self, ServerSettings},
-    settings::{PeerId, instance, parse_peer},
+    settings::{AggregatorName, CLIENTS_PER_PEER, instance},
 };
-use zipnet_protocol::{CommitteeSecret, SigningSecret};
+use zipnet_protocol::SigningSecret;
 use zipnet_server::{
     Failure,
+    admit::Admit,
     args::{NodeArgs, duration},
     attestation::{AttestationArgs, EvidenceArgs},
     main_with,
-    process::start_metrics,
-    secrets::{self, SecretError, SecretText},
+    process::{start_metrics, verb},
+    secrets::{self, SecretText},
 };
 
 /// A zipnet committee server.
 ///
 /// The first server of a deployment starts without --bootstrap; its log says
-/// `bootstrap=PEERID@ip:port` for the others.
+/// `bootstrap=PEERID@ip:port` for the others. `zipnet-server admit --aggregator PEERID`
+/// prints what the aggregator takes as ZIPNET_ADMISSION.
 #[derive(Debug, Parser)]
 #[command(name = "zipnet-server", version)]
 struct Cli {
@@ -65,10 +66,18 @@ struct Cli {
     /// Finalized rounds to keep for readers that lag behind
     #[arg(long, env = "ZIPNET_RETAIN_ROUNDS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     retain_rounds: u32,
-    /// Peer ids of the only aggregators to take aggregates from, repeated or comma
-    /// separated [default: anyone]
-    #[arg(long, env = "ZIPNET_AGGREGATORS", value_name = "PEERID", value_delimiter = ',', value_parser = parse_peer)]
-    aggregators: Vec<PeerId>,
+    /// Peer ids of aggregators that need no admission, repeated or comma separated, or
+    /// `any`; the same on all servers [default: only admitted ones]
+    #[arg(
+        long,
+        env = "ZIPNET_AGGREGATORS",
+        value_name = "PEERID",
+        value_delimiter = ','
+    )]
+    aggregators: Vec<AggregatorName>,
+    /// Most clients that one peer may register; the same on all servers
+    #[arg(long, env = "ZIPNET_CLIENTS_PER_PEER", value_name = "N", default_value_t = CLIENTS_PER_PEER, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    clients_per_peer: u32,
     /// Address to serve Prometheus metrics on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
@@ -84,25 +93,21 @@ enum Contradiction {
 }
 
 fn main() -> ExitCode {
-    main_with(|cli: &Cli| &cli.node.relay, run)
+    verb("admit", Admit::run).unwrap_or_else(|| main_with(|cli: &Cli| &cli.node.relay, run))
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
-    const SECRET: &str = "ZIPNET_COMMITTEE_SECRET";
-    let secret = secrets::resolve(
-        SECRET,
+    let secret = secrets::committee(
         cli.committee_secret.as_ref(),
         cli.committee_secret_file.as_deref(),
-    )
-    .and_then(|secret| secret.ok_or(SecretError::Missing { name: SECRET }))
-    .map_err(Failure::usage)?;
+    )?;
     if secret.expose().len() < 16 {
         tracing::warn!(
-            "{SECRET} has fewer than 16 characters; the committee key is public, so a short secret can be guessed"
+            "ZIPNET_COMMITTEE_SECRET has fewer than 16 characters; the committee key is public, so a short secret can be guessed"
         );
     }
     let attestation = cli.attestation.server(&cli.evidence, &secret)?;
-    let secret = CommitteeSecret::new(Zeroizing::new(secret.expose().as_bytes().to_vec()));
+    let secret = secrets::committee_secret(&secret);
     if let (Some(min), Some(size)) = (cli.min_servers, cli.committee_size)
         && min > size
     {
@@ -120,7 +125,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         period: cli.round_period,
         deadline: cli.round_deadline,
         retain: cli.retain_rounds as usize,
-        aggregators: cli.aggregators,
+        aggregators: cli.aggregators.into_iter().collect(),
+        clients_per_peer: cli.clients_per_peer,
         attestation,
     };
     if let Some(seed) = &settings.network.seed {
@@ -145,6 +151,12 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     if settings.min_participants == 1 {
         tracing::warn!(
             "ZIPNET_MIN_PARTICIPANTS is 1: a round with one participant gives no anonymity at all"
+        );
+    }
+    if settings.aggregators.any {
+        tracing::warn!(
+            "ZIPNET_AGGREGATORS is `any`: whoever likes is an aggregator, and an aggregator chooses who takes part in a \
+             round and finds out by that who writes what"
         );
     }
     if settings.attestation.is_none() {

@@ -29,6 +29,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_ATTESTATION", Server),
     ("ZIPNET_BIND", Server),
     ("ZIPNET_BOOTSTRAP", Server),
+    ("ZIPNET_CLIENTS_PER_PEER", Server),
     ("ZIPNET_COLLATERAL", Server),
     ("ZIPNET_COLLATERAL_REFRESH", Server),
     ("ZIPNET_COMMITTEE_SECRET", Secret),

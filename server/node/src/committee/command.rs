@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, Canonical, ClientBundle, Digest, Epoch, Instance, KeyError,
-    ServerBundle, ServerId, Signature, SignedHeader, SignedPartial, SigningPublic, SigningSecret,
-    Withdrawal,
+    Aggregate, AggregatorBundle, BroadcastRecord, Canonical, Certification, ClientBundle, Digest,
+    Epoch, Instance, KeyError, RoundContext, ServerBundle, ServerId, Signature, SignedHeader,
+    SignedPartial, SigningPublic, SigningSecret, Withdrawal,
 };
 
 use crate::attestation::Credential;
@@ -43,6 +43,24 @@ pub enum Order {
     Leave,
     /// A server reminds the committee of what it forgot.
     Resume(Resume),
+    /// A server of the roster stands for the open round (I13).
+    Certify(Certification),
+    /// A server commits to its partial before it has seen anybody's (I17).
+    CommitPartial(PartialCommitment),
+    /// A server mirrors aggregators that want to serve.
+    RegisterAggregators(Vec<AggregatorBundle>),
+}
+
+/// What a server commits to: [`zipnet_protocol::SignedPartial::commitment`]. The
+/// command around it is signed by the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialCommitment {
+    /// The round.
+    pub context: RoundContext,
+    /// Digest of the aggregate that the partial unblinds.
+    pub aggregate: Digest,
+    /// Digest of the signed partial.
+    pub commitment: Digest,
 }
 
 /// A server as it wants to be listed.
@@ -110,6 +128,9 @@ impl From<&SignedPolicy> for zipnet_attest::PolicyFile {
 pub struct Resume {
     /// The newest record that the server knows, with its roster's bundles.
     pub record: Option<Published>,
+    /// The clients of the registry that the record's participants refer to: the
+    /// next floor is counted by them.
+    pub registry: Vec<ClientBundle>,
     /// The epoch that `floor` counts in.
     pub epoch: Epoch,
     /// The highest round number that the server has signed a partial for.

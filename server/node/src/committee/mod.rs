@@ -10,6 +10,7 @@
 //! snapshots, so that the log can be pruned.
 
 pub mod admission;
+pub mod aggregators;
 mod broadcasts;
 pub mod command;
 mod refusal;
@@ -219,7 +220,17 @@ impl Committee {
                     "committee: took back a newer history that the log had lost"
                 );
             }
-            Applied::Registered | Applied::Aggregated | Applied::Unblinded => {}
+            Applied::Certified(round) => {
+                tracing::debug!(
+                    round = %format_args!("r{}", round.header().number),
+                    "committee: every server stands for the round"
+                );
+            }
+            Applied::Registered
+            | Applied::Endorsed
+            | Applied::Aggregated
+            | Applied::Committed
+            | Applied::Unblinded => {}
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use zipnet_protocol::{
-    AggregateError, BundleError, HeaderError, KeyError, PartialError, RecordError, ServerId,
+    AggregateError, AggregatorError, BundleError, CertificateError, HeaderError, KeyError,
+    PartialError, RecordError, ServerId,
 };
 
 /// Why a command changed nothing.
@@ -103,6 +104,15 @@ pub enum Refusal {
     /// No round is open, or its aggregate is in.
     #[error("No open round waits for this")]
     NotWaiting,
+    /// A certification.
+    #[error("The certification is refused")]
+    Certificate(#[source] CertificateError),
+    /// An aggregator.
+    #[error("The aggregator is refused")]
+    Aggregator(#[source] AggregatorError),
+    /// More aggregators than a committee deals with.
+    #[error("The committee deals with {0} aggregators already")]
+    AggregatorsFull(usize),
     /// An aggregate.
     #[error("The aggregate is refused")]
     Aggregate(#[source] AggregateError),
@@ -140,8 +150,13 @@ impl Refusal {
             Self::Header(_) => "header",
             Self::Unfit(_) => "unfit",
             Self::NotWaiting => "not-waiting",
+            Self::Certificate(CertificateError::Repeated { .. })
+            | Self::Partial(PartialError::Repeated { .. }) => "repeated",
+            Self::Certificate(_) => "certificate",
+            Self::Aggregator(_) => "aggregator",
+            Self::AggregatorsFull(_) => "aggregators-full",
             Self::Aggregate(_) => "aggregate",
-            Self::Partial(PartialError::Repeated { .. }) => "repeated",
+            Self::Partial(PartialError::Commitment { .. }) => "commitment",
             Self::Partial(_) => "partial",
             Self::Record(_) => "record",
             Self::NotAhead => "not-ahead",

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use zipnet_protocol::{Aggregate, Digest, Round, ServerId, SignedHeader, SignedPartial, Tally};
+use zipnet_protocol::{
+    Aggregate, Certification, Certifications, ClientBundle, ClientRegistry, Digest, FinalizedRound,
+    Participants, PeerKey, Round, ServerId, SignedHeader, SignedPartial, Tally,
+    participation_floor,
+};
 
 use super::{
-    command::{Published, Resume},
-    state::{Applied, CLIENT_LEASE_ROUNDS, CommitteeState, Final, InFlight, Refusal},
+    command::{PartialCommitment, Published, Resume},
+    state::{Applied, CLIENT_LEASE_ROUNDS, CommitteeState, Final, InFlight, Refusal, rank},
 };
 
 /// Farthest that a reminder may push the round numbers at once.
@@ -19,6 +23,39 @@ impl CommitteeState {
         self.head
             .as_ref()
             .map_or(Digest::ZERO, |head| *head.checked.digest())
+    }
+
+    /// The participation floor of the next round (I15).
+    #[must_use]
+    pub fn floor(&self) -> u32 {
+        self.floor_over(&self.clients)
+    }
+
+    /// The participation floor of a round over a registry.
+    #[must_use]
+    pub fn floor_over(&self, registry: &ClientRegistry) -> u32 {
+        let last = self.head.as_ref().map(|head| {
+            let participants: &Participants = &head.published.record.aggregate.participants;
+            (participants, &*head.registry)
+        });
+        participation_floor(self.rules.min_participants, last, registry)
+    }
+
+    /// Who aggregates the next round, if anybody is admitted to. Who let a
+    /// certified round pass without an aggregate comes last.
+    #[must_use]
+    pub fn next_aggregator(&self) -> Option<PeerKey> {
+        let mut aggregators = self.aggregators.clone();
+        if let Some(failed) = self.failed_aggregator() {
+            aggregators.failed(&failed);
+        }
+        aggregators.next()
+    }
+
+    fn failed_aggregator(&self) -> Option<PeerKey> {
+        let current = self.current.as_ref()?;
+        let failed = current.certified.is_some() && current.tally.is_none();
+        failed.then(|| current.round.header().aggregator)
     }
 
     pub(super) fn open_round(
@@ -41,6 +78,11 @@ impl CommitteeState {
             ("predecessor", header.previous == self.previous()),
             ("number of clients", header.clients == clients),
             ("client registry", header.registry == self.clients.digest()),
+            ("participation floor", header.floor == self.floor()),
+            (
+                "aggregator",
+                Some(header.aggregator) == self.next_aggregator(),
+            ),
         ];
         if let Some((what, _)) = fits.iter().find(|(_, fits)| !fits) {
             return Err(Refusal::Unfit(what));
@@ -52,6 +94,9 @@ impl CommitteeState {
             return Err(Refusal::Unfit("opener"));
         }
         let round = Arc::new(round);
+        if let Some(failed) = self.failed_aggregator() {
+            self.aggregators.failed(&failed);
+        }
         self.epoch = Some(header.epoch);
         self.opened = header.number;
         let forced = self
@@ -59,10 +104,13 @@ impl CommitteeState {
             .replace(InFlight {
                 round: round.clone(),
                 registry: self.clients.clone(),
+                certifications: Certifications::default(),
+                certified: None,
                 tally: None,
             })
             .is_some();
         self.expire_clients();
+        self.aggregators.expire(self.opened);
         Ok(Applied::Opened { round, forced })
     }
 
@@ -74,16 +122,66 @@ impl CommitteeState {
         self.drop_clients(|client| activity.get(client).is_none_or(|active| *active < oldest));
     }
 
-    pub(super) fn submit_aggregate(&mut self, aggregate: &Aggregate) -> Result<Applied, Refusal> {
+    /// Takes the word of a roster server for the open round. With the last one
+    /// the round is certified (I13).
+    pub(super) fn certify(
+        &mut self,
+        sender: ServerId,
+        certification: &Certification,
+    ) -> Result<Applied, Refusal> {
         let current = self.current.as_mut().ok_or(Refusal::NotWaiting)?;
-        if current.tally.is_some() {
+        if certification.context != *current.round.context() {
             return Err(Refusal::NotWaiting);
         }
+        if certification.server != sender {
+            return Err(Refusal::Unfit("sender"));
+        }
+        let certified = current
+            .certifications
+            .add(&current.round, certification)
+            .map_err(Refusal::Certificate)?;
+        Ok(match certified {
+            None => Applied::Endorsed,
+            Some(certified) => {
+                let certified = Arc::new(certified);
+                current.certified = Some(certified.clone());
+                Applied::Certified(certified)
+            }
+        })
+    }
+
+    pub(super) fn submit_aggregate(&mut self, aggregate: &Aggregate) -> Result<Applied, Refusal> {
+        let opened = self.opened;
+        let current = self.current.as_mut().ok_or(Refusal::NotWaiting)?;
+        if current.tally.is_some() || current.certified.is_none() {
+            return Err(Refusal::NotWaiting);
+        }
+        let header = current.round.header();
         let checked = aggregate
-            .check(current.round.context(), current.round.header())
+            .check(current.round.context(), header, &current.registry)
             .map_err(Refusal::Aggregate)?;
+        let aggregator = header.aggregator;
         current.tally = Some(Arc::new(Tally::new(&checked)));
+        self.aggregators.served(&aggregator, opened);
         Ok(Applied::Aggregated)
+    }
+
+    /// Takes a server's commitment to its partial (I17).
+    pub(super) fn commit_partial(
+        &mut self,
+        sender: ServerId,
+        commitment: &PartialCommitment,
+    ) -> Result<Applied, Refusal> {
+        let current = self.current.as_mut().ok_or(Refusal::NotWaiting)?;
+        let tally = current.tally.as_mut().ok_or(Refusal::NotWaiting)?;
+        if commitment.context != *current.round.context() || commitment.aggregate != *tally.digest()
+        {
+            return Err(Refusal::NotWaiting);
+        }
+        Arc::make_mut(tally)
+            .commit(&current.round, sender, commitment.commitment)
+            .map_err(Refusal::Partial)?;
+        Ok(Applied::Committed)
     }
 
     pub(super) fn submit_partial(&mut self, partial: SignedPartial) -> Result<Applied, Refusal> {
@@ -106,11 +204,16 @@ impl CommitteeState {
             .filter_map(|position| current.registry.at(position))
             .map(|client| *client.id())
             .collect();
+        let registry = current.registry.clone();
         let published = Published {
             record,
             bundles: current.round.bundles(),
         };
-        let done = Arc::new(Final { published, checked });
+        let done = Arc::new(Final {
+            published,
+            checked,
+            registry,
+        });
         let activity = Arc::make_mut(&mut self.activity);
         for client in active {
             if let Some(last) = activity.get_mut(&client) {
@@ -126,7 +229,7 @@ impl CommitteeState {
     /// roster signed, and a floor under the round numbers.
     pub(super) fn resume(&mut self, resume: Resume) -> Result<Applied, Refusal> {
         let record = match resume.record {
-            Some(published) => self.resumable(published)?,
+            Some(published) => self.resumable(published, &resume.registry)?,
             None => None,
         };
         let same_epoch = match &record {
@@ -168,14 +271,38 @@ impl CommitteeState {
     }
 
     /// The record, if it is valid, of a round that this committee would have
-    /// opened, and ahead of the head.
-    fn resumable(&self, published: Published) -> Result<Option<Arc<Final>>, Refusal> {
+    /// opened, and ahead of the head. The registry comes along: without it
+    /// nobody could tell the next floor, and whoever brings a record back could
+    /// lower it.
+    fn resumable(
+        &self,
+        published: Published,
+        registry: &[ClientBundle],
+    ) -> Result<Option<Arc<Final>>, Refusal> {
         let checked = published
             .record
             .verify(&self.rules.instance, &published.bundles)
             .map_err(Refusal::Record)?;
-        let record = Final { published, checked };
-        Ok(self.is_behind(&record).then(|| Arc::new(record)))
+        if !self.is_behind(&checked) {
+            return Ok(None);
+        }
+        let header = checked.round().header();
+        let registry = if self.clients.digest() == header.registry {
+            self.clients.clone()
+        } else if registry.len() == header.clients as usize {
+            let registry = ClientRegistry::verify(&self.rules.instance, registry);
+            Arc::new(registry.map_err(Refusal::Bundle)?)
+        } else {
+            return Err(Refusal::Unfit("client registry"));
+        };
+        if registry.digest() != header.registry {
+            return Err(Refusal::Unfit("client registry"));
+        }
+        Ok(Some(Arc::new(Final {
+            published,
+            checked,
+            registry,
+        })))
     }
 
     /// Whether the servers of a roster that were ever registered here are more
@@ -192,8 +319,8 @@ impl CommitteeState {
     /// server that signed it still lives. After a cold start of all servers,
     /// nobody can bring an old history back.
     #[must_use]
-    pub fn is_behind(&self, record: &Final) -> bool {
-        let round = record.checked.round();
+    pub fn is_behind(&self, record: &FinalizedRound) -> bool {
+        let round = record.round();
         let header = round.header();
         let alive = || {
             round.roster().iter().any(|server| {
@@ -204,7 +331,7 @@ impl CommitteeState {
         };
         self.head
             .as_ref()
-            .is_none_or(|head| record.rank() > head.rank())
+            .is_none_or(|head| rank(record) > head.rank())
             && self.rules.check(header, self.committee_size()).is_ok()
             && self.knows_most_of(round)
             && header.number.saturating_sub(self.opened) <= MAX_JUMP

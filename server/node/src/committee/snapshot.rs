@@ -6,13 +6,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use zipnet_attest::TrustBase;
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, AggregateError, BundleError, ClientBundle, ClientRegistry, Epoch,
-    HeaderError, Instance, MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader,
+    AdmittedServer, Aggregate, AggregateError, AggregatorBundle, BundleError, CertificateError,
+    Certification, Certifications, ClientBundle, ClientRegistry, Digest, Epoch, HeaderError,
+    Instance, MAX_CLIENTS, MAX_ROSTER, PartialError, PeerKey, RecordError, RoundHeader,
     ServerBundle, ServerId, SignedHeader, SignedPartial, Tally,
 };
 
 use super::{
     admission::{Admission, Admissions},
+    aggregators::Aggregators,
     command::{Published, SignedPolicy},
     rounds::MAX_JUMP,
     state::{CommitteeState, Final, InFlight, Refusal},
@@ -51,9 +53,15 @@ pub enum SnapshotError {
     /// The open round.
     #[error("The snapshot's open round does not verify")]
     Header(#[source] HeaderError),
-    /// Its registry.
-    #[error("The snapshot's open round names another client registry than the one beside it")]
+    /// The registry of the newest record or of the open round.
+    #[error("The snapshot's rounds name another client registry than the one beside them")]
     Registry,
+    /// The aggregators.
+    #[error("The snapshot's aggregators are refused")]
+    Aggregators(#[source] Refusal),
+    /// A certification of the open round.
+    #[error("A certification in the snapshot does not verify")]
+    Certificate(#[source] CertificateError),
     /// Its aggregate.
     #[error("The snapshot's aggregate does not verify")]
     Aggregate(#[source] AggregateError),
@@ -71,11 +79,16 @@ pub struct Snapshot {
     epoch: Option<Epoch>,
     opened: u64,
     head: Option<Published>,
+    /// The registry of the newest record; absent if it stands in the snapshot
+    /// anyway.
+    head_registry: Option<Vec<ClientBundle>>,
     servers: Vec<ServerBundle>,
     /// In an attested instance.
     admissions: Option<AdmissionsSnapshot>,
     absent: Vec<(ServerId, u64)>,
     clients: Vec<(ClientBundle, u64)>,
+    aggregators: Vec<(AggregatorBundle, u64)>,
+    turn: Option<PeerKey>,
     current: Option<OpenSnapshot>,
 }
 
@@ -93,7 +106,17 @@ struct OpenSnapshot {
     bundles: Vec<ServerBundle>,
     /// Absent if it is the registry that stands in the snapshot anyway.
     registry: Option<Vec<ClientBundle>>,
-    tally: Option<(Aggregate, Vec<SignedPartial>)>,
+    certifications: Vec<Certification>,
+    tally: Option<TallySnapshot>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TallySnapshot {
+    aggregate: Aggregate,
+    /// The senders' signatures under these are not kept: nobody but its sender
+    /// can tell whether one is right, and a wrong one costs the round.
+    commitments: Vec<(ServerId, Digest)>,
+    partials: Vec<SignedPartial>,
 }
 
 impl CommitteeState {
@@ -104,10 +127,19 @@ impl CommitteeState {
             let id = client.client_id();
             self.activity.get(&id).copied().unwrap_or(self.opened)
         };
+        // What stands in the snapshot anyway is not repeated.
+        let apart = |registry: &Arc<ClientRegistry>| {
+            (*registry != self.clients).then(|| {
+                let clients = registry.iter();
+                clients.map(|client| client.bundle().clone()).collect()
+            })
+        };
+        let (aggregators, turn) = self.aggregators.snapshot();
         Snapshot {
             epoch: self.epoch,
             opened: self.opened,
             head: self.head.as_ref().map(|head| head.published.clone()),
+            head_registry: self.head.as_ref().and_then(|head| apart(&head.registry)),
             servers: self
                 .servers
                 .values()
@@ -124,21 +156,23 @@ impl CommitteeState {
                 .iter()
                 .map(|client| (client.bundle().clone(), active(client.bundle())))
                 .collect(),
+            aggregators,
+            turn,
             current: self.current.as_ref().map(|current| OpenSnapshot {
                 header: current.round.signed().clone(),
                 bundles: current.round.bundles(),
-                registry: (current.registry != self.clients).then(|| {
-                    current
-                        .registry
-                        .iter()
-                        .map(|client| client.bundle().clone())
-                        .collect()
-                }),
-                tally: current.tally.as_ref().map(|tally| {
-                    (
-                        tally.aggregate().clone(),
-                        tally.partials().cloned().collect(),
-                    )
+                registry: apart(&current.registry),
+                certifications: current
+                    .certifications
+                    .iter(current.round.context())
+                    .collect(),
+                tally: current.tally.as_ref().map(|tally| TallySnapshot {
+                    aggregate: tally.aggregate().clone(),
+                    commitments: tally
+                        .commitments()
+                        .map(|(server, commitment)| (*server, *commitment))
+                        .collect(),
+                    partials: tally.partials().cloned().collect(),
                 }),
             }),
         }
@@ -174,14 +208,6 @@ impl CommitteeState {
             (Some(base), Some(admissions)) => admissions.restore(base, instance, &servers)?,
             _ => return Err(SnapshotError::Inconsistent("evidence")),
         };
-        let head = snapshot
-            .head
-            .map(|published| {
-                let checked = published.record.verify(instance, &published.bundles)?;
-                Ok(Arc::new(Final { published, checked }))
-            })
-            .transpose()
-            .map_err(SnapshotError::Record)?;
         let (bundles, activity): (Vec<_>, BTreeMap<_, _>) = snapshot
             .clients
             .into_iter()
@@ -192,6 +218,17 @@ impl CommitteeState {
             .unzip();
         let clients =
             Arc::new(ClientRegistry::verify(instance, &bundles).map_err(SnapshotError::Bundle)?);
+        let head = snapshot
+            .head
+            .map(|published| restore_head(&rules, published, snapshot.head_registry, &clients))
+            .transpose()?;
+        let aggregators = Aggregators::restore(
+            instance,
+            &rules.aggregators,
+            snapshot.aggregators,
+            snapshot.turn,
+        )
+        .map_err(SnapshotError::Aggregators)?;
         let current = snapshot
             .current
             .map(|open| open.restore(&rules, &clients))
@@ -205,6 +242,7 @@ impl CommitteeState {
             absent: Arc::new(snapshot.absent.into_iter().collect()),
             clients,
             activity: Arc::new(activity),
+            aggregators,
             current,
             rules,
         }
@@ -251,6 +289,12 @@ impl CommitteeState {
             (
                 "clients' activity",
                 self.activity.values().all(|active| *active <= self.opened),
+            ),
+            (
+                "aggregators' activity",
+                self.aggregators
+                    .iter()
+                    .all(|(_, active)| active <= self.opened),
             ),
         ];
         match fits.iter().find(|(_, fits)| !fits) {
@@ -308,6 +352,44 @@ impl AdmissionsSnapshot {
     }
 }
 
+/// The registry that a header names: the one beside it, or the snapshot's.
+fn restore_registry(
+    rules: &CommitteeRules,
+    bundles: Option<Vec<ClientBundle>>,
+    clients: &Arc<ClientRegistry>,
+    header: &RoundHeader,
+) -> Result<Arc<ClientRegistry>, SnapshotError> {
+    let registry = match bundles {
+        None => clients.clone(),
+        Some(bundles) if bundles.len() > MAX_CLIENTS => return Err(SnapshotError::Registry),
+        Some(bundles) => Arc::new(
+            ClientRegistry::verify(&rules.instance, &bundles).map_err(SnapshotError::Bundle)?,
+        ),
+    };
+    if registry.digest() != header.registry || registry.len() != header.clients as usize {
+        return Err(SnapshotError::Registry);
+    }
+    Ok(registry)
+}
+
+fn restore_head(
+    rules: &CommitteeRules,
+    published: Published,
+    registry: Option<Vec<ClientBundle>>,
+    clients: &Arc<ClientRegistry>,
+) -> Result<Arc<Final>, SnapshotError> {
+    let checked = published
+        .record
+        .verify(&rules.instance, &published.bundles)
+        .map_err(SnapshotError::Record)?;
+    let registry = restore_registry(rules, registry, clients, checked.round().header())?;
+    Ok(Arc::new(Final {
+        published,
+        checked,
+        registry,
+    }))
+}
+
 impl OpenSnapshot {
     fn restore(
         self,
@@ -318,26 +400,32 @@ impl OpenSnapshot {
             .header
             .verify(&rules.instance, &self.bundles)
             .map_err(SnapshotError::Header)?;
-        let registry = match self.registry {
-            None => clients.clone(),
-            Some(bundles) if bundles.len() > MAX_CLIENTS => return Err(SnapshotError::Registry),
-            Some(bundles) => Arc::new(
-                ClientRegistry::verify(&rules.instance, &bundles).map_err(SnapshotError::Bundle)?,
-            ),
-        };
-        if registry.digest() != round.header().registry
-            || registry.len() != round.header().clients as usize
-        {
-            return Err(SnapshotError::Registry);
+        let registry = restore_registry(rules, self.registry, clients, round.header())?;
+        let mut certifications = Certifications::default();
+        let mut certified = None;
+        for certification in &self.certifications {
+            certified = certifications
+                .add(&round, certification)
+                .map_err(SnapshotError::Certificate)?
+                .map(Arc::new);
+        }
+        if certified.is_none() && self.tally.is_some() {
+            return Err(SnapshotError::Inconsistent("aggregate"));
         }
         let tally = self
             .tally
-            .map(|(aggregate, partials)| {
-                let checked = aggregate
-                    .check(round.context(), round.header())
+            .map(|taken| {
+                let checked = taken
+                    .aggregate
+                    .check(round.context(), round.header(), &registry)
                     .map_err(SnapshotError::Aggregate)?;
                 let mut tally = Tally::new(&checked);
-                for partial in partials {
+                for (server, commitment) in taken.commitments {
+                    tally
+                        .commit(&round, server, commitment)
+                        .map_err(SnapshotError::Partial)?;
+                }
+                for partial in taken.partials {
                     tally.add(&round, partial).map_err(SnapshotError::Partial)?;
                 }
                 Ok(Arc::new(tally))
@@ -346,6 +434,8 @@ impl OpenSnapshot {
         Ok(InFlight {
             round: Arc::new(round),
             registry,
+            certifications,
+            certified,
             tally,
         })
     }

@@ -10,13 +10,14 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 pub use zipnet_protocol::Tally;
 use zipnet_protocol::{
-    AdmittedServer, ClientId, ClientRegistry, Digest, Epoch, FinalizedRound, MAX_CLIENTS,
-    MAX_ROSTER, RegisteredClient, Round, ServerId,
+    AdmittedServer, Certifications, CertifiedRound, ClientId, ClientRegistry, Digest, Epoch,
+    FinalizedRound, MAX_CLIENTS, MAX_ROSTER, PeerKey, RegisteredClient, Round, ServerId,
 };
 
 pub use super::refusal::Refusal;
 use super::{
     admission::Admissions,
+    aggregators::Aggregators,
     command::{Command, Order, Published, ServerRegistration},
 };
 use crate::settings::CommitteeRules;
@@ -36,8 +37,14 @@ pub enum Applied {
         /// Whether another was in flight.
         forced: bool,
     },
+    /// One more server stands for the open round.
+    Endorsed,
+    /// All do.
+    Certified(Arc<CertifiedRound>),
     /// The open round has its aggregate.
     Aggregated,
+    /// One more server has committed to its partial.
+    Committed,
     /// The open round has one more partial.
     Unblinded,
     /// A round is finalized.
@@ -53,13 +60,20 @@ pub struct Final {
     pub published: Published,
     /// As it was checked.
     pub checked: FinalizedRound,
+    /// The registry that its participants refer to.
+    pub registry: Arc<ClientRegistry>,
+}
+
+/// Where a record stands: histories are compared by round number, then digest.
+pub(super) fn rank(record: &FinalizedRound) -> (u64, Digest) {
+    (record.round().header().number, *record.digest())
 }
 
 impl Final {
     /// Where it stands: histories are compared by round number, then digest.
     #[must_use]
     pub fn rank(&self) -> (u64, Digest) {
-        (self.checked.round().header().number, *self.checked.digest())
+        rank(&self.checked)
     }
 
     /// Its epoch.
@@ -76,7 +90,11 @@ pub struct InFlight {
     pub round: Arc<Round>,
     /// The registry that its header names.
     pub registry: Arc<ClientRegistry>,
-    /// The aggregate with the partials so far.
+    /// Which servers stand for it so far.
+    pub certifications: Certifications,
+    /// The round once all servers of its roster stand for it.
+    pub certified: Option<Arc<CertifiedRound>>,
+    /// The aggregate with the commitments and partials so far.
     pub tally: Option<Arc<Tally>>,
 }
 
@@ -95,6 +113,7 @@ pub struct CommitteeState {
     pub(super) absent: Arc<BTreeMap<ServerId, u64>>,
     pub(super) clients: Arc<ClientRegistry>,
     pub(super) activity: Arc<BTreeMap<ClientId, u64>>,
+    pub(super) aggregators: Aggregators,
     pub(super) current: Option<InFlight>,
 }
 
@@ -112,6 +131,7 @@ impl CommitteeState {
             absent: Arc::default(),
             clients: Arc::default(),
             activity: Arc::default(),
+            aggregators: Aggregators::default(),
             current: None,
         }
     }
@@ -156,6 +176,12 @@ impl CommitteeState {
     #[must_use]
     pub const fn clients(&self) -> &Arc<ClientRegistry> {
         &self.clients
+    }
+
+    /// The registered aggregators.
+    #[must_use]
+    pub const fn aggregators(&self) -> &Aggregators {
+        &self.aggregators
     }
 
     /// The open round.
@@ -226,6 +252,14 @@ impl CommitteeState {
             Order::SubmitAggregate(aggregate) => self.submit_aggregate(&aggregate),
             Order::SubmitPartial(partial) => self.submit_partial(partial),
             Order::Resume(resume) => self.resume(resume),
+            Order::Certify(certification) => self.certify(sender, &certification),
+            Order::CommitPartial(commitment) => self.commit_partial(sender, &commitment),
+            Order::RegisterAggregators(bundles) => self.aggregators.register(
+                &self.rules.instance,
+                &self.rules.aggregators,
+                bundles,
+                self.opened,
+            ),
         }
     }
 
@@ -371,15 +405,41 @@ impl CommitteeState {
         if self.clients.len().saturating_add(new.len()) > MAX_CLIENTS {
             return Err(Refusal::ClientsFull(self.clients.len()));
         }
+        // Whoever has enough of them is passed over, so that nobody can keep
+        // others out of the registry by being in one batch with them.
+        let mut of_peer = self.clients_of_peers();
         for client in verified {
             let id = *client.id();
-            let known = self.clients.get(&id).is_some_and(|known| *known == client);
-            if !known {
+            let known = self.clients.get(&id);
+            if known.is_none() {
+                let count = of_peer.entry(*client.peer()).or_default();
+                if *count >= self.rules.clients_per_peer {
+                    continue;
+                }
+                *count = count.saturating_add(1);
+            }
+            if known.is_none_or(|known| *known != client) {
                 Arc::make_mut(&mut self.clients).insert(client);
             }
             Arc::make_mut(&mut self.activity).insert(id, self.opened);
         }
         Ok(Applied::Registered)
+    }
+
+    fn clients_of_peers(&self) -> BTreeMap<PeerKey, u32> {
+        let mut of_peer = BTreeMap::new();
+        for client in self.clients.iter() {
+            let count: &mut u32 = of_peer.entry(*client.peer()).or_default();
+            *count = count.saturating_add(1);
+        }
+        of_peer
+    }
+
+    /// Whether a peer may register one more client.
+    #[must_use]
+    pub fn has_room_for(&self, peer: &PeerKey) -> bool {
+        let clients = self.clients.iter().filter(|client| client.peer() == peer);
+        clients.count() < self.rules.clients_per_peer as usize
     }
 
     fn withdraw_clients(

@@ -2,22 +2,21 @@
 //! holds the committee secret.
 
 use core::time::Duration;
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mosaik::Network;
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{
-    Aggregate, BundleError, ClientBundle, ClientRegistry, Fold, FoldError, Instance, MAX_CLIENTS,
-    PeerKey, Round, SealedEnvelope,
+    Admission, Aggregate, AggregatorBundle, BundleError, CertifiedRound, ClientBundle,
+    ClientRegistry, Fold, FoldError, Instance, MAX_CLIENTS, PeerKey, Round, SealedEnvelope,
+    distinct_peers,
 };
 
 use super::{
     common::{self, CommitteeKeyError, ServeError},
     directory::Directory,
+    enlist,
     follow::{Event, Follower},
 };
 use crate::{
@@ -46,6 +45,8 @@ pub struct AggregatorSettings {
     pub trust: TrustSettings,
     /// How long it collects envelopes of a round, at most.
     pub fold_deadline: Duration,
+    /// What the committee admitted it with, if it did.
+    pub admission: Option<Admission>,
 }
 
 /// An aggregator could not start.
@@ -75,9 +76,17 @@ enum RegistryError {
 
 /// The round that takes envelopes now.
 struct Collecting {
-    round: Arc<Round>,
+    round: Arc<CertifiedRound>,
     registry: Arc<ClientRegistry>,
     fold: Fold,
+}
+
+impl Collecting {
+    /// Whether enough distinct peers are in for servers to unblind (I15).
+    fn reaches_floor(&self) -> bool {
+        let peers = distinct_peers(&self.fold.participants(), &self.registry);
+        peers >= self.round.header().floor as usize
+    }
 }
 
 struct Aggregator {
@@ -135,7 +144,7 @@ pub async fn run(
             network.clone(),
             AggregateCall::id(&instance),
             AggregateCall::LABEL,
-            Some(servers),
+            Some(servers.clone()),
         ),
         known: Mutex::default(),
         instance: instance.clone(),
@@ -154,6 +163,14 @@ pub async fn run(
 
     let mut follower = Follower::new(network.clone(), &instance, &settings.trust, &directory);
     let keeper = tokio::spawn(directory.run());
+    let me = node.transport().peer_key();
+    let bundle = AggregatorBundle::sign(&instance, settings.admission, node.transport());
+    let enlisted = tokio::spawn(enlist::run(
+        network.clone(),
+        instance.clone(),
+        bundle,
+        servers,
+    ));
     let mut rounds = JoinSet::new();
     loop {
         let events = tokio::select! {
@@ -164,6 +181,9 @@ pub async fn run(
             let Event::Opened(round) = event else {
                 continue;
             };
+            if round.header().aggregator != me {
+                continue;
+            }
             // The newest round is the only one that a server still wants.
             rounds.abort_all();
             while rounds.join_next().await.is_some() {}
@@ -173,6 +193,7 @@ pub async fn run(
     tracing::info!("aggregator leaving");
     rounds.shutdown().await;
     keeper.abort();
+    enlisted.abort();
     if let Some(upkeep) = upkeep {
         upkeep.abort();
     }
@@ -183,8 +204,7 @@ pub async fn run(
 
 impl Aggregator {
     /// Collects a round's envelopes and delivers the aggregate.
-    async fn serve(self: Arc<Self>, round: Arc<Round>) {
-        let started = Instant::now();
+    async fn serve(self: Arc<Self>, round: Arc<CertifiedRound>) {
         let number = round.header().number;
         let registry = loop {
             match self.registry(&round).await {
@@ -205,12 +225,12 @@ impl Aggregator {
             registry,
             fold,
         });
-        let left = self.fold_deadline.saturating_sub(started.elapsed());
-        let complete = timeout(left, self.until(Fold::is_complete)).await.is_ok();
-        if !complete {
-            // Below the minimum no server unblinds: late is better than never.
-            let need = (round.header().min_participants as usize).max(1);
-            self.until(|fold| fold.count() >= need).await;
+        // Counted from when collecting begins (A4): the time that the registry
+        // took is nobody's fault who seals.
+        let everybody = self.until(|collecting| collecting.fold.is_complete());
+        if timeout(self.fold_deadline, everybody).await.is_err() {
+            // Below the floor no server unblinds: late is better than never.
+            self.until(Collecting::reaches_floor).await;
         }
         let Some(collected) = self.current().take() else {
             return;
@@ -220,14 +240,10 @@ impl Aggregator {
     }
 
     /// Waits until the fold is as wanted.
-    async fn until(&self, wanted: impl Fn(&Fold) -> bool) {
+    async fn until(&self, wanted: impl Fn(&Collecting) -> bool) {
         loop {
             let folded = self.folded.notified();
-            if self
-                .current()
-                .as_ref()
-                .is_none_or(|current| wanted(&current.fold))
-            {
+            if self.current().as_ref().is_none_or(&wanted) {
                 return;
             }
             folded.await;

@@ -10,8 +10,8 @@ use std::{
 use mosaik::Network;
 use tokio::time::{Instant, timeout};
 use zipnet_protocol::{
-    Digest, Epoch, FinalizedRound, HeaderError, Instance, MAX_ROSTER, PeerKey, RecordError, Round,
-    RoundContext,
+    CertificateError, CertifiedRound, Digest, Epoch, FinalizedRound, Instance, MAX_ROSTER, PeerKey,
+    RecordError, Round, RoundContext,
 };
 
 use super::directory::Directory;
@@ -40,9 +40,9 @@ const MAX_EPOCHS: usize = 64;
 /// Something a server sent that does not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum NewsError {
-    /// A header.
-    #[error("The header of an open round is refused")]
-    Header(#[source] HeaderError),
+    /// A certificate.
+    #[error("The certificate of an open round is refused")]
+    Certificate(#[source] CertificateError),
     /// A record.
     #[error("A broadcast record is refused")]
     Record(#[source] RecordError),
@@ -90,7 +90,7 @@ pub enum NewsError {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A round takes envelopes.
-    Opened(Arc<Round>),
+    Opened(Arc<CertifiedRound>),
     /// A round is finalized.
     Finalized(Arc<FinalizedRound>),
 }
@@ -273,9 +273,9 @@ impl Follower {
         // predecessor that has not been seen.
         if let Some(open) = news.open.filter(|_| !full) {
             let round = open
-                .header
+                .certificate
                 .verify(&self.instance, &open.bundles)
-                .map_err(NewsError::Header)
+                .map_err(NewsError::Certificate)
                 .and_then(|round| self.trusted_open(&round).map(|()| round));
             match round {
                 Ok(round) => {

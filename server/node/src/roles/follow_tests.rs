@@ -3,7 +3,9 @@
 
 use core::net::{Ipv4Addr, SocketAddr};
 
-use zipnet_protocol::{KeyError, PartialError, RoundHeader};
+use zipnet_protocol::{
+    Certificate, Certification, HeaderError, KeyError, PartialError, RoundHeader, SignedHeader,
+};
 
 use super::*;
 use crate::{
@@ -52,14 +54,32 @@ fn opened(world: &World, state: &CommitteeState, change: impl FnOnce(&mut RoundH
     let mut header = world.header(state);
     change(&mut header);
     let opener = &world.servers[0];
+    let header = header.sign(opener.id(), &opener.signing);
     Opened {
-        header: header.sign(opener.id(), &opener.signing),
+        certificate: certificate(world, header),
         bundles: world
             .servers
             .iter()
             .map(|server| server.admitted.bundle().clone())
             .collect(),
     }
+}
+
+/// Every server's word for a header, whatever the guards would say.
+fn certificate(world: &World, header: SignedHeader) -> Certificate {
+    let context = header.header().context();
+    let roster = header.header().roster.iter();
+    let signatures = roster
+        .filter_map(|entry| {
+            world
+                .servers
+                .iter()
+                .find(|server| server.id() == entry.server)
+        })
+        .map(|server| Certification::sign(context, server.id(), &server.signing))
+        .map(|word| *word.signature())
+        .collect();
+    Certificate { header, signatures }
 }
 
 fn open(open: Opened) -> News {
@@ -186,7 +206,9 @@ async fn i6_news_that_does_not_verify_is_refused() {
     assert_eq!(events, [0_u64; 0]);
     assert!(matches!(
         problem,
-        Some(NewsError::Header(HeaderError::MissingBundle { .. }))
+        Some(NewsError::Certificate(CertificateError::Header(
+            HeaderError::MissingBundle { .. }
+        )))
     ));
     // What comes before a bad record counts.
     let third = world.play(&mut state, &[0, 1, 2]);

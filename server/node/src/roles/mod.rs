@@ -4,5 +4,6 @@ pub mod aggregator;
 pub mod client;
 pub mod common;
 pub mod directory;
+mod enlist;
 pub mod follow;
 pub mod server;

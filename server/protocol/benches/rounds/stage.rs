@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zipnet_protocol::{
-    BroadcastRecord, Fold, Message, PadSecret, PadTable, Participants, Round, RoundPads,
+    BroadcastRecord, CertifiedRound, Fold, Message, PadSecret, PadTable, Participants, RoundPads,
     RoundParams, SealedEnvelope,
 };
 
@@ -16,7 +16,7 @@ use crate::common::{World, dh, entropy};
 pub struct Stage {
     pub bytes: usize,
     pub world: World,
-    pub round: Round,
+    pub round: CertifiedRound,
     pub record: BroadcastRecord,
     pub envelopes: Vec<SealedEnvelope>,
     /// A pool of one thread.

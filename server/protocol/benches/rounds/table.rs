@@ -245,7 +245,7 @@ fn rest(table: &mut Table, stage: &mut Stage) {
         300,
         &mut || {
             let round = stage.round.clone();
-            timed(|| stage.record.verify_in(round).unwrap())
+            timed(|| stage.record.verify_in(round.round().clone()).unwrap())
         },
         &mut || {
             timed(|| {

@@ -6,10 +6,11 @@ use std::error::Error;
 
 use zeroize::Zeroizing;
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, BroadcastRecord, ClientBundle, ClientRegistry, CommitteeSecret,
-    DhPublic, DhSecret, Digest, Epoch, Fold, Instance, Message, Nonce, PadTable, RegisteredClient,
-    RosterEntry, Round, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle,
-    SignedPartial, SigningSecret, SlotKey, Tally,
+    AdmittedServer, Aggregate, BroadcastRecord, Certification, Certifications, CertifiedRound,
+    ClientBundle, ClientRegistry, CommitteeSecret, DhPublic, DhSecret, Digest, Epoch, Fold,
+    Instance, Message, Nonce, PadTable, RegisteredClient, RosterEntry, Round, RoundHeader,
+    RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedPartial, SigningSecret, SlotKey,
+    Tally,
 };
 
 /// The name of the deployment.
@@ -174,26 +175,45 @@ impl World {
             previous: Digest::ZERO,
             params,
             min_participants: 1,
+            floor: 1,
             committee_size: u32::try_from(self.servers.len()).unwrap(),
             roster: self.servers.iter().map(Server::entry).collect(),
             clients: u32::try_from(self.registry.len()).unwrap(),
             registry: self.registry.digest(),
+            aggregator: signing("aggregator transport", 0).peer_key(),
         }
     }
 
-    /// Signs as the first server of the committee, and verifies.
-    pub fn open(&self, header: RoundHeader) -> Round {
+    /// Signs as the first server of the committee, and has all certify it.
+    pub fn open(&self, header: RoundHeader) -> CertifiedRound {
         let opener = &self.servers[0];
-        header
+        let round = header
             .sign(*opener.admitted.id(), &opener.signing)
             .verify_with(&self.instance, self.admitted())
-            .unwrap()
+            .unwrap();
+        self.certify(&round)
+    }
+
+    /// Has every server of the roster certify a round.
+    pub fn certify(&self, round: &Round) -> CertifiedRound {
+        let mut all = Certifications::default();
+        let mut certified = None;
+        for server in self.servers.iter().filter(|server| {
+            let id = server.admitted.id();
+            round.server(id).is_some()
+        }) {
+            let id = *server.admitted.id();
+            let signed = Certification::sign(*round.context(), id, &server.signing);
+            assert!(certified.is_none(), "certified without every server");
+            certified = all.add(round, &signed).unwrap();
+        }
+        certified.unwrap()
     }
 
     /// Seals for some clients: position, and message or cover.
     pub fn seal(
         &mut self,
-        round: &Round,
+        round: &CertifiedRound,
         who: impl IntoIterator<Item = (usize, Option<Vec<u8>>)>,
     ) -> Vec<(u32, SealedEnvelope)> {
         let params = round.header().params;
@@ -224,7 +244,9 @@ impl World {
         let server = &self.servers[server];
         SignedPartial::compute(
             round,
-            &aggregate.check(round.context(), round.header()).unwrap(),
+            &aggregate
+                .check(round.context(), round.header(), &self.registry)
+                .unwrap(),
             &PadTable::agree(&server.dh, &self.registry, None).unwrap(),
             *server.admitted.id(),
             &server.signing,
@@ -233,12 +255,21 @@ impl World {
 
     /// All partials of an aggregate, tallied.
     pub fn unblind(&self, round: &Round, aggregate: &Aggregate) -> BroadcastRecord {
-        let checked = aggregate.check(round.context(), round.header()).unwrap();
+        let checked = aggregate
+            .check(round.context(), round.header(), &self.registry)
+            .unwrap();
         let mut tally = Tally::new(&checked);
+        let partials: Vec<_> = (0..self.servers.len())
+            .map(|server| self.partial(round, aggregate, server))
+            .collect();
+        for partial in &partials {
+            tally
+                .commit(round, partial.server, partial.commitment())
+                .unwrap();
+        }
         let mut record = None;
-        for server in 0..self.servers.len() {
+        for partial in partials {
             assert!(record.is_none(), "finalized without every server");
-            let partial = self.partial(round, aggregate, server);
             record = tally.add(round, partial).unwrap();
         }
         record.unwrap()
@@ -246,7 +277,11 @@ impl World {
 
     /// A record of a whole round in which every client takes part, those with
     /// a message speaking.
-    pub fn record(&mut self, round: &Round, messages: &[Option<&[u8]>]) -> BroadcastRecord {
+    pub fn record(
+        &mut self,
+        round: &CertifiedRound,
+        messages: &[Option<&[u8]>],
+    ) -> BroadcastRecord {
         let who: Vec<_> = (0..self.clients.len())
             .map(|client| {
                 let message = messages.get(client).copied().flatten();

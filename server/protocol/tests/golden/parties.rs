@@ -2,7 +2,9 @@
 //! vectors of their ids, bundles and registry.
 
 use serde_json::{Value, json};
-use zipnet_protocol::{CommitteeSecret, Digest, Instance, PeerKey, Withdrawal};
+use zipnet_protocol::{
+    Admission, AggregatorBundle, CommitteeSecret, Digest, Instance, PeerKey, Withdrawal,
+};
 
 use super::spec::{self, Bytes32, cat};
 use crate::common::{NAME, SECRET, World, entropy, signing};
@@ -234,10 +236,12 @@ impl Parties {
             slots,
             slot_bytes,
             min_participants: 1,
+            floor: 1,
             committee_size: u32::try_from(self.servers.len()).unwrap(),
             roster: self.servers.iter().map(|s| (s.id, s.digest)).collect(),
             clients: u32::try_from(self.clients.len()).unwrap(),
             registry: self.registry_digest(),
+            aggregator: spec::ed25519_public(&entropy("aggregator transport", 0)),
         }
     }
 }
@@ -303,5 +307,47 @@ pub fn bundles() -> Value {
         "committee_seed": hex(parties.deployment.committee_seed),
         "servers": parties.servers.iter().map(Server::vector).collect::<Vec<_>>(),
         "clients": parties.clients.iter().map(Client::vector).collect::<Vec<_>>(),
+    })
+}
+
+/// `aggregators.json`.
+pub fn aggregators() -> Value {
+    let deployment = Deployment::new();
+    let seed = *entropy("aggregator transport", 0);
+    let peer = spec::ed25519_public(&seed);
+    let length = u32::try_from(NAME.len()).unwrap().to_be_bytes();
+    let admission_body = cat(&[&length, NAME.as_bytes(), &peer]);
+    let admission = spec::sign(
+        &deployment.committee_seed,
+        "zipnet/aggregator-admission/v1",
+        &admission_body,
+    );
+    let body = cat(&[&deployment.id, &peer]);
+    let signature = spec::sign(&seed, "zipnet/aggregator-bundle/v1", &body);
+    let encoded = cat(&[&peer, &[1], &admission, &signature]);
+
+    let world = World::new(SERVERS, CLIENTS);
+    let transport = signing("aggregator transport", 0);
+    let ours = Admission::sign(
+        world.instance.name(),
+        &transport.peer_key(),
+        &world.committee,
+    );
+    assert_eq!(ours.to_string(), hex(&admission));
+    let bundle = AggregatorBundle::sign(&world.instance, Some(ours), &transport);
+    assert_eq!(wire(&bundle), encoded);
+    assert_eq!(
+        bundle.verify(&world.instance, |_| false),
+        Ok(transport.peer_key())
+    );
+    json!({
+        "inputs": { "transport_seed": hex(seed), "peer": hex(peer) },
+        "outputs": {
+            "admission_body": hex(admission_body),
+            "admission": hex(admission),
+            "body": hex(body),
+            "signature": hex(signature),
+            "wire": hex(encoded),
+        },
     })
 }

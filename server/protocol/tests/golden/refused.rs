@@ -69,6 +69,10 @@ fn headers(world: &World, record: &BroadcastRecord) -> Cases {
             resigned(|header| header.roster[1] = header.roster[0]),
         ),
         (
+            "a floor below the minimum",
+            resigned(|header| header.floor = header.min_participants - 1),
+        ),
+        (
             "half of the committee",
             resigned(|header| header.committee_size = 4),
         ),

@@ -44,6 +44,8 @@ pub struct Opened {
     pub context: Bytes32,
     pub signature: Vec<u8>,
     pub wire: Vec<u8>,
+    /// Each roster server's signature under the certificate, and what it signs.
+    pub certifications: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Opened {
@@ -51,10 +53,17 @@ impl Opened {
         let header = parties.header(slots, slot_bytes, number);
         let opener = &parties.servers[0];
         let canonical = header.canonical();
-        let signature = spec::sign(&opener.signing_seed, "zipnet/open-round/v1", &canonical);
+        let signature = spec::sign(&opener.signing_seed, "zipnet/open-round/v2", &canonical);
+        let context = header.context();
+        let certify = |server: &Server| {
+            let body = cat(&[&context, &server.id]);
+            let signature = spec::sign(&server.signing_seed, "zipnet/certificate/v1", &body);
+            (body, signature)
+        };
         Self {
-            context: header.context(),
+            context,
             wire: cat(&[&header.wire(), &opener.id, &signature]),
+            certifications: parties.servers.iter().map(certify).collect(),
             signature,
             header,
         }
@@ -73,6 +82,13 @@ pub fn header() -> Value {
     assert_eq!(round.header().canonical().as_bytes(), header.canonical());
     assert_eq!(round.context().as_bytes(), &opened.context);
     assert_eq!(wire(round.signed()), opened.wire);
+    let signatures: Vec<_> = opened
+        .certifications
+        .iter()
+        .flat_map(|(_, signature)| signature.clone())
+        .collect();
+    let certificate = cat(&[&opened.wire, &spec::varint(SERVERS as u64), &signatures]);
+    assert_eq!(wire(round.certificate()), certificate);
 
     let roster: Vec<_> = header
         .roster
@@ -89,10 +105,12 @@ pub fn header() -> Value {
             "slots": header.slots,
             "slot_bytes": header.slot_bytes,
             "min_participants": header.min_participants,
+            "floor": header.floor,
             "committee_size": header.committee_size,
             "roster": roster,
             "clients": header.clients,
             "registry": hex(header.registry),
+            "aggregator": hex(header.aggregator),
             "opener": hex(first.id),
             "opener_signing_seed": hex(first.signing_seed),
         },
@@ -101,6 +119,16 @@ pub fn header() -> Value {
             "context": hex(opened.context),
             "signature": hex(&opened.signature),
             "wire": hex(&opened.wire),
+            "certificate": {
+                "signatures": parties.servers.iter().zip(&opened.certifications).map(
+                    |(server, (body, signature))| json!({
+                        "server_id": hex(server.id),
+                        "body": hex(body),
+                        "signature": hex(signature),
+                    }),
+                ).collect::<Vec<_>>(),
+                "wire": hex(certificate),
+            },
         },
     })
 }
@@ -273,12 +301,14 @@ impl Closed {
                 .wire
                 .extend(cat(&[&head, &spec::wire_bytes(&vector), &signature]));
             record.extend(cat(&[&server.id, &vector_digest]));
+            let committed = cat(&[&body, &signature]);
             closed.partials.push(json!({
                 "server_id": hex(server.id),
                 "vector": hex(&vector),
                 "vector_digest": hex(vector_digest),
                 "body": hex(body),
                 "signature": hex(signature),
+                "commitment": hex(spec::digest("zipnet/partial-commitment/v1", &committed)),
             }));
         }
         record.extend(spec::digest("zipnet/broadcast/v1", &closed.broadcast));
@@ -298,6 +328,9 @@ impl Closed {
         let aggregate = world.fold(&round, sealed.iter().map(|(_, envelope)| envelope));
         let record = world.unblind(&round, &aggregate);
         assert_eq!(wire(&record), self.wire);
+        for (partial, spec) in record.partials.iter().zip(&self.partials) {
+            assert_eq!(spec["commitment"], hex(partial.commitment().as_bytes()));
+        }
         let read = record.verify(&world.instance, &world.bundles()).unwrap();
         assert_eq!(read.broadcast(), self.broadcast);
         assert_eq!(read.digest().as_bytes(), &self.digest);

@@ -154,5 +154,5 @@ fn forged(broadcast: &[u8]) -> FinalizedRound {
         aggregate,
         partials,
     };
-    record.verify_in(round).unwrap()
+    record.verify_in(round.round().clone()).unwrap()
 }

@@ -167,10 +167,12 @@ pub struct Header {
     pub slots: u32,
     pub slot_bytes: u32,
     pub min_participants: u32,
+    pub floor: u32,
     pub committee_size: u32,
     pub roster: Vec<(Bytes32, Bytes32)>,
     pub clients: u32,
     pub registry: Bytes32,
+    pub aggregator: Bytes32,
 }
 
 impl Header {
@@ -187,7 +189,7 @@ impl Header {
     }
 
     pub fn context(&self) -> Bytes32 {
-        digest("zipnet/header/v1", &self.canonical())
+        digest("zipnet/header/v2", &self.canonical())
     }
 
     fn encode(&self, long: fn(u64) -> Vec<u8>, short: fn(u32) -> Vec<u8>) -> Vec<u8> {
@@ -205,11 +207,13 @@ impl Header {
             &short(self.slots),
             &short(self.slot_bytes),
             &short(self.min_participants),
+            &short(self.floor),
             &short(self.committee_size),
             &short(u32::try_from(self.roster.len()).unwrap()),
             &roster,
             &short(self.clients),
             &self.registry,
+            &self.aggregator,
         ])
     }
 }

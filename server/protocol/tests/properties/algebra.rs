@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, FinalizedRound, Fold, FoldError, Round, RoundParams,
+    Aggregate, BroadcastRecord, CertifiedRound, FinalizedRound, Fold, FoldError, RoundParams,
     SealedEnvelope, SlotContent, Tally,
 };
 
@@ -53,7 +53,7 @@ fn play() -> impl Strategy<Value = Play> {
 /// A play up to its envelopes.
 struct Stage {
     world: World,
-    round: Round,
+    round: CertifiedRound,
     said: BTreeMap<u32, Vec<Vec<u8>>>,
     speakers: Vec<SealedEnvelope>,
     covers: Vec<SealedEnvelope>,
@@ -174,12 +174,19 @@ proptest! {
         prop_assert_eq!(&stage.world.fold(&stage.round, &envelopes), &aggregate);
 
         let round = &stage.round;
-        let checked = aggregate.check(round.context(), round.header()).unwrap();
+        let registry = &stage.world.registry;
+        let checked = aggregate.check(round.context(), round.header(), registry).unwrap();
         let mut tally = Tally::new(&checked);
+        let partials: Vec<_> = order
+            .iter()
+            .map(|server| stage.world.partial(round, &aggregate, *server))
+            .collect();
+        for partial in partials.iter().rev() {
+            tally.commit(round, partial.server, partial.commitment()).unwrap();
+        }
         let mut record = None;
-        for server in order {
+        for partial in partials {
             prop_assert!(record.is_none());
-            let partial = stage.world.partial(round, &aggregate, server);
             record = tally.add(round, partial).unwrap();
         }
         prop_assert_eq!(record.unwrap(), stage.world.unblind(round, &aggregate));

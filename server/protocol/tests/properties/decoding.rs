@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, ClientBundle, ClientRegistry, Fold, Participants, Round,
+    Aggregate, BroadcastRecord, CertifiedRound, ClientBundle, ClientRegistry, Fold, Participants,
     RoundParams, SealedEnvelope, ServerBundle, SignedHeader, SignedPartial, Tally, Withdrawal,
 };
 
@@ -14,7 +14,7 @@ use crate::common::{World, signing};
 /// A finalized round, and the wire encoding of everything that led to it.
 struct Ground {
     world: World,
-    round: Round,
+    round: CertifiedRound,
     envelope: SealedEnvelope,
     record: BroadcastRecord,
     withdrawal: Withdrawal,
@@ -95,7 +95,10 @@ impl Ground {
             decoded(data, |record: BroadcastRecord| {
                 let bundles = self.world.bundles();
                 let accepted = record.verify(&self.world.instance, &bundles).is_ok();
-                assert_eq!(accepted, record.verify_in(self.round.clone()).is_ok());
+                assert_eq!(
+                    accepted,
+                    record.verify_in(self.round.round().clone()).is_ok()
+                );
                 assert!(!accepted || record == self.record);
                 accepted
             }),
@@ -122,7 +125,11 @@ impl Ground {
 
     fn aggregate(&self, aggregate: &Aggregate) -> bool {
         let _ = aggregate.digest();
-        let checked = aggregate.check(self.round.context(), self.round.header());
+        let checked = aggregate.check(
+            self.round.context(),
+            self.round.header(),
+            &self.world.registry,
+        );
         checked.is_ok_and(|checked| {
             assert_eq!(*checked.digest(), aggregate.digest());
             assert_eq!(Tally::new(&checked).aggregate(), aggregate);
@@ -135,8 +142,18 @@ impl Ground {
         let aggregate = &self.record.aggregate;
         let verified = partial.verify(&self.round, &aggregate.digest()).is_ok();
         assert!(!verified || self.record.partials.contains(&partial));
-        let checked = aggregate.check(self.round.context(), self.round.header());
+        let checked = aggregate.check(
+            self.round.context(),
+            self.round.header(),
+            &self.world.registry,
+        );
         let mut tally = Tally::new(&checked.unwrap());
+        for partial in &self.record.partials {
+            let commitment = partial.commitment();
+            tally
+                .commit(&self.round, partial.server, commitment)
+                .unwrap();
+        }
         assert_eq!(tally.add(&self.round, partial).is_ok(), verified);
         verified
     }

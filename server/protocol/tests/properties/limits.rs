@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use zipnet_protocol::{
-    Aggregate, AggregateError, Fold, FoldError, Message, MessageError, PartialError, Participants,
-    ParticipantsError, Round, RoundHeader, RoundParams, SealedEnvelope, SignedPartial,
+    Aggregate, AggregateError, CertifiedRound, Fold, FoldError, Message, MessageError,
+    PartialError, Participants, ParticipantsError, RoundHeader, RoundParams, SealedEnvelope,
+    SignedPartial,
 };
 
 use crate::common::World;
@@ -14,7 +15,7 @@ use crate::common::World;
 const PARAMS: (u32, u32) = (2, 40);
 const BYTES: usize = 80;
 
-fn round(world: &World) -> Round {
+fn round(world: &World) -> CertifiedRound {
     let params = RoundParams::new(PARAMS.0, PARAMS.1).unwrap();
     world.open(world.header(params, 1))
 }
@@ -47,7 +48,7 @@ proptest! {
             participants: Participants::from_positions(1, [0]),
             vector: vector.clone(),
         };
-        let checked = aggregate.check(round.context(), round.header()).map(drop);
+        let checked = aggregate.check(round.context(), round.header(), &world.registry).map(drop);
         prop_assert_eq!(checked, if right { Ok(()) } else {
             Err(AggregateError::Length { found, expected })
         });
@@ -127,11 +128,11 @@ proptest! {
         chosen in vec(any::<bool>(), 1..12),
         min_participants in 0_u32..14,
     ) {
-        let world = World::new(1, 0);
         let clients = chosen.len();
+        let world = World::new(1, clients);
         let header = RoundHeader {
             min_participants,
-            clients: u32::try_from(clients).unwrap(),
+            floor: min_participants.max(1),
             ..round(&world).header().clone()
         };
         let context = header.context();
@@ -143,7 +144,7 @@ proptest! {
             participants: Participants::from_positions(clients, positions),
             vector: vec![0; BYTES].into(),
         };
-        let checked = aggregate.check(&context, &header).map(drop);
+        let checked = aggregate.check(&context, &header, &world.registry).map(drop);
         prop_assert_eq!(checked, if found >= needed as usize { Ok(()) } else {
             Err(AggregateError::TooFew { found, needed })
         });
@@ -152,7 +153,7 @@ proptest! {
             ..header.clone()
         };
         prop_assert_eq!(
-            aggregate.check(&other.context(), &other).map(drop),
+            aggregate.check(&other.context(), &other, &world.registry).map(drop),
             Err(AggregateError::Context)
         );
         let fewer = RoundHeader {
@@ -161,7 +162,7 @@ proptest! {
         };
         let last = aggregate.participants.contains(clients - 1);
         if last || clients % 8 == 1 {
-            let checked = aggregate.check(&context, &fewer);
+            let checked = aggregate.check(&context, &fewer, &world.registry);
             prop_assert!(matches!(checked, Err(AggregateError::Participants(_))));
         }
     }
@@ -183,6 +184,8 @@ fn i2_nobody_is_not_enough_whatever_the_header_says() {
         found: 0,
         needed: 1,
     };
-    let checked = aggregate.check(&header.context(), &header).map(drop);
+    let checked = aggregate
+        .check(&header.context(), &header, &world.registry)
+        .map(drop);
     assert_eq!(checked, Err(refused));
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 use zipnet_protocol::{
-    ClientId, Epoch, Message, Nonce, PadTable, Participants, Round, RoundContext, RoundHeader,
-    RoundPads, RoundParams, SealError, ServerId, SlotKey,
+    CertifiedRound, ClientId, Epoch, Message, Nonce, PadTable, Participants, RoundContext,
+    RoundHeader, RoundPads, RoundParams, SealError, ServerId, SlotKey,
 };
 
 use crate::common::{World, dh, entropy};
 
 /// A round that differs from the others of the world by its nonce only.
-fn with_nonce(world: &World, nonce: u8) -> Round {
+fn with_nonce(world: &World, nonce: u8) -> CertifiedRound {
     world.open(RoundHeader {
         nonce: Nonce::new([nonce; 32]),
         ..world.header(RoundParams::default(), 1)

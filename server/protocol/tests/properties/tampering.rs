@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, ClientBundle, FinalizedRound, PartialError, RecordError, Round,
-    RoundParams, ServerBundle, SignedHeader, SignedPartial, Tally, Withdrawal,
+    Aggregate, BroadcastRecord, CertifiedRound, ClientBundle, FinalizedRound, PartialError,
+    RecordError, RoundParams, ServerBundle, SignedHeader, SignedPartial, Tally, Withdrawal,
 };
 
 use crate::common::{World, chain, signing};
 
 /// A small finalized round.
-fn finalized() -> (World, Round, BroadcastRecord) {
+fn finalized() -> (World, CertifiedRound, BroadcastRecord) {
     let mut world = World::new(2, 3);
     let round = world.open(world.header(RoundParams::new(1, 32).unwrap(), 1));
     let record = world.record(&round, &[Some(b"hello")]);
@@ -61,9 +61,12 @@ fn i6_every_bit_of_a_record_is_signed() {
 #[test]
 fn i6_a_record_is_read_in_its_own_round_only() {
     let (world, round, record) = finalized();
-    assert!(record.verify_in(round.clone()).is_ok());
+    assert!(record.verify_in(round.round().clone()).is_ok());
     let later = world.open(world.header(round.header().params, 2));
-    assert_eq!(record.verify_in(later), Err(RecordError::Round));
+    assert_eq!(
+        record.verify_in(later.round().clone()),
+        Err(RecordError::Round)
+    );
 
     // The same header, opened by another server, is another record.
     let other = &world.servers[1];
@@ -72,12 +75,18 @@ fn i6_a_record_is_read_in_its_own_round_only() {
         .header()
         .clone()
         .sign(*other.admitted.id(), &other.signing);
-    assert_eq!(reopened.verify_in(round.clone()), Err(RecordError::Round));
+    assert_eq!(
+        reopened.verify_in(round.round().clone()),
+        Err(RecordError::Round)
+    );
 
     // And nobody's signature at all is none.
     let stranger = signing("stranger", 0);
     reopened.header = round.header().clone().sign(*other.admitted.id(), &stranger);
-    assert_eq!(reopened.verify_in(round), Err(RecordError::Round));
+    assert_eq!(
+        reopened.verify_in(round.round().clone()),
+        Err(RecordError::Round)
+    );
     let error = reopened
         .verify(&world.instance, &world.bundles())
         .unwrap_err();
@@ -109,7 +118,7 @@ fn i6_a_record_has_each_partial_once_and_in_order() {
                 .collect(),
             ..record.clone()
         };
-        let read = changed.verify_in(round.clone()).map(drop);
+        let read = changed.verify_in(round.round().clone()).map(drop);
         if partials == [0, 1] {
             assert_eq!(read, Ok(()));
         } else {
@@ -143,7 +152,7 @@ fn i12_every_bit_of_a_bundle_is_signed() {
 }
 
 /// Two aggregates of a round: of all clients, and of all but one.
-fn aggregates(world: &mut World, round: &Round) -> [Aggregate; 2] {
+fn aggregates(world: &mut World, round: &CertifiedRound) -> [Aggregate; 2] {
     let sealed: Vec<_> = world
         .seal(round, (0..3).map(|client| (client, None)))
         .into_iter()
@@ -172,7 +181,7 @@ fn i2_a_partial_counts_for_its_round_aggregate_and_server_only() {
 
 fn replay(
     world: &World,
-    rounds: &[Round; 2],
+    rounds: &[CertifiedRound; 2],
     aggregates: &[[Aggregate; 2]; 2],
     partial: &SignedPartial,
     right: (usize, usize),
@@ -206,13 +215,17 @@ fn replay(
 
 #[test]
 fn i6_a_tally_takes_each_server_once_and_no_stranger() {
-    let (_, round, record) = finalized();
+    let (world, round, record) = finalized();
     let checked = record
         .aggregate
-        .check(round.context(), round.header())
+        .check(round.context(), round.header(), &world.registry)
         .unwrap();
     let mut tally = Tally::new(&checked);
     let [first, second] = [&record.partials[0], &record.partials[1]];
+    for partial in [first, second] {
+        let commitment = partial.commitment();
+        assert_eq!(tally.commit(&round, partial.server, commitment), Ok(()));
+    }
     assert_eq!(tally.add(&round, first.clone()), Ok(None));
     let server = first.server;
     assert_eq!(
@@ -244,5 +257,55 @@ fn i6_a_tally_takes_each_server_once_and_no_stranger() {
         Err(PartialError::Signature(_))
     ));
     assert!(!tally.contains(&second.server), "the tally is as it was");
+    assert_eq!(tally.add(&round, second.clone()), Ok(Some(record.clone())));
+}
+
+#[test]
+fn i17_no_vector_comes_before_all_commitments_and_none_but_the_committed_one() {
+    let (world, round, record) = finalized();
+    let checked = record
+        .aggregate
+        .check(round.context(), round.header(), &world.registry)
+        .unwrap();
+    let mut tally = Tally::new(&checked);
+    let [first, second] = [&record.partials[0], &record.partials[1]];
+    let commit =
+        |tally: &mut Tally, of: &SignedPartial| tally.commit(&round, of.server, of.commitment());
+    assert_eq!(commit(&mut tally, first), Ok(()));
+    let server = first.server;
+    let early = Err(PartialError::Early { server });
+    assert_eq!(tally.add(&round, first.clone()), early);
+    assert_eq!(
+        commit(&mut tally, first),
+        Err(PartialError::Repeated { server }),
+        "nobody commits twice"
+    );
+    let stranger = zipnet_protocol::ServerId::new([9; 32]);
+    assert_eq!(
+        tally.commit(&round, stranger, first.commitment()),
+        Err(PartialError::Stranger { server: stranger })
+    );
+    assert_eq!(commit(&mut tally, second), Ok(()));
+    assert!(tally.is_committed(&round));
+    assert_eq!(tally.add(&round, first.clone()), Ok(None));
+
+    // The last one has seen the broadcast now, and would like another one.
+    let mut chosen = second.vector.to_vec();
+    chosen[0] ^= 1;
+    let at = world
+        .servers
+        .iter()
+        .find(|at| *at.admitted.id() == second.server);
+    let chosen = SignedPartial::sign(
+        *round.context(),
+        *tally.digest(),
+        second.server,
+        chosen.into(),
+        &at.unwrap().signing,
+    );
+    assert_eq!(chosen.verify(&round, tally.digest()), Ok(()));
+    let server = second.server;
+    let refused = Err(PartialError::Commitment { server });
+    assert_eq!(tally.add(&round, chosen), refused);
     assert_eq!(tally.add(&round, second.clone()), Ok(Some(record.clone())));
 }

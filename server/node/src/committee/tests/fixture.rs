@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, ClientBundle, CommitteeSecret, DhSecret, Digest, Epoch, Fold,
-    Instance, Message, RosterEntry, Round, RoundHeader, RoundParams, Sealer, SigningSecret,
-    SlotKey,
+    Admission, AdmittedServer, Aggregate, AggregatorBundle, Certification, Certifications,
+    CertifiedRound, ClientBundle, ClientRegistry, CommitteeSecret, DhSecret, Digest, Epoch, Fold,
+    Instance, Message, RosterEntry, Round, RoundHeader, RoundParams, Sealer, SignedPartial,
+    SigningSecret, SlotKey,
 };
 
-pub use super::server::{Server, entropy, nonce};
+pub use super::server::{Server, agreeing, entropy, nonce};
 use crate::{
     committee::{
-        command::{Command, Order},
+        command::{Command, Order, PartialCommitment},
         state::{Applied, CommitteeState, Final, InFlight, Refusal},
     },
-    settings::CommitteeRules,
+    settings::{AggregatorRules, CommitteeRules},
 };
 
 /// The epoch that honest leaders of these tests pick.
@@ -49,6 +50,8 @@ impl World {
             min_participants: 2,
             committee_size: Some(u32::try_from(servers).unwrap()),
             min_servers: None,
+            clients_per_peer: 1,
+            aggregators: AggregatorRules::default(),
         };
         adjust(&mut rules);
         let rules = Arc::new(rules);
@@ -102,6 +105,19 @@ impl World {
             .collect()
     }
 
+    /// The transport key of an aggregator.
+    pub fn aggregator_transport(&self, seed: usize) -> SigningSecret {
+        SigningSecret::from_seed(&entropy("aggregator transport", seed, 0))
+    }
+
+    /// The bundle of an admitted aggregator.
+    pub fn aggregator(&self, seed: usize) -> AggregatorBundle {
+        let transport = self.aggregator_transport(seed);
+        let instance = &self.rules.instance;
+        let admission = Admission::sign(instance.name(), &transport.peer_key(), &self.committee);
+        AggregatorBundle::sign(instance, Some(admission), &transport)
+    }
+
     /// An order of a server in its first boot.
     pub fn say(&self, server: usize, order: &Order) -> Command {
         self.servers[server].say(&self.rules, order)
@@ -118,6 +134,8 @@ impl World {
         for (at, server) in self.servers.iter().enumerate() {
             state.apply(&self.say(at, &server.registration())).unwrap();
         }
+        let order = Order::RegisterAggregators(vec![self.aggregator(0)]);
+        state.apply(&self.say(0, &order)).unwrap();
         if !clients.is_empty() {
             let order = Order::RegisterClients(self.client_bundles(clients));
             state.apply(&self.say(0, &order)).unwrap();
@@ -142,10 +160,14 @@ impl World {
             previous: state.previous(),
             params: self.rules.params,
             min_participants: self.rules.min_participants,
+            floor: state.floor(),
             committee_size: state.committee_size(),
             roster: state.servers().values().map(entry).collect(),
             clients: u32::try_from(state.clients().len()).unwrap(),
             registry: state.clients().digest(),
+            aggregator: state
+                .next_aggregator()
+                .unwrap_or_else(|| self.aggregator_transport(0).peer_key()),
         }
     }
 
@@ -156,13 +178,46 @@ impl World {
         self.say(server, &Order::OpenRound(signed))
     }
 
-    /// Opens the next round, led by the first server.
-    pub fn open(&self, state: &mut CommitteeState) -> Arc<Round> {
+    /// Opens the next round, led by the first server, without certifying it.
+    pub fn open_only(&self, state: &mut CommitteeState) -> Arc<Round> {
         let command = self.open_with(0, self.header(state));
         match state.apply(&command).unwrap() {
             Applied::Opened { round, .. } => round,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Opens the next round, led by the first server, and has all certify it.
+    pub fn open(&mut self, state: &mut CommitteeState) -> Arc<CertifiedRound> {
+        self.open_only(state);
+        self.certify(state)
+    }
+
+    /// Has every server of the open round's roster certify it.
+    pub fn certify(&mut self, state: &mut CommitteeState) -> Arc<CertifiedRound> {
+        for server in self.roster(state) {
+            let command = self.certification(server, state);
+            state.apply(&command).unwrap();
+        }
+        let current = state.current().unwrap();
+        current.certified.clone().expect("certified")
+    }
+
+    /// The servers of the open round's roster.
+    fn roster(&self, state: &CommitteeState) -> Vec<usize> {
+        let round = &state.current().unwrap().round;
+        (0..self.servers.len())
+            .filter(|server| {
+                let registered = round.server(&self.servers[*server].id());
+                registered == Some(&self.servers[*server].admitted)
+            })
+            .collect()
+    }
+
+    /// A server's word for the open round.
+    pub fn certification(&mut self, server: usize, state: &CommitteeState) -> Command {
+        let certification = self.servers[server].certify(state).unwrap();
+        self.say(server, &Order::Certify(certification))
     }
 
     /// The honest aggregate of these clients in a round; each says its number.
@@ -175,10 +230,8 @@ impl World {
         for client in clients {
             let text = format!("client {client}").into_bytes();
             let message = Message::new(text, &self.rules.params).unwrap();
-            let (_, envelope) = self
-                .client(*client)
-                .seal(&current.round, Some(&message))
-                .unwrap();
+            let round = certified_anyhow(&self.servers, &current.round);
+            let (_, envelope) = self.client(*client).seal(&round, Some(&message)).unwrap();
             fold.add(&current.registry, &envelope).unwrap();
         }
         fold.finish()
@@ -199,6 +252,27 @@ impl World {
         ));
     }
 
+    /// A server's commitment to its partial of the committed aggregate.
+    pub fn commitment(&mut self, server: usize, state: &CommitteeState) -> Command {
+        let current = state.current().unwrap();
+        let tally = current.tally.as_ref().unwrap();
+        let partial = self.servers[server]
+            .unblind(&current.round, &current.registry, tally.aggregate())
+            .unwrap();
+        self.say(server, &commitment(&partial))
+    }
+
+    /// Has every server of the roster commit to its partial.
+    pub fn commit(&mut self, state: &mut CommitteeState) {
+        for server in self.roster(state) {
+            let tally = state.current().unwrap().tally.as_ref().unwrap();
+            if tally.commitment(&self.servers[server].id()).is_none() {
+                let command = self.commitment(server, state);
+                state.apply(&command).unwrap();
+            }
+        }
+    }
+
     /// A server's command with its partial of the committed aggregate.
     pub fn partial(&mut self, server: usize, state: &CommitteeState) -> Command {
         let current = state.current().unwrap();
@@ -215,6 +289,7 @@ impl World {
         state: &mut CommitteeState,
         servers: &[usize],
     ) -> Option<Arc<Final>> {
+        self.commit(state);
         let mut last = None;
         for server in servers {
             let command = self.partial(*server, state);
@@ -229,13 +304,50 @@ impl World {
 
     /// Plays a whole round with these clients.
     pub fn play(&mut self, state: &mut CommitteeState, clients: &[usize]) -> Arc<Final> {
-        let round = self.open(state);
+        self.open(state);
         self.aggregate(state, clients);
-        let roster: Vec<_> = (0..self.servers.len())
-            .filter(|server| round.server(&self.servers[*server].id()).is_some())
-            .collect();
+        let roster = self.roster(state);
         self.partials(state, &roster).unwrap()
     }
+}
+
+/// An open round in some state that says so.
+pub fn in_flight(round: Round, registry: Arc<ClientRegistry>) -> InFlight {
+    InFlight {
+        round: Arc::new(round),
+        registry,
+        certifications: Certifications::default(),
+        certified: None,
+        tally: None,
+    }
+}
+
+/// The clients that a record's participants refer to, as a reminder brings them.
+pub fn registry_of(done: &Arc<Final>) -> Vec<ClientBundle> {
+    let clients = done.registry.iter();
+    clients.map(|client| client.bundle().clone()).collect()
+}
+
+/// A server's order that commits to a partial.
+pub fn commitment(partial: &SignedPartial) -> Order {
+    Order::CommitPartial(PartialCommitment {
+        context: partial.context,
+        aggregate: partial.aggregate,
+        commitment: partial.commitment(),
+    })
+}
+
+/// A round that its roster certifies whatever the guards would say.
+pub fn certified_anyhow(servers: &[Server], round: &Round) -> CertifiedRound {
+    let mut all = Certifications::default();
+    let mut certified = None;
+    for server in servers {
+        if round.server(&server.id()).is_some() {
+            let word = Certification::sign(*round.context(), server.id(), &server.signing);
+            certified = all.add(round, &word).unwrap();
+        }
+    }
+    certified.unwrap()
 }
 
 pub fn entry(server: &AdmittedServer) -> RosterEntry {

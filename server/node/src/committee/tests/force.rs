@@ -2,7 +2,7 @@
 
 use zipnet_protocol::{AggregateError, PartialError, SealError};
 
-use super::fixture::{World, accept, nonce, refuse};
+use super::fixture::{World, accept, certified_anyhow, nonce, refuse};
 use crate::committee::{
     command::Order,
     state::{Applied, Refusal},
@@ -47,7 +47,7 @@ fn i2_late_work_for_a_given_up_round_is_refused() {
 
 #[test]
 fn i4_a_second_envelope_has_nothing_in_common_with_the_first() {
-    let world = World::new(3, 3);
+    let mut world = World::new(3, 3);
     let mut state = world.founded();
     let mut client = world.client(0);
     let first = world.open(&mut state);
@@ -84,23 +84,22 @@ fn i4_two_nonces_make_two_contexts_and_the_state_takes_one() {
         state
     };
     let (one, two) = (opened(header.clone()), opened(other.clone()));
+    // Whatever the guards say.
+    let certified = |state: &crate::committee::state::CommitteeState| {
+        certified_anyhow(&world.servers, &state.current().unwrap().round)
+    };
     // A client that was shown either alone would pad differently, ...
     let seal = |state: &crate::committee::state::CommitteeState| {
-        let (_, envelope) = world
-            .client(0)
-            .seal(&state.current().unwrap().round, None)
-            .unwrap();
+        let (_, envelope) = world.client(0).seal(&certified(state), None).unwrap();
         envelope.vector
     };
     let (a, b) = (seal(&one), seal(&two));
     assert!(a.chunks(4).zip(b.chunks(4)).all(|(a, b)| a != b));
     // ... shown both it takes one, ...
     let mut client = world.client(0);
-    client.seal(&one.current().unwrap().round, None).unwrap();
+    client.seal(&certified(&one), None).unwrap();
     assert_eq!(
-        client
-            .seal(&two.current().unwrap().round, None)
-            .unwrap_err(),
+        client.seal(&certified(&two), None).unwrap_err(),
         SealError::Sealed { number: 1 }
     );
     // ... and so does the committee.

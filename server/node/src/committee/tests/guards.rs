@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use zipnet_protocol::{Aggregate, Participants, RoundContext, RoundHeader, Tally};
 
 use super::{
-    fixture::{EPOCH, Server, nonce},
+    fixture::{EPOCH, Server, agreeing, in_flight, nonce},
     partition::{OTHER, Records, committee, world},
 };
 use crate::committee::state::{CommitteeState, InFlight};
@@ -27,13 +27,23 @@ fn finish(
     aggregate: &Aggregate,
 ) -> Option<RoundContext> {
     let round = &current.round;
-    let checked = aggregate.check(round.context(), round.header()).ok()?;
+    let checked = aggregate
+        .check(round.context(), round.header(), &current.registry)
+        .ok()?;
     let mut tally = Tally::new(&checked);
-    let mut record = None;
+    let mut partials = Vec::new();
     for server in servers {
-        if let Ok(partial) = server.unblind(round, &current.registry, aggregate) {
-            record = tally.add(round, partial).ok().flatten();
+        let word = server.certify_with(round, &agreeing(round.header()));
+        let given = word.and_then(|_| server.unblind(round, &current.registry, aggregate));
+        if let Ok(partial) = given {
+            let commitment = partial.commitment();
+            tally.commit(round, partial.server, commitment).ok()?;
+            partials.push(partial);
         }
+    }
+    let mut record = None;
+    for partial in partials {
+        record = tally.add(round, partial).ok().flatten();
     }
     let done = record?.verify_in((**round).clone()).ok()?;
     Some(*done.context())
@@ -79,11 +89,7 @@ proptest! {
             let Ok(round) = signed.verify_with(&world.rules.instance, admitted) else {
                 continue;
             };
-            let current = InFlight {
-                round: round.into(),
-                registry: state.clients().clone(),
-                tally: None,
-            };
+            let current = in_flight(round, state.clients().clone());
             let clients: Vec<_> = (0..3).filter(|at| clients >> at & 1 == 1).collect();
             if let Some(context) = finish(&mut world.servers, &current, &world_fold(&state, &current, &clients)) {
                 records.note(current.round.position(), context);

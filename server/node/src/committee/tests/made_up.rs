@@ -31,7 +31,7 @@ pub fn made_up(
     let servers = signers.iter().map(|server| server.admitted.clone());
     let round = header.verify_with(&world.rules.instance, servers).unwrap();
     let mut current = state.clone();
-    world.open(&mut current);
+    world.open_only(&mut current);
     let mut aggregate = world.fold(current.current().unwrap(), &[0, 1]);
     aggregate.context = *round.context();
     let mut partials: Vec<_> = signers

@@ -12,7 +12,7 @@ use crate::committee::{
 
 /// A round that waits for the partials.
 fn waiting(servers: usize) -> (World, CommitteeState) {
-    let world = World::new(servers, 3);
+    let mut world = World::new(servers, 3);
     let mut state = world.founded();
     world.open(&mut state);
     world.aggregate(&mut state, &[0, 1, 2]);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use zipnet_protocol::{Epoch, RoundContext, SignedPartial};
 
-use super::fixture::{EPOCH, World, nonce};
+use super::fixture::{EPOCH, World, commitment, nonce, registry_of};
 use crate::committee::{
     command::{Order, Resume},
     state::{Applied, CommitteeState, Final, InFlight},
@@ -40,7 +40,9 @@ enum Step {
     },
     /// An aggregate of clients of its choice.
     Aggregate { clients: u8 },
-    /// A server is asked for its partial.
+    /// A server is asked for its word.
+    Certify { server: usize },
+    /// A server is asked for its commitment and its partial.
     Partial { server: usize },
     /// The other half's newest record and a floor are brought over.
     Remind { floor: u64 },
@@ -55,6 +57,7 @@ fn step(servers: usize) -> impl Strategy<Value = Step> {
             Step::Open { leader, roster, other_epoch }
         }),
         2 => any::<u8>().prop_map(|clients| Step::Aggregate { clients }),
+        6 => (0..servers).prop_map(|server| Step::Certify { server }),
         6 => (0..servers).prop_map(|server| Step::Partial { server }),
         1 => (0_u64..6).prop_map(|floor| Step::Remind { floor }),
         1 => Just(Step::Replay),
@@ -107,9 +110,13 @@ impl Halves {
             other_epoch: false,
         };
         self.step(half, &open);
+        for server in &members {
+            self.step(half, &Step::Certify { server: *server });
+        }
         self.step(half, &Step::Aggregate { clients: 7 });
-        for server in members {
-            self.step(half, &Step::Partial { server });
+        // Once to commit, and once to give.
+        for server in members.iter().chain(&members) {
+            self.step(half, &Step::Partial { server: *server });
         }
     }
 
@@ -144,11 +151,21 @@ impl Halves {
                 let aggregate = self.world.fold(&current, &clients);
                 self.try_in(half, 0, &Order::SubmitAggregate(aggregate));
             }
+            Step::Certify { server } => {
+                if self.states[half].current().is_none() {
+                    return;
+                }
+                let asked = &mut self.world.servers[*server];
+                if let Ok(word) = asked.certify(&self.states[half]) {
+                    self.try_in(half, *server, &Order::Certify(word));
+                }
+            }
             Step::Partial { server } => {
                 let Some(InFlight {
                     round,
                     registry,
                     tally: Some(tally),
+                    ..
                 }) = self.states[half].current().cloned()
                 else {
                     return;
@@ -156,6 +173,7 @@ impl Halves {
                 let asked = &mut self.world.servers[*server];
                 if let Ok(partial) = asked.unblind(&round, &registry, tally.aggregate()) {
                     self.given.push(partial.clone());
+                    self.try_in(half, *server, &commitment(&partial));
                     self.try_in(half, *server, &Order::SubmitPartial(partial));
                 }
             }
@@ -163,7 +181,8 @@ impl Halves {
                 let newest = self.heads[1 - half].clone();
                 let epoch = newest.as_ref().map_or(EPOCH, |head| head.epoch());
                 let order = Order::Resume(Resume {
-                    record: newest.map(|head| head.published.clone()),
+                    record: newest.as_ref().map(|head| head.published.clone()),
+                    registry: newest.as_ref().map_or_else(Vec::new, registry_of),
                     epoch,
                     floor: *floor,
                 });

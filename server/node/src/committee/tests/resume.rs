@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use zipnet_protocol::{Digest, Epoch, HeaderError, PartialError, RecordError, RoundHeader};
+use zipnet_protocol::{
+    ClientBundle, Digest, Epoch, HeaderError, PartialError, RecordError, RoundHeader,
+};
 
-use super::fixture::{EPOCH, Server, World, accept, refuse};
+use super::fixture::{EPOCH, Server, World, accept, refuse, registry_of};
 use crate::committee::{
     command::{Order, Published, Resume},
     state::{Applied, CommitteeState, Final, Refusal},
@@ -13,15 +15,25 @@ use crate::committee::{
 const OTHER: Epoch = Epoch::new([0x0f; 32]);
 
 pub fn of(record: Option<&Published>, epoch: Epoch, floor: u64) -> Order {
+    with(record, Vec::new(), epoch, floor)
+}
+
+fn with(
+    record: Option<&Published>,
+    registry: Vec<ClientBundle>,
+    epoch: Epoch,
+    floor: u64,
+) -> Order {
     Order::Resume(Resume {
         record: record.cloned(),
+        registry,
         epoch,
         floor,
     })
 }
 
-pub fn remind(done: &Final) -> Order {
-    of(Some(&done.published), done.epoch(), 0)
+pub fn remind(done: &Arc<Final>) -> Order {
+    with(Some(&done.published), registry_of(done), done.epoch(), 0)
 }
 
 /// A committee with a history of three rounds, and its state after the first.

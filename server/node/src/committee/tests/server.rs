@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, ClientRegistry, DhSecret, Digest, Nonce, PadTable, RosterEntry,
-    Round, ServerBundle, ServerId, SignedPartial, SigningSecret,
+    AdmittedServer, Aggregate, Certification, ClientRegistry, DhSecret, Digest, Nonce, PadTable,
+    RosterEntry, Round, RoundHeader, ServerBundle, ServerId, SignedPartial, SigningSecret,
 };
 
 use super::fixture::entry;
 use crate::{
     attestation::vouch,
-    committee::command::{Command, Order, ServerRegistration},
-    guard::{Guard, GuardError},
+    committee::{
+        command::{Command, Order, ServerRegistration},
+        state::CommitteeState,
+    },
+    guard::{Guard, GuardError, Held},
     settings::CommitteeRules,
 };
 
@@ -24,6 +27,32 @@ pub fn entropy(label: &str, index: usize, boot: u64) -> Zeroizing<[u8; 32]> {
 /// A nonce that belongs to a number.
 pub fn nonce(seed: u64) -> Nonce {
     Nonce::new(*entropy("nonce", 0, seed))
+}
+
+/// What a server in this state holds of a round over a registry.
+pub fn held(round: &Round, state: &CommitteeState, registry: &ClientRegistry) -> Held {
+    let aggregator = round.header().aggregator;
+    Held {
+        previous: state.previous(),
+        registry: registry.digest(),
+        clients: u32::try_from(registry.len()).unwrap(),
+        floor: state.floor_over(registry),
+        aggregator: state
+            .aggregators()
+            .contains(&aggregator)
+            .then_some(aggregator),
+    }
+}
+
+/// What a server holds that agrees with whatever a header says.
+pub fn agreeing(header: &RoundHeader) -> Held {
+    Held {
+        previous: header.previous,
+        registry: header.registry,
+        clients: header.clients,
+        floor: header.floor,
+        aggregator: Some(header.aggregator),
+    }
 }
 
 /// One boot of a server, with all its secrets.
@@ -81,7 +110,25 @@ impl Server {
         Command::sign(&rules.instance, self.id(), order, &self.signing).unwrap()
     }
 
-    /// The server's partial of an aggregate, if its guard gives one.
+    /// The server's word for the open round of a state, if its guard gives it.
+    pub fn certify(&mut self, state: &CommitteeState) -> Result<Certification, GuardError> {
+        let current = state.current().unwrap();
+        let held = held(&current.round, state, &current.registry);
+        self.certify_with(&current.round, &held)
+    }
+
+    /// The server's word for a round, if it holds this.
+    pub fn certify_with(
+        &mut self,
+        round: &Round,
+        held: &Held,
+    ) -> Result<Certification, GuardError> {
+        let vouched = vouch(&self.rules.instance, None, round, |_| None).unwrap();
+        self.guard.certify(round, &vouched, held, &self.signing)
+    }
+
+    /// The server's partial of an aggregate, if its guard makes one. That it is
+    /// not given before all have committed, the tests of I17 ask.
     pub fn unblind(
         &mut self,
         round: &Round,
@@ -96,7 +143,15 @@ impl Server {
         let (_, pads) = self.pads.as_ref().unwrap();
         let vouched = vouch(&self.rules.instance, None, round, |_| None).unwrap();
         self.guard
-            .unblind(round, &vouched, registry, aggregate, pads, &self.signing)
+            .unblind(round, &vouched, registry, aggregate, pads, &self.signing)?;
+        let checked = aggregate.check(round.context(), round.header(), registry);
+        Ok(SignedPartial::compute(
+            round,
+            &checked.unwrap(),
+            pads,
+            self.id(),
+            &self.signing,
+        ))
     }
 
     /// The partial of a server that holds itself to nothing.

@@ -9,7 +9,7 @@ use zipnet_protocol::{
 };
 
 use super::{
-    fixture::{Server, World, accept, entropy, refuse},
+    fixture::{Server, World, accept, entropy, refuse, registry_of},
     wire::WireCommand,
 };
 use crate::{
@@ -72,6 +72,10 @@ fn cases(world: &mut World) -> Vec<Case> {
     case("submit aggregate", &state, first(world), order);
 
     world.aggregate(&mut state, &[0, 1]);
+    let committing = world.commitment(0, &state);
+    let order = committing.decode().unwrap();
+    case("commit partial", &state, first(world), order);
+    world.commit(&mut state);
     let partial = world.partial(0, &state);
     let order = partial.decode().unwrap();
     case("submit partial", &state, first(world), order);
@@ -79,6 +83,7 @@ fn cases(world: &mut World) -> Vec<Case> {
     let done = world.partials(&mut state, &[0, 1, 2]).unwrap();
     let resume = Order::Resume(Resume {
         record: Some(done.published.clone()),
+        registry: registry_of(&done),
         epoch: done.epoch(),
         floor: 0,
     });

@@ -73,6 +73,7 @@ fn cases(world: &mut World) -> Vec<Case> {
 
     let floor = Order::Resume(Resume {
         record: None,
+        registry: Vec::new(),
         epoch: state.epoch().unwrap(),
         floor: 77,
     });

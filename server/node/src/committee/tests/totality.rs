@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use zipnet_protocol::Withdrawal;
 
 use super::{
-    fixture::{World, bytes},
+    fixture::{World, bytes, registry_of},
     wire::WireCommand,
 };
 use crate::committee::{
@@ -55,6 +55,7 @@ fn history() -> History {
     say(&mut state, world.say(2, &order));
     let resume = Order::Resume(Resume {
         record: state.head().map(|head| head.published.clone()),
+        registry: state.head().map_or_else(Vec::new, registry_of),
         epoch: state.epoch().unwrap(),
         floor: 50,
     });

@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 use zipnet_protocol::{
-    FinalizedRound, Instance, Round, RoundContext, SealError, SealedEnvelope, Sealer,
+    CertifiedRound, FinalizedRound, Instance, RoundContext, SealError, SealedEnvelope, Sealer,
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     peers::{Peers, only},
-    roles::follow::Event,
+    roles::{common::peer_id, follow::Event},
     wire::{Call as _, EnvelopeCall, Refused},
 };
 
@@ -100,7 +100,7 @@ impl Driver {
     }
 
     /// Seals the message at hand, or cover: both look alike.
-    fn seal(&mut self, round: &Arc<Round>) {
+    fn seal(&mut self, round: &Arc<CertifiedRound>) {
         if self.current.is_none() {
             self.current = self.outbox.try_recv().ok().map(|outgoing| Current {
                 outgoing,
@@ -125,9 +125,13 @@ impl Driver {
                 }
                 // The round before is over, one way or another.
                 self.offers.abort_all();
+                let Some(aggregator) = peer_id(&round.header().aggregator) else {
+                    return;
+                };
                 self.offers.spawn(offer(
                     self.aggregators.clone(),
                     self.registrar.clone(),
+                    aggregator,
                     envelope,
                     round.header().number,
                 ));
@@ -185,14 +189,16 @@ impl Driver {
 async fn offer(
     aggregators: Arc<Peers<SealedEnvelope, ()>>,
     registrar: Arc<Registrar>,
+    aggregator: PeerId,
     envelope: SealedEnvelope,
     round: u64,
 ) {
     let until = Instant::now() + OFFER;
     while Instant::now() < until {
-        match aggregators.call(&envelope, PATIENCE).await {
-            Ok((peer, ())) => {
-                tracing::debug!(round, aggregator = %peer.fmt_short(), "handed the envelope over");
+        // The one that the header names, and nobody else.
+        match aggregators.call_peer(aggregator, &envelope, PATIENCE).await {
+            Ok(()) => {
+                tracing::debug!(round, "handed the envelope over");
                 return;
             }
             Err(error) => match error.refusal() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
-use zipnet_protocol::{Aggregate, ClientBundle, Digest, PeerKey, Withdrawal};
+use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal};
 
 use super::context::Context;
 use crate::{
@@ -14,9 +14,9 @@ use crate::{
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, CredentialCall, Follow, FollowCall, Hello, MAX_RECORDS, Member, MemberCall,
-        News, Opened, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration,
-        RegistryCall, RegistryRequest, WithdrawCall,
+        AggregateCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello, MAX_RECORDS, Member,
+        MemberCall, News, Opened, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall,
+        Registration, RegistryCall, RegistryRequest, WithdrawCall,
     },
 };
 
@@ -34,6 +34,7 @@ pub(super) struct Desk {
     _opinion: Served<OpinionCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
+    _enlist: Served<EnlistCall>,
     _withdraw: Served<WithdrawCall>,
     _registry: Served<RegistryCall>,
     _aggregate: Served<AggregateCall>,
@@ -72,6 +73,12 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             let context = desk();
             common::serve::<RegisterCall, _, _>(network, instance, 1024, move |bundle, caller| {
                 register(context.clone(), bundle, caller)
+            })?
+        },
+        _enlist: {
+            let context = desk();
+            common::serve::<EnlistCall, _, _>(network, instance, 64, move |bundle, caller| {
+                ready(enlist(&context, bundle, caller))
             })?
         },
         _withdraw: {
@@ -175,10 +182,12 @@ fn news(context: &Context, request: &Follow) -> News {
     let open = view
         .state
         .current()
-        .filter(|current| current.tally.is_none() && request.seen != Some(*current.round.context()))
-        .map(|current| Opened {
-            header: current.round.signed().clone(),
-            bundles: current.round.bundles(),
+        .filter(|current| current.tally.is_none())
+        .and_then(|current| current.certified.as_ref())
+        .filter(|round| request.seen != Some(*round.context()))
+        .map(|round| Opened {
+            certificate: round.certificate().clone(),
+            bundles: round.bundles(),
         });
     News {
         records: records.iter().map(|done| done.published.clone()).collect(),
@@ -211,6 +220,12 @@ async fn register(
     if active {
         return Ok(Registration::Listed);
     }
+    if !before && !context.view().state.has_room_for(&caller) {
+        return Err(Refused::Text(format!(
+            "this peer has {} clients registered, as many as one may have",
+            context.rules.clients_per_peer
+        )));
+    }
     if !context.waiting().register(bundle) {
         return Err(Refused::Busy);
     }
@@ -228,6 +243,36 @@ async fn register(
         }
     }
     Ok(Registration::Listed)
+}
+
+/// Takes an aggregator's bundle, if it is admitted.
+fn enlist(
+    context: &Context,
+    bundle: AggregatorBundle,
+    caller: PeerKey,
+) -> Result<Registration, Refused> {
+    let rules = &context.rules;
+    let peer = bundle
+        .verify(&rules.instance, |peer| rules.aggregators.admits(peer))
+        .map_err(|error| Refused::because(&error))?;
+    if peer != caller {
+        return Err(Refused::Text(
+            "the bundle belongs to another peer than the caller".to_owned(),
+        ));
+    }
+    let view = context.view();
+    if view
+        .state
+        .aggregators()
+        .is_fresh(&peer, view.state.opened())
+    {
+        return Ok(Registration::Listed);
+    }
+    if context.waiting().enlist(bundle) {
+        Ok(Registration::Pending)
+    } else {
+        Err(Refused::Busy)
+    }
 }
 
 fn withdraw(context: &Context, withdrawal: Withdrawal) -> Result<(), Refused> {
@@ -268,16 +313,6 @@ async fn submit(
     aggregate: Aggregate,
     caller: PeerKey,
 ) -> Result<(), Refused> {
-    let named = &context.settings.aggregators;
-    if !named.is_empty()
-        && !named
-            .iter()
-            .any(|peer| peer.as_bytes() == caller.as_bytes())
-    {
-        return Err(Refused::Text(
-            "this server takes aggregates of named peers only".to_owned(),
-        ));
-    }
     let digest = aggregate.digest();
     metrics::payload("aggregator-server", aggregate.vector.len());
     {
@@ -286,11 +321,23 @@ async fn submit(
         if current.round.context() != &aggregate.context {
             return Err(Refused::NotOpen);
         }
+        if current.round.header().aggregator != caller {
+            return Err(Refused::Text(
+                "this round's aggregator is another peer".to_owned(),
+            ));
+        }
         if current.tally.is_some() {
             return Err(Refused::Repeated);
         }
+        if current.certified.is_none() {
+            return Err(Refused::NotOpen);
+        }
         aggregate
-            .check(current.round.context(), current.round.header())
+            .check(
+                current.round.context(),
+                current.round.header(),
+                &current.registry,
+            )
             .map_err(|error| Refused::because(&error))?;
     }
     match context.execute(&Order::SubmitAggregate(aggregate)).await {

@@ -30,27 +30,26 @@ struct Watched {
 pub(super) async fn run(context: Arc<Context>) {
     let mut views = context.shared.watch();
     let mut watched: Option<Watched> = None;
-    let mut opened_at: Option<Instant> = None;
+    // When the next round may open.
+    let mut due: Option<Instant> = None;
     loop {
+        let now = Instant::now();
+        let tick = now + TICK;
+        // In time for the period, and not only at the next tick behind it.
+        let wake = due
+            .filter(|due| *due > now)
+            .map_or(tick, |due| due.min(tick));
         tokio::select! {
             () = context.stop().cancelled() => return,
             _ = views.changed() => {}
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep_until(wake) => {}
         }
         let view = views.borrow_and_update().clone();
         watched = watch(&view, watched);
         if !context.is_leader() || context.is_leaving() {
             continue;
         }
-        if opened_at.is_some_and(|at| at.elapsed() < context.settings.period) {
-            // Wake up in time even if nothing happens until then.
-            let due = opened_at.map(|at| at + context.settings.period);
-            if let Some(due) = due {
-                tokio::select! {
-                    () = context.stop().cancelled() => return,
-                    () = tokio::time::sleep_until(due.min(Instant::now() + TICK)) => {}
-                }
-            }
+        if due.is_some_and(|due| Instant::now() < due) {
             continue;
         }
         if let Some(current) = view.state.current()
@@ -79,7 +78,7 @@ pub(super) async fn run(context: Arc<Context>) {
                     .head()
                     .is_some_and(|head| *head.checked.context() == round);
             if took {
-                opened_at = Some(sent);
+                due = Some(sent + context.settings.period);
             }
         }
     }
@@ -167,10 +166,12 @@ fn next_header(context: &Context, view: &View) -> Option<RoundHeader> {
         previous: state.previous(),
         params: context.rules.params,
         min_participants: context.rules.min_participants,
+        floor: state.floor(),
         committee_size: state.committee_size(),
         roster,
         clients: u32::try_from(state.clients().len()).ok()?,
         registry: state.clients().digest(),
+        aggregator: state.next_aggregator()?,
     })
 }
 

@@ -28,7 +28,7 @@ fn lost(context: &Context, view: &View) -> Option<Arc<Final>> {
     context
         .shared
         .broadcasts()
-        .best(|record| view.state.is_behind(record))
+        .best(|record| view.state.is_behind(&record.checked))
 }
 
 /// Whether the committee has lost a record that this process holds.
@@ -99,7 +99,11 @@ fn reminder(context: &Context, view: &View) -> Option<Resume> {
         return None;
     }
     Some(Resume {
-        record: lost.map(|done| done.published.clone()),
+        record: lost.as_ref().map(|done| done.published.clone()),
+        registry: lost.map_or_else(Vec::new, |done| {
+            let clients = done.registry.iter();
+            clients.map(|client| client.bundle().clone()).collect()
+        }),
         epoch,
         floor,
     })

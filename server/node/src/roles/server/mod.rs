@@ -1,8 +1,8 @@
 //! A committee server.
 //!
 //! One task each for: its own registration and that of clients
-//! ([`registrar`]), opening rounds while it leads ([`leader`]), unblinding
-//! ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
+//! ([`registrar`]), opening rounds while it leads ([`leader`]), standing for
+//! them ([`certifier`]), unblinding ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
 //! and saying what it waits for ([`watchdog`]); [`desk`] answers calls, and
 //! what clients ask for there stays in [`waiting`] until the registrar takes
 //! it on. Where servers show evidence, [`attestant`] renews this one's,
@@ -11,6 +11,7 @@
 //! as it is, not at single events, so that a missed one costs nothing.
 
 mod attestant;
+mod certifier;
 mod context;
 mod desk;
 mod giver;
@@ -29,7 +30,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use mosaik::{Network, PeerId, groups::ConsensusConfig};
+use mosaik::{Network, groups::ConsensusConfig};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{
@@ -52,7 +53,7 @@ use crate::{
     committee::Shared,
     entropy::{self, EntropyError},
     network::{JoinError, Node, Presence},
-    settings::{self, CommitteeRules, NetworkSettings},
+    settings::{self, AggregatorRules, CommitteeRules, NetworkSettings},
 };
 
 /// How long a leaving server waits for the open round to finish.
@@ -83,8 +84,10 @@ pub struct ServerSettings {
     pub deadline: Duration,
     /// Finalized rounds to keep for readers.
     pub retain: usize,
-    /// The only aggregators to take aggregates from, if any are named.
-    pub aggregators: Vec<PeerId>,
+    /// Which aggregators are dealt with.
+    pub aggregators: AggregatorRules,
+    /// Most clients that one peer may register.
+    pub clients_per_peer: u32,
     /// What it shows and verifies; `None` for an instance whose servers show
     /// no evidence.
     pub attestation: Option<Arc<ServerAttestation>>,
@@ -144,6 +147,8 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         min_participants: settings.min_participants,
         committee_size: settings.committee_size,
         min_servers: settings.min_servers,
+        clients_per_peer: settings.clients_per_peer,
+        aggregators: settings.aggregators.clone(),
     });
     let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ServerError::Entropy)?);
     let signing = SigningSecret::from_seed(&entropy::fresh().map_err(ServerError::Entropy)?);
@@ -232,6 +237,7 @@ fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(registrar::run(context.clone()));
+    tasks.spawn(certifier::run(context.clone()));
     tasks.spawn(unblinder::run(context.clone()));
     tasks.spawn(leader::run(context.clone()));
     tasks.spawn(memory::run(context.clone()));

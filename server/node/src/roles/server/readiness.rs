@@ -1,6 +1,7 @@
 //! What has to be there before a round can open, and what is missing.
 
 use core::fmt;
+use std::collections::BTreeSet;
 
 use zipnet_protocol::PeerKey;
 
@@ -12,6 +13,8 @@ use crate::committee::View;
 pub(super) enum Obstacle {
     /// Too few clients are registered.
     Clients { have: usize, need: usize },
+    /// No aggregator is registered.
+    NoAggregator,
     /// Nobody leads the group.
     NoLeader,
     /// Too few servers are bonded (I7).
@@ -36,8 +39,14 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Clients { have, need } => {
-                write!(f, "clients below the minimum (have {have}, need {need})")
+                write!(
+                    f,
+                    "clients of distinct peers below the minimum (have {have}, need {need})"
+                )
             }
+            Self::NoAggregator => f.write_str(
+                "no aggregator is registered (one that shows ZIPNET_ADMISSION, or that ZIPNET_AGGREGATORS names)",
+            ),
             Self::NoLeader => f.write_str("no leader"),
             Self::NoMajority {
                 have,
@@ -144,7 +153,16 @@ impl Readiness {
         if !refused.is_empty() && !obstacles.is_empty() {
             obstacles.push(Obstacle::Refused { servers: refused });
         }
-        let clients = state.clients().len();
+        if state.next_aggregator().is_none() {
+            obstacles.push(Obstacle::NoAggregator);
+        }
+        // Clients of one peer count once (I15).
+        let clients = state
+            .clients()
+            .iter()
+            .map(zipnet_protocol::RegisteredClient::peer)
+            .collect::<BTreeSet<_>>()
+            .len();
         let wanted = (context.rules.min_participants as usize).max(1);
         if clients < wanted {
             obstacles.push(Obstacle::Clients {

@@ -65,6 +65,11 @@ pub(super) async fn run(context: Arc<Context>) {
             let order = Order::RegisterClients(clients);
             context.try_execute(&order, "client registration").await;
         }
+        let aggregators = context.waiting().next_aggregators();
+        if !aggregators.is_empty() {
+            let order = Order::RegisterAggregators(aggregators);
+            context.try_execute(&order, "aggregator registration").await;
+        }
         let withdrawals = context.waiting().next_withdrawals();
         if !withdrawals.is_empty() {
             let order = Order::WithdrawClients(withdrawals);

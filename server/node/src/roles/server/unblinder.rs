@@ -1,16 +1,17 @@
-//! Computes this server's partial of each round and gets it committed.
+//! Computes this server's partial of each round, commits to it, and gives it
+//! once all servers have committed to theirs (I17).
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use zipnet_protocol::{ClientRegistry, Digest, PadTable, Round, RoundContext, SignedPartial};
+use zipnet_protocol::{ClientRegistry, Digest, PadTable, Round, RoundContext};
 
 use super::context::Context;
 use crate::{
     attestation::Vouched,
     committee::{
-        command::Order,
+        command::{Order, PartialCommitment},
         state::{InFlight, Tally},
     },
     metrics,
@@ -59,11 +60,6 @@ pub(super) async fn run(context: Arc<Context>) {
         if tally.contains(&context.id()) || ready.registry != current.round.header().registry {
             continue;
         }
-        if super::memory::is_behind(&context, &view) {
-            // The committee has forgotten a record that this server holds;
-            // it is reminded before anything is signed on top.
-            continue;
-        }
         let vouched = match context.vouch(&view, &current.round) {
             Ok(vouched) => vouched,
             Err(error) => {
@@ -80,9 +76,23 @@ pub(super) async fn run(context: Arc<Context>) {
                 continue;
             }
         };
-        let partial = unblind(&context, current, vouched, tally, ready.pads.clone());
-        let Some(partial) = partial.await else {
+        let commitment = unblind(&context, current, vouched, tally, ready.pads.clone());
+        let Some(commitment) = commitment.await else {
             refused = Some(*current.round.context());
+            continue;
+        };
+        if tally.commitment(&context.id()).is_none() {
+            let order = Order::CommitPartial(PartialCommitment {
+                context: *current.round.context(),
+                aggregate: *tally.digest(),
+                commitment,
+            });
+            context.try_execute(&order, "commitment").await;
+            continue;
+        }
+        let revealed = context.guard().reveal(&current.round, tally);
+        // Until all have committed, the state's next change is waited for.
+        let Ok(partial) = revealed else {
             continue;
         };
         if let Some(index) = context
@@ -135,7 +145,7 @@ async fn unblind(
     vouched: Vouched,
     tally: &Arc<Tally>,
     pads: Arc<PadTable>,
-) -> Option<SignedPartial> {
+) -> Option<Digest> {
     let round: Arc<Round> = current.round.clone();
     let registry = current.registry.clone();
     let number = round.header().number;
@@ -144,7 +154,7 @@ async fn unblind(
         let tally = tally.clone();
         tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            let partial = context.guard().unblind(
+            let commitment = context.guard().unblind(
                 &round,
                 &vouched,
                 &registry,
@@ -153,11 +163,11 @@ async fn unblind(
                 &context.keys().signing,
             );
             metrics::partial_computed(started.elapsed());
-            partial
+            commitment
         })
     };
     match task.await {
-        Ok(Ok(partial)) => Some(partial),
+        Ok(Ok(commitment)) => Some(commitment),
         Ok(Err(error)) => {
             metrics::partial_refused(error.reason());
             tracing::warn!(

@@ -5,9 +5,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use zipnet_protocol::{ClientBundle, ClientId, Withdrawal};
+use zipnet_protocol::{AggregatorBundle, ClientBundle, ClientId, PeerKey, Withdrawal};
 
-use crate::committee::command::MAX_BATCH;
+use crate::committee::{aggregators::MAX_AGGREGATORS, command::MAX_BATCH};
 
 /// Most clients that wait to be mirrored.
 const MAX_WAITING: usize = 8192;
@@ -18,6 +18,7 @@ const MAX_WAITING: usize = 8192;
 pub(super) struct Waiting {
     clients: Mutex<BTreeMap<ClientId, ClientBundle>>,
     withdrawals: Mutex<BTreeMap<ClientId, Withdrawal>>,
+    aggregators: Mutex<BTreeMap<PeerKey, AggregatorBundle>>,
 }
 
 impl Waiting {
@@ -31,18 +32,28 @@ impl Waiting {
         put(&self.withdrawals, *withdrawal.client_id(), withdrawal)
     }
 
+    /// Takes a verified aggregator bundle; `false` if too many wait.
+    pub fn enlist(&self, bundle: AggregatorBundle) -> bool {
+        put(&self.aggregators, *bundle.peer(), bundle)
+    }
+
+    /// Gives up the aggregators that wait, as many as go into one order.
+    pub fn next_aggregators(&self) -> Vec<AggregatorBundle> {
+        take(&self.aggregators, MAX_AGGREGATORS)
+    }
+
     /// Gives up the next bundles, as many as go into one order.
     pub fn next_clients(&self) -> Vec<ClientBundle> {
-        take(&self.clients)
+        take(&self.clients, MAX_BATCH)
     }
 
     /// Gives up the next withdrawals, as many as go into one order.
     pub fn next_withdrawals(&self) -> Vec<Withdrawal> {
-        take(&self.withdrawals)
+        take(&self.withdrawals, MAX_BATCH)
     }
 }
 
-fn put<T>(into: &Mutex<BTreeMap<ClientId, T>>, id: ClientId, value: T) -> bool {
+fn put<Id: Ord, T>(into: &Mutex<BTreeMap<Id, T>>, id: Id, value: T) -> bool {
     let mut waiting = into.lock().unwrap_or_else(PoisonError::into_inner);
     if waiting.len() >= MAX_WAITING && !waiting.contains_key(&id) {
         return false;
@@ -51,10 +62,10 @@ fn put<T>(into: &Mutex<BTreeMap<ClientId, T>>, id: ClientId, value: T) -> bool {
     true
 }
 
-fn take<T>(from: &Mutex<BTreeMap<ClientId, T>>) -> Vec<T> {
+fn take<Id: Ord, T>(from: &Mutex<BTreeMap<Id, T>>, most: usize) -> Vec<T> {
     let mut waiting = from.lock().unwrap_or_else(PoisonError::into_inner);
     let mut batch = Vec::new();
-    while batch.len() < MAX_BATCH
+    while batch.len() < most
         && let Some((_, value)) = waiting.pop_first()
     {
         batch.push(value);

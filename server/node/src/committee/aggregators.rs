@@ -1,0 +1,144 @@
+//! Which aggregators the committee deals with, and whose turn it is.
+//!
+//! Each header names one: two aggregators of one round would share out its
+//! participants, and whoever is quick would choose them. Which one follows from
+//! the log alone, so that no server can choose.
+
+use std::collections::BTreeMap;
+
+use zipnet_protocol::{AggregatorBundle, Instance, PeerKey};
+
+use super::{refusal::Refusal, state::Applied};
+use crate::settings::AggregatorRules;
+
+/// Most aggregators of a committee.
+pub const MAX_AGGREGATORS: usize = 16;
+/// An aggregator that neither serves nor registers in this many rounds is
+/// forgotten.
+pub const AGGREGATOR_LEASE_ROUNDS: u64 = 64;
+
+/// The registered aggregators.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Aggregators {
+    /// Each with the number of the round when it was last heard of.
+    listed: BTreeMap<PeerKey, (AggregatorBundle, u64)>,
+    /// Whose aggregate came last, or whose turn it is since that one failed.
+    turn: Option<PeerKey>,
+}
+
+impl Aggregators {
+    /// What a snapshot holds of them.
+    #[must_use]
+    pub fn snapshot(&self) -> (Vec<(AggregatorBundle, u64)>, Option<PeerKey>) {
+        (self.listed.values().cloned().collect(), self.turn)
+    }
+
+    /// Those of a snapshot, verified again.
+    ///
+    /// # Errors
+    /// [`Refusal`], if one is not admitted or there are too many.
+    pub fn restore(
+        instance: &Instance,
+        rules: &AggregatorRules,
+        listed: Vec<(AggregatorBundle, u64)>,
+        turn: Option<PeerKey>,
+    ) -> Result<Self, Refusal> {
+        if listed.len() > MAX_AGGREGATORS {
+            return Err(Refusal::AggregatorsFull(listed.len()));
+        }
+        let listed = listed
+            .into_iter()
+            .map(|(bundle, active)| {
+                let peer = bundle.verify(instance, |peer| rules.admits(peer))?;
+                Ok((peer, (bundle, active)))
+            })
+            .collect::<Result<BTreeMap<_, _>, _>>()
+            .map_err(Refusal::Aggregator)?;
+        Ok(Self { listed, turn })
+    }
+
+    /// The listed ones, with the round when each was last heard of.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerKey, u64)> {
+        self.listed
+            .iter()
+            .map(|(peer, (_, active))| (peer, *active))
+    }
+
+    /// Whether a peer is listed.
+    #[must_use]
+    pub fn contains(&self, peer: &PeerKey) -> bool {
+        self.listed.contains_key(peer)
+    }
+
+    /// Whether a peer is listed and was heard of in the later half of its lease.
+    #[must_use]
+    pub fn is_fresh(&self, peer: &PeerKey, opened: u64) -> bool {
+        self.listed.get(peer).is_some_and(|(_, active)| {
+            opened.saturating_sub(*active) <= AGGREGATOR_LEASE_ROUNDS / 2
+        })
+    }
+
+    /// Lists aggregators that are admitted, or hears of them again.
+    pub(super) fn register(
+        &mut self,
+        instance: &Instance,
+        rules: &AggregatorRules,
+        bundles: Vec<AggregatorBundle>,
+        opened: u64,
+    ) -> Result<Applied, Refusal> {
+        if bundles.len() > MAX_AGGREGATORS {
+            return Err(Refusal::AggregatorsFull(bundles.len()));
+        }
+        let mut all = self.listed.clone();
+        for bundle in bundles {
+            let peer = bundle
+                .verify(instance, |peer| rules.admits(peer))
+                .map_err(Refusal::Aggregator)?;
+            all.insert(peer, (bundle, opened));
+        }
+        if all.len() > MAX_AGGREGATORS {
+            return Err(Refusal::AggregatorsFull(all.len()));
+        }
+        self.listed = all;
+        Ok(Applied::Registered)
+    }
+
+    /// Who aggregates the next round: whoever's turn it is, or the next one in
+    /// the order of their keys if that one has left.
+    #[must_use]
+    pub fn next(&self) -> Option<PeerKey> {
+        match self.turn {
+            Some(turn) => self.from(&turn, true),
+            None => self.listed.keys().next().copied(),
+        }
+    }
+
+    /// The first listed at a key (or behind it), around the circle.
+    fn from(&self, key: &PeerKey, inclusive: bool) -> Option<PeerKey> {
+        let behind = |peer: &&PeerKey| *peer > key || (inclusive && *peer == key);
+        self.listed
+            .keys()
+            .find(behind)
+            .or_else(|| self.listed.keys().next())
+            .copied()
+    }
+
+    /// An aggregate of this one was committed.
+    pub(super) fn served(&mut self, peer: &PeerKey, opened: u64) {
+        self.turn = Some(*peer);
+        if let Some((_, active)) = self.listed.get_mut(peer) {
+            *active = (*active).max(opened);
+        }
+    }
+
+    /// A certified round was given up without an aggregate of this one.
+    pub(super) fn failed(&mut self, peer: &PeerKey) {
+        self.turn = self.from(peer, false);
+    }
+
+    /// Forgets whoever sat out the lease.
+    pub(super) fn expire(&mut self, opened: u64) {
+        let oldest = opened.saturating_sub(AGGREGATOR_LEASE_ROUNDS);
+        self.listed.retain(|_, (_, active)| *active >= oldest);
+    }
+}
