@@ -11,7 +11,7 @@ use ::metrics::{
 };
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
 use zipnet_attest::Rule;
-use zipnet_protocol::InstanceName;
+use zipnet_protocol::{FinalizedRound, InstanceName, SlotContent};
 
 /// The exporter could not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,35 @@ fn describe() {
         Unit::Seconds,
         "From open to finalized"
     );
+    describe_histogram!(
+        "zipnet_certificate_seconds",
+        Unit::Seconds,
+        "From open until every server of the roster stands for the round"
+    );
+    describe_counter!(
+        "zipnet_certificates_late_total",
+        "Rounds that were given up before this server stood for them, by server"
+    );
+    describe_counter!(
+        "zipnet_rounds_not_certified_total",
+        "Rounds that this server did not stand for, by reason"
+    );
+    describe_gauge!(
+        "zipnet_round_participants",
+        "Participants of the last finalized round"
+    );
+    describe_gauge!(
+        "zipnet_round_floor",
+        "Fewest distinct peers that the last opened round needs"
+    );
+    describe_gauge!(
+        "zipnet_round_servers",
+        "Servers in the roster of the last finalized round"
+    );
+    describe_counter!(
+        "zipnet_slots_total",
+        "Slots of finalized rounds, by what they held: message, empty, garbled"
+    );
     describe_counter!(
         "zipnet_payload_bytes_total",
         "Payload bytes of this node's calls, by link"
@@ -139,6 +168,33 @@ pub(crate) fn rounds_finalized() {
 
 pub(crate) fn round_latency(latency: Duration) {
     histogram!("zipnet_round_seconds").record(latency.as_secs_f64());
+}
+
+/// What a finalized round came to.
+pub(crate) fn round_record(done: &FinalizedRound) {
+    let count = |value: usize| f64::from(u32::try_from(value).unwrap_or(u32::MAX));
+    gauge!("zipnet_round_participants").set(count(done.participants()));
+    gauge!("zipnet_round_servers").set(count(done.servers()));
+    for (_, content) in done.slots() {
+        let content = match content {
+            SlotContent::Message(_) => "message",
+            SlotContent::Empty => "empty",
+            SlotContent::Garbled => "garbled",
+        };
+        counter!("zipnet_slots_total", "content" => content).increment(1);
+    }
+}
+
+pub(crate) fn round_floor(floor: u32) {
+    gauge!("zipnet_round_floor").set(f64::from(floor));
+}
+
+pub(crate) fn round_certified(latency: Duration) {
+    histogram!("zipnet_certificate_seconds").record(latency.as_secs_f64());
+}
+
+pub(crate) fn certificate_late(server: &str) {
+    counter!("zipnet_certificates_late_total", "server" => server.to_owned()).increment(1);
 }
 
 pub(crate) fn command_refused(reason: &'static str) {

@@ -154,6 +154,12 @@ impl FinalizedRound {
         self.participants
     }
 
+    /// How many servers unblinded it: the roster.
+    #[must_use]
+    pub fn servers(&self) -> usize {
+        self.round.roster().len()
+    }
+
     /// The digest that the next header names as `previous`.
     #[must_use]
     pub const fn digest(&self) -> &Digest {

@@ -46,8 +46,8 @@ struct Cli {
     /// File that holds the committee admission secret
     #[arg(long, env = "ZIPNET_COMMITTEE_SECRET_FILE", value_name = "FILE")]
     committee_secret_file: Option<PathBuf>,
-    /// Fewest clients of a round; the same on all servers
-    #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    /// Fewest peers that take part in a round; the same on all servers
+    #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=65536))]
     min_participants: u32,
     /// Time from one round to the next
     #[arg(long, env = "ZIPNET_ROUND_PERIOD", value_name = "DURATION", default_value = "3s", value_parser = duration)]

@@ -192,6 +192,7 @@ impl Committee {
                 if *forced {
                     metrics::rounds_force_advanced();
                 }
+                metrics::round_floor(round.header().floor);
                 self.opened_at = Some((*round.context(), Instant::now()));
                 tracing::info!("committee: opening round at index I_{index}");
             }
@@ -202,11 +203,13 @@ impl Committee {
                     metrics::round_latency(at.elapsed());
                 }
                 metrics::rounds_finalized();
+                metrics::round_record(&done.checked);
                 self.shared.broadcasts.push(done.clone());
                 let header = done.checked.round().header();
                 tracing::info!(
                     round = %format_args!("r{}", header.number),
                     participants = done.checked.participants(),
+                    servers = done.checked.servers(),
                     record = %done.checked.digest().short(),
                     "committee: round finalized"
                 );
@@ -221,6 +224,11 @@ impl Committee {
                 );
             }
             Applied::Certified(round) => {
+                if let Some((context, at)) = &self.opened_at
+                    && context == round.context()
+                {
+                    metrics::round_certified(at.elapsed());
+                }
                 tracing::debug!(
                     round = %format_args!("r{}", round.header().number),
                     "committee: every server stands for the round"

@@ -13,7 +13,7 @@ use zipnet_protocol::{AdmittedServer, Epoch, Nonce, RosterEntry, RoundContext, R
 use super::{context::Context, readiness::Readiness};
 use crate::{
     committee::{View, command::Order, state::InFlight},
-    entropy,
+    entropy, metrics,
 };
 
 /// How often the leader looks, if nothing changes.
@@ -105,8 +105,11 @@ fn given_up(
     watched: Option<&mut Watched>,
 ) -> bool {
     let registered = view.state.servers();
-    let (mut gone, mut silent) = (Vec::new(), Vec::new());
+    let (mut gone, mut silent, mut wordless) = (Vec::new(), Vec::new(), Vec::new());
     for server in current.round.roster() {
+        if !current.certifications.contains(server.id()) {
+            wordless.push(server.peer().short());
+        }
         let same = registered
             .get(server.id())
             .is_some_and(|now| now.digest() == server.digest());
@@ -127,9 +130,13 @@ fn given_up(
     let late = watched.since.elapsed() >= context.settings.deadline;
     if (late || !gone.is_empty()) && !watched.told {
         watched.told = true;
+        for server in &wordless {
+            metrics::certificate_late(server);
+        }
         tracing::warn!(
             round = %format_args!("r{}", current.round.header().number),
             aggregated = current.tally.is_some(),
+            not_certified_by = %wordless.join(", "),
             left_or_restarted = %gone.join(", "),
             no_partial_of = %silent.join(", "),
             "giving up a round{}",

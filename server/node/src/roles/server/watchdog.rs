@@ -75,7 +75,21 @@ fn waiting_for(view: &View, readiness: &Readiness) -> String {
     match view.state.current() {
         None => "the leader to open a round".to_owned(),
         Some(current) => match &current.tally {
-            None => "an aggregate of the open round (is an aggregator running?)".to_owned(),
+            None if current.certified.is_none() => {
+                let missing: Vec<_> = current
+                    .round
+                    .roster()
+                    .iter()
+                    .filter(|server| !current.certifications.contains(server.id()))
+                    .map(|server| server.peer().short())
+                    .collect();
+                format!("{} to stand for the open round", missing.join(", "))
+            }
+            None => format!(
+                "an aggregate of {} peers at least from aggregator {} (is it running?)",
+                current.round.header().floor,
+                current.round.header().aggregator.short()
+            ),
             Some(tally) => {
                 let missing: Vec<_> = current
                     .round
