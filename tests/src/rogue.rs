@@ -131,7 +131,7 @@ impl Rogue {
             .network()
             .groups()
             .with_key(GroupKey::new(key))
-            .with_consensus_config(consensus()?)
+            .with_consensus_config(consensus(true)?)
             .require_ticket(Gullible {
                 signature: ticket::class().derive(base.anchor()),
             })

@@ -185,6 +185,8 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     };
     let shared = Shared::new(rules.clone(), settings.retain);
     let group_secret = settings.secret.group_secret(&settings.name);
+    let mut hints = settings.network.bootstrap.iter();
+    let joining = hints.any(|hint| hint.peer != node.peer());
     let context = Context::new(
         &node,
         rules,
@@ -193,7 +195,7 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         attested,
         shared,
         &group_secret,
-        consensus()?,
+        consensus(joining)?,
         settings,
     );
     let context = Arc::new(context);
@@ -277,18 +279,28 @@ fn boot_number() -> u64 {
         .unwrap_or(1)
 }
 
-/// How the committee's group elects; a part of its id.
+/// How long a server that knows of no other waits until it leads for itself.
+const ALONE: Duration = Duration::from_secs(1);
+/// How long one that was told whom to join waits for a leader. Longer than it
+/// takes the others to notice that an earlier boot of it is gone (ten heartbeats)
+/// and to bond with this one: a server that comes back and leads for itself
+/// meanwhile is a rival of their leader in the same term, and the two may take
+/// turns for a long while.
+const JOINING: Duration = Duration::from_secs(6);
+
+/// How the committee's group elects. What of it is a part of the group's id is
+/// the same for all; how long a server waits before it leads for itself is not.
 ///
 /// # Errors
 /// [`ServerError::Consensus`], which these values do not provoke.
-pub fn consensus() -> Result<ConsensusConfig, ServerError> {
+pub fn consensus(joining: bool) -> Result<ConsensusConfig, ServerError> {
     ConsensusConfig::builder()
         .with_heartbeat_interval(Duration::from_millis(300))
         .with_heartbeat_jitter(Duration::from_millis(100))
         .with_max_missed_heartbeats(10)
         .with_election_timeout(Duration::from_secs(1))
         .with_election_timeout_jitter(Duration::from_millis(700))
-        .with_bootstrap_delay(Duration::from_secs(1))
+        .with_bootstrap_delay(if joining { JOINING } else { ALONE })
         .build()
         .map_err(|error| ServerError::Consensus(error.to_string()))
 }
