@@ -25,8 +25,6 @@ pub const UP: Duration = Duration::from_secs(30);
 pub const ROUND: Duration = Duration::from_mins(1);
 /// How long a process may take to leave.
 pub const LEAVE: Duration = Duration::from_secs(5);
-/// The transport secret of the aggregator.
-pub const AGGREGATOR: &str = "the aggregator";
 
 /// A running deployment. Fields are in the order in which they are dropped.
 #[derive(Debug)]
@@ -316,8 +314,11 @@ impl Cluster {
     pub fn aggregator_command(&self) -> Result<Command, ProcessError> {
         let mut command = self.command("zipnet-aggregator", None)?;
         command
-            .env("ZIPNET_SECRET", AGGREGATOR)
-            .env("ZIPNET_ADMISSION", self.settings.admission(AGGREGATOR)?)
+            .env("ZIPNET_SECRET", self.settings.aggregator())
+            .env(
+                "ZIPNET_ADMISSION",
+                self.settings.admission(&self.settings.aggregator())?,
+            )
             .env("ZIPNET_FOLD_DEADLINE", &self.settings.fold_deadline)
             .env("ZIPNET_BIND", format!("{}:0", self.address_of(None)));
         Ok(command)

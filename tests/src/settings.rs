@@ -30,6 +30,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The transport secret of the aggregator: each committee has its own one.
+    #[must_use]
+    pub fn aggregator(&self) -> String {
+        format!("the aggregator of {}", self.secret)
+    }
+
     /// The admission of an aggregator with this transport secret, as `zipnet-server
     /// admit` prints it.
     ///

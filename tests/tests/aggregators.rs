@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use zipnet_node::settings::TransportSeed;
 use zipnet_protocol::SigningSecret;
 use zipnet_tests::{
-    cluster::{AGGREGATOR, Cluster, ROUND, Settings, UP},
+    cluster::{Cluster, ROUND, Settings, UP},
     process::{Failed, Process, TestResult, clean, command, eventually},
 };
 
@@ -59,10 +59,11 @@ fn a3_an_aggregator_that_nobody_admitted_folds_nothing_until_it_is() -> TestResu
     assert!(cluster.servers[0].finalized(0).is_empty());
 
     // The committee's operator admits one by the verb.
+    let ours = cluster.settings.aggregator();
     let mut admit = command("zipnet-server")?;
     clean(&mut admit);
     admit
-        .args(["admit", "--aggregator", &peer(AGGREGATOR)])
+        .args(["admit", "--aggregator", &peer(&ours)])
         .env("ZIPNET_INSTANCE", &cluster.settings.instance)
         .env("ZIPNET_COMMITTEE_SECRET", &cluster.settings.secret);
     let (status, lines) = Process::run("admit", admit, LIMIT)?;
@@ -70,8 +71,8 @@ fn a3_an_aggregator_that_nobody_admitted_folds_nothing_until_it_is() -> TestResu
     let [admission] = lines.as_slice() else {
         return Err(Failed::because(format!("not one line: {lines:#?}")));
     };
-    assert_eq!(*admission, cluster.settings.admission(AGGREGATOR)?);
-    let mut command = aggregator(&cluster, AGGREGATOR)?;
+    assert_eq!(*admission, cluster.settings.admission(&ours)?);
+    let mut command = aggregator(&cluster, &ours)?;
     command.env("ZIPNET_ADMISSION", admission);
     cluster.launch_aggregator(command)?;
     cluster.finalize_another()?;
