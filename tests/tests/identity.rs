@@ -165,13 +165,7 @@ fn two_committees_of_one_name_and_two_secrets_do_not_disturb_each_other() -> Tes
 }
 
 fn start_others(cluster: &mut Cluster) -> TestResult {
-    let mut command = cluster.aggregator_command()?;
-    // Each aggregator has an identity of its own.
-    command.env(
-        "ZIPNET_SECRET",
-        format!("aggregator of {}", cluster.settings.secret),
-    );
-    cluster.launch_aggregator(command)?;
+    cluster.add_aggregator()?;
     for _ in 0..2 {
         let client = cluster.client(&["cover"])?;
         cluster.clients.push(client);
