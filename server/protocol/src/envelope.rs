@@ -8,14 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::ClientBundle,
+    canonical::Canonical,
     certificate::CertifiedRound,
-    ids::{ClientId, Digest, Epoch, RoundContext},
+    fold::FoldError,
+    ids::{ClientId, Digest, Epoch, PeerKey, RoundContext},
     instance::Instance,
-    keys::{DhSecret, KeyError, SigningSecret},
+    keys::{DhSecret, KeyError, Signature, SigningPublic, SigningSecret},
     pad::{PadSecret, RoundPads},
-    round::{MAX_ROSTER, Round},
+    params::RoundParams,
+    registry::ClientRegistry,
+    round::{MAX_ROSTER, Round, RoundHeader},
     slot::{self, Message, SlotKey},
+    slot_tree,
 };
+
+const ENVELOPE: &str = "zipnet/envelope/v1";
 
 /// Most epochs that a client follows in its life.
 const MAX_EPOCHS: usize = 1024;
@@ -46,7 +53,14 @@ pub enum SealError {
 }
 
 /// A client's envelope, as it travels to the aggregator: its slot of message,
-/// or nothing, under the pads of all servers.
+/// or nothing, under the pads of all servers; signed by the client's transport
+/// key, so that whoever holds it can show whose it is. Not trusted before
+/// [`SealedEnvelope::check`].
+///
+/// The signature is over context, client and the root of the vector's slots,
+/// and so one slot alone can be shown in a dispute. It is over ciphertext:
+/// it says that this client took part, which the aggregate says as well, and
+/// nothing of what it said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedEnvelope {
     /// The round.
@@ -55,6 +69,113 @@ pub struct SealedEnvelope {
     pub client: ClientId,
     /// As long as a broadcast.
     pub vector: Bytes,
+    signature: Signature,
+}
+
+impl SealedEnvelope {
+    /// Signs a vector as the envelope of a client. There is no envelope that
+    /// nobody signed.
+    #[must_use]
+    pub fn sign(
+        context: RoundContext,
+        client: ClientId,
+        vector: Bytes,
+        params: RoundParams,
+        transport: &SigningSecret,
+    ) -> Self {
+        let root = slot_tree::root(&vector, params);
+        Self {
+            signature: transport.sign(ENVELOPE, &body(&context, &client, &root)),
+            context,
+            client,
+            vector,
+        }
+    }
+
+    /// The root over the vector's slots, that the client signed.
+    #[must_use]
+    pub fn root(&self, params: RoundParams) -> Digest {
+        slot_tree::root(&self.vector, params)
+    }
+
+    /// Checks round, length, registration and signature. `registry` has to be
+    /// the one that the header names.
+    ///
+    /// # Errors
+    /// [`FoldError`], naming the first check that failed.
+    pub fn check(
+        &self,
+        context: &RoundContext,
+        header: &RoundHeader,
+        registry: &ClientRegistry,
+    ) -> Result<CheckedEnvelope, FoldError> {
+        if self.context != *context {
+            return Err(FoldError::Context);
+        }
+        let expected = header.params.broadcast_bytes();
+        if self.vector.len() != expected {
+            return Err(FoldError::Length {
+                found: self.vector.len(),
+                expected,
+            });
+        }
+        let client = self.client;
+        let unregistered = FoldError::Unregistered { client };
+        let position = registry.position(&client).ok_or(unregistered)?;
+        let registered = registry.at(position).ok_or(unregistered)?;
+        let root = self.root(header.params);
+        SigningPublic::from(*registered.peer())
+            .verify(ENVELOPE, &body(context, &client, &root), &self.signature)
+            .map_err(|source| FoldError::Signature { client, source })?;
+        Ok(CheckedEnvelope {
+            envelope: self.clone(),
+            position,
+            peer: *registered.peer(),
+            root,
+        })
+    }
+}
+
+fn body(context: &RoundContext, client: &ClientId, root: &Digest) -> Canonical {
+    Canonical::new()
+        .fixed(context.as_bytes())
+        .fixed(client.as_bytes())
+        .fixed(root.as_bytes())
+}
+
+/// An envelope that passed [`SealedEnvelope::check`] for its round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedEnvelope {
+    envelope: SealedEnvelope,
+    position: usize,
+    peer: PeerKey,
+    root: Digest,
+}
+
+impl CheckedEnvelope {
+    /// The envelope.
+    #[must_use]
+    pub const fn envelope(&self) -> &SealedEnvelope {
+        &self.envelope
+    }
+
+    /// The client's position in the registry.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The client's transport key.
+    #[must_use]
+    pub const fn peer(&self) -> &PeerKey {
+        &self.peer
+    }
+
+    /// What the client signed.
+    #[must_use]
+    pub const fn root(&self) -> &Digest {
+        &self.root
+    }
 }
 
 /// The secrets of one client process, and the memory that keeps it from
@@ -62,6 +183,8 @@ pub struct SealedEnvelope {
 pub struct Sealer {
     dh: DhSecret,
     slot_key: SlotKey,
+    /// Signs envelopes: the key that the bundle names, and no other.
+    transport: SigningSecret,
     bundle: ClientBundle,
     sealed: BTreeMap<Epoch, u64>,
     shared: BTreeMap<Digest, PadSecret>,
@@ -80,6 +203,7 @@ impl Sealer {
         Self {
             dh,
             slot_key,
+            transport: transport.clone(),
             bundle,
             sealed: BTreeMap::new(),
             shared: BTreeMap::new(),
@@ -145,11 +269,13 @@ impl Sealer {
                 pads.xor_into(&mut vector, secret, &self.id(), server.id());
             }
         }
-        let envelope = SealedEnvelope {
-            context: *round.context(),
-            client: self.id(),
-            vector: vector.into(),
-        };
+        let envelope = SealedEnvelope::sign(
+            *round.context(),
+            self.id(),
+            vector.into(),
+            params,
+            &self.transport,
+        );
         Ok((slot, envelope))
     }
 

@@ -186,7 +186,9 @@ impl fmt::Debug for SigningPublic {
     }
 }
 
-/// An Ed25519 secret. Zeroized on drop, never serialized, never printed.
+/// An Ed25519 secret. Zeroized on drop, as each copy of it; never serialized,
+/// never printed.
+#[derive(Clone)]
 pub struct SigningSecret(ed25519_dalek::SigningKey);
 
 impl SigningSecret {

@@ -15,8 +15,9 @@
 //! | --- | --- | --- |
 //! | registration | [`ClientBundle`], [`ServerBundle`] | [`RegisteredClient`], [`AdmittedServer`] |
 //! | opening | [`SignedHeader`] | [`Round`] |
-//! | folding | [`SealedEnvelope`], [`Aggregate`] | [`Fold`], [`CheckedAggregate`] |
+//! | folding | [`SealedEnvelope`], [`Aggregate`] | [`CheckedEnvelope`], [`Fold`], [`CheckedAggregate`] |
 //! | unblinding | [`SignedPartial`] | [`Tally`] |
+//! | auditing | [`EnvelopeReceipt`], [`Proof`] | [`Audit`], the [`PeerKey`] that a proof is against |
 //! | reading | [`BroadcastRecord`] | [`FinalizedRound`] |
 //!
 //! The paper is ZIPNet, eprint 2024/1227: sealing is its algorithm 1, folding
@@ -30,6 +31,7 @@
 )]
 
 mod aggregator;
+mod audit;
 mod bundle;
 mod canonical;
 mod certificate;
@@ -44,13 +46,17 @@ mod pad_table;
 mod params;
 mod partial;
 mod participants;
+mod proof;
+mod receipt;
 mod record;
 mod registry;
 mod round;
 mod slot;
+mod slot_tree;
 mod tally;
 
 pub use aggregator::{Admission, AggregatorBundle, AggregatorError};
+pub use audit::{Audit, Finding, WrongRegistry, audit, honours};
 pub use bundle::{
     AdmittedServer, BundleError, ClientBundle, RegisteredClient, ServerBundle, Withdrawal,
 };
@@ -58,7 +64,7 @@ pub use canonical::{Canonical, domain_digest};
 pub use certificate::{
     Certificate, CertificateError, Certification, Certifications, CertifiedRound,
 };
-pub use envelope::{SealError, SealedEnvelope, Sealer};
+pub use envelope::{CheckedEnvelope, SealError, SealedEnvelope, Sealer};
 pub use floor::{distinct_peers, participation_floor};
 pub use fold::{Aggregate, AggregateError, CheckedAggregate, Fold, FoldError};
 pub use ids::{
@@ -71,8 +77,11 @@ pub use pad_table::PadTable;
 pub use params::{ParamsError, RoundParams, TAG_BYTES};
 pub use partial::{PartialError, SignedPartial};
 pub use participants::{Participants, ParticipantsError};
+pub use proof::{Fault, Proof, ProofError};
+pub use receipt::{EnvelopeReceipt, ReceiptError};
 pub use record::{BroadcastRecord, FinalizedRound, RecordError};
-pub use registry::{ClientRegistry, MAX_CLIENTS};
+pub use registry::{ClientRegistry, MAX_CLIENTS, RegistryEntry};
 pub use round::{HeaderError, MAX_ROSTER, RosterEntry, Round, RoundHeader, SignedHeader};
 pub use slot::{Message, MessageError, SlotContent, SlotKey};
+pub use slot_tree::SlotOpening;
 pub use tally::Tally;

@@ -10,6 +10,7 @@ use crate::{
     instance::Instance,
     pad::xor,
     partial::{PartialError, SignedPartial},
+    participants::Participants,
     round::{HeaderError, Round, SignedHeader},
     slot::{self, SlotContent},
 };
@@ -79,10 +80,10 @@ impl BroadcastRecord {
         if self.header != *round.signed() {
             return Err(RecordError::Round);
         }
-        self.aggregate
+        let aggregate = self
+            .aggregate
             .check_shape(round.context(), round.header())
             .map_err(RecordError::Aggregate)?;
-        let aggregate = self.aggregate.digest();
         let roster = round.roster();
         let in_order = self
             .partials
@@ -112,7 +113,7 @@ impl BroadcastRecord {
         let canonical =
             canonical.fixed(domain_digest("zipnet/broadcast/v1", &broadcast).as_bytes());
         Ok(FinalizedRound {
-            participants: self.aggregate.participants.count(),
+            participants: self.aggregate.participants.clone(),
             digest: canonical.digest("zipnet/record/v1"),
             round,
             broadcast,
@@ -125,7 +126,7 @@ impl BroadcastRecord {
 pub struct FinalizedRound {
     round: Round,
     broadcast: Vec<u8>,
-    participants: usize,
+    participants: Participants,
     digest: Digest,
 }
 
@@ -150,8 +151,15 @@ impl FinalizedRound {
 
     /// How many clients took part.
     #[must_use]
-    pub const fn participants(&self) -> usize {
-        self.participants
+    pub fn participants(&self) -> usize {
+        self.participants.count()
+    }
+
+    /// Whether the client at a position of the round's registry took part, as
+    /// its receipt promised.
+    #[must_use]
+    pub fn includes(&self, position: u32) -> bool {
+        self.participants.contains(position as usize)
     }
 
     /// How many servers unblinded it: the roster.

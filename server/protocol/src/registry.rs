@@ -4,11 +4,14 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     bundle::{BundleError, ClientBundle, RegisteredClient},
     canonical::Canonical,
-    ids::{ClientId, Digest},
+    ids::{ClientId, Digest, PeerKey},
     instance::Instance,
+    keys::DhPublic,
 };
 
 /// Most clients that a registry holds.
@@ -46,6 +49,26 @@ impl ClientRegistry {
         bundles
             .par_iter()
             .map(|bundle| bundle.verify(instance))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Self::from_clients)
+    }
+
+    /// As [`ClientRegistry::verify`], but looks only into bundles that are not
+    /// in `known`: one that was verified before is the same to the last byte.
+    ///
+    /// # Errors
+    /// [`BundleError`] of one that does not verify.
+    pub fn verify_new(
+        instance: &Instance,
+        bundles: &[ClientBundle],
+        known: &Self,
+    ) -> Result<Self, BundleError> {
+        bundles
+            .par_iter()
+            .map(|bundle| match known.get(&bundle.client_id()) {
+                Some(client) if client.bundle() == bundle => Ok(client.clone()),
+                _ => bundle.verify(instance),
+            })
             .collect::<Result<Vec<_>, _>>()
             .map(Self::from_clients)
     }
@@ -117,17 +140,46 @@ impl ClientRegistry {
     /// The digest over the ordered clients with their keys.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        *self.digest.get_or_init(|| {
-            self.clients
-                .iter()
-                .fold(Canonical::new().count(self.clients.len()), |to, client| {
-                    to.fixed(client.id().as_bytes())
-                        .fixed(client.dh().as_bytes())
-                        .fixed(client.peer().as_bytes())
-                })
-                .digest("zipnet/client-registry/v1")
-        })
+        *self.digest.get_or_init(|| digest_of(self.clients.iter()))
     }
+}
+
+/// A client as the registry's digest names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryEntry {
+    /// Its id.
+    pub client: ClientId,
+    /// Its X25519 key.
+    pub dh: DhPublic,
+    /// Its transport key.
+    pub peer: PeerKey,
+}
+
+impl From<&RegisteredClient> for RegistryEntry {
+    fn from(client: &RegisteredClient) -> Self {
+        Self {
+            client: *client.id(),
+            dh: *client.dh(),
+            peer: *client.peer(),
+        }
+    }
+}
+
+/// The digest of a registry of these clients.
+pub(crate) fn registry_digest(entries: &[RegistryEntry]) -> Digest {
+    digest_of(entries.iter().copied())
+}
+
+fn digest_of(clients: impl ExactSizeIterator<Item = impl Into<RegistryEntry>>) -> Digest {
+    let start = Canonical::new().count(clients.len());
+    clients
+        .map(Into::into)
+        .fold(start, |to, entry| {
+            to.fixed(entry.client.as_bytes())
+                .fixed(entry.dh.as_bytes())
+                .fixed(entry.peer.as_bytes())
+        })
+        .digest("zipnet/client-registry/v1")
 }
 
 impl PartialEq for ClientRegistry {

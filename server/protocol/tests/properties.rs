@@ -6,6 +6,7 @@
 mod common;
 mod properties {
     pub mod algebra;
+    pub mod audits;
     pub mod decoding;
     pub mod headers;
     pub mod keys;

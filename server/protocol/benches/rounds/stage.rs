@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zipnet_protocol::{
@@ -53,11 +52,7 @@ impl Stage {
                     .update(&client.to_be_bytes())
                     .finalize_xof()
                     .fill(&mut vector);
-                SealedEnvelope {
-                    context: *round.context(),
-                    client: world.clients[client].sealer.id(),
-                    vector: Bytes::from(vector),
-                }
+                world.envelope(&round, client, vector)
             })
             .collect();
         let aggregate = world.fold(&round, &envelopes);

@@ -104,6 +104,8 @@ impl Client {
 pub struct World {
     pub instance: Instance,
     pub committee: SigningSecret,
+    /// The transport key of the aggregator.
+    pub aggregator: SigningSecret,
     pub servers: Vec<Server>,
     pub clients: Vec<Client>,
     pub registry: ClientRegistry,
@@ -130,6 +132,7 @@ impl World {
         Self {
             instance,
             committee,
+            aggregator: signing("aggregator transport", 0),
             servers,
             clients,
             registry: ClientRegistry::from_clients(registered),
@@ -180,7 +183,7 @@ impl World {
             roster: self.servers.iter().map(Server::entry).collect(),
             clients: u32::try_from(self.registry.len()).unwrap(),
             registry: self.registry.digest(),
-            aggregator: signing("aggregator transport", 0).peer_key(),
+            aggregator: self.aggregator.peer_key(),
         }
     }
 
@@ -210,6 +213,18 @@ impl World {
         certified.unwrap()
     }
 
+    /// An envelope of a client with a vector of one's choice.
+    pub fn envelope(&self, round: &Round, client: usize, vector: Vec<u8>) -> SealedEnvelope {
+        let client = &self.clients[client];
+        SealedEnvelope::sign(
+            *round.context(),
+            client.sealer.id(),
+            vector.into(),
+            round.header().params,
+            &signing("client transport", client.index),
+        )
+    }
+
     /// Seals for some clients: position, and message or cover.
     pub fn seal(
         &mut self,
@@ -237,7 +252,7 @@ impl World {
         for envelope in envelopes {
             fold.add(&self.registry, envelope).unwrap();
         }
-        fold.finish()
+        fold.finish(&self.aggregator)
     }
 
     pub fn partial(&self, round: &Round, aggregate: &Aggregate, server: usize) -> SignedPartial {

@@ -198,6 +198,8 @@ pub struct Parties {
     pub servers: Vec<Server>,
     pub clients: Vec<Client>,
     pub registry: Vec<u8>,
+    /// Seed of the aggregator's transport key.
+    pub aggregator_seed: Bytes32,
 }
 
 impl Parties {
@@ -215,6 +217,7 @@ impl Parties {
         let records: Vec<_> = clients.iter().flat_map(Client::record).collect();
         Self {
             registry: cat(&[&count, &records]),
+            aggregator_seed: *entropy("aggregator transport", 0),
             deployment,
             servers,
             clients,
@@ -241,7 +244,7 @@ impl Parties {
             roster: self.servers.iter().map(|s| (s.id, s.digest)).collect(),
             clients: u32::try_from(self.clients.len()).unwrap(),
             registry: self.registry_digest(),
-            aggregator: spec::ed25519_public(&entropy("aggregator transport", 0)),
+            aggregator: spec::ed25519_public(&self.aggregator_seed),
         }
     }
 }

@@ -4,23 +4,23 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    BroadcastRecord, Digest, InstanceId, Participants, RoundContext, RoundHeader, RoundParams,
-    ServerId, SignedPartial,
+    Aggregate, BroadcastRecord, Digest, InstanceId, Participants, RoundContext, RoundHeader,
+    RoundParams, ServerId, SignedPartial, SigningSecret,
 };
 
 use super::parties::{CLIENTS, SERVERS, hex, wire};
-use crate::common::{World, chain};
+use crate::common::{World, chain, signing};
 
 /// `refused.json`.
 pub fn refused() -> Value {
     let mut world = World::new(SERVERS, CLIENTS);
-    let round = world.open(world.header(RoundParams::new(4, 48).unwrap(), 7));
+    let round = world.open(world.header(RoundParams::new(4, 48).unwrap(), 9));
     let record = world.record(&round, &[Some(b"hello")]);
     let bundles = world.bundles();
     assert!(record.verify(&world.instance, &bundles).is_ok());
 
     let mut cases = headers(&world, &record);
-    cases.extend(aggregates(&record));
+    cases.extend(aggregates(&world, &record));
     cases.extend(partials(&world, &record));
     let cases: Vec<_> = cases
         .into_iter()
@@ -99,21 +99,31 @@ fn headers(world: &World, record: &BroadcastRecord) -> Cases {
     ]
 }
 
-fn aggregates(record: &BroadcastRecord) -> Cases {
-    let changed = |change: fn(&mut BroadcastRecord)| {
+fn aggregates(world: &World, record: &BroadcastRecord) -> Cases {
+    // What its aggregator signs is changed before it does.
+    let signed = |change: &dyn Fn(&mut Aggregate), aggregator: &SigningSecret| {
         let mut record = record.clone();
-        change(&mut record);
+        let mut aggregate = record.aggregate;
+        change(&mut aggregate);
+        record.aggregate = Aggregate::sign(
+            aggregate.context,
+            aggregate.participants,
+            aggregate.envelopes,
+            aggregate.vector,
+            aggregator,
+        );
         record
     };
+    let changed = |change: &dyn Fn(&mut Aggregate)| signed(change, &world.aggregator);
     let bitmap = |bits: &'static [u8]| {
-        let mut record = record.clone();
-        record.aggregate.participants = Participants::from_bytes(Bytes::from_static(bits));
-        record
+        changed(&move |aggregate: &mut Aggregate| {
+            aggregate.participants = Participants::from_bytes(Bytes::from_static(bits));
+        })
     };
     vec![
         (
             "a short aggregate",
-            changed(|record| record.aggregate.vector.truncate(191)),
+            changed(&|aggregate| aggregate.vector.truncate(191)),
         ),
         ("a long bitmap", bitmap(&[0x0f, 0])),
         ("a participant beyond the registry", bitmap(&[0x1f])),
@@ -121,11 +131,19 @@ fn aggregates(record: &BroadcastRecord) -> Cases {
         ("fewer participants than were unblinded", bitmap(&[0x07])),
         (
             "another aggregate than was unblinded",
-            changed(|record| {
-                let mut vector = record.aggregate.vector.to_vec();
+            changed(&|aggregate| {
+                let mut vector = aggregate.vector.to_vec();
                 vector[0] ^= 1;
-                record.aggregate.vector = vector.into();
+                aggregate.vector = vector.into();
             }),
+        ),
+        (
+            "an aggregate with another list of envelopes",
+            changed(&|aggregate| aggregate.envelopes = Digest::ZERO),
+        ),
+        (
+            "an aggregate of another aggregator than the header names",
+            signed(&|_| (), &signing("server transport", 0)),
         ),
     ]
 }

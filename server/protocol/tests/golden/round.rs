@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    ClientId, ClientRegistry, DhPublic, DhSecret, RoundContext, RoundPads, RoundParams, ServerId,
+    ClientId, ClientRegistry, DhPublic, DhSecret, EnvelopeReceipt, RoundContext, RoundPads,
+    RoundParams, ServerId,
 };
 
 use super::{
@@ -194,12 +195,13 @@ const SPEECH: [(usize, Option<&[u8]>); 3] = [
 /// `round.json`.
 pub fn round() -> Value {
     let parties = Parties::new(SERVERS, CLIENTS);
-    let opened = Opened::new(&parties, 4, 48, 7);
+    let opened = Opened::new(&parties, 4, 48, 9);
     let context = opened.context;
     let mut aggregate = vec![0; 4 * 48];
     let mut partials = vec![aggregate.clone(); SERVERS];
     let mut envelopes = Vec::new();
     let mut clients = Vec::new();
+    let mut list = u32::try_from(SPEECH.len()).unwrap().to_be_bytes().to_vec();
     for (at, message) in SPEECH {
         let client = &parties.clients[at];
         let slot = spec::slot(&client.slot_key, &context, 4);
@@ -219,7 +221,26 @@ pub fn round() -> Value {
             pads.push(json!({ "server_id": hex(server.id), "pad": hex(&pad.bytes) }));
         }
         spec::xor(&mut aggregate, &vector);
-        let envelope = cat(&[&context, &client.id, &spec::wire_bytes(&vector)]);
+        let root = spec::envelope_root(&vector, 48);
+        let body = cat(&[&context, &client.id, &root]);
+        let signature = spec::sign(&client.transport_seed, "zipnet/envelope/v1", &body);
+        let vector_wire = spec::wire_bytes(&vector);
+        let envelope = cat(&[&context, &client.id, &vector_wire, &signature]);
+        list.extend(cat(&[&client.id, &root]));
+        let place = u32::try_from(at).unwrap();
+        let receipt = cat(&[&context, &client.id, &place.to_be_bytes(), &root]);
+        let receipt_signature = spec::sign(
+            &parties.aggregator_seed,
+            "zipnet/envelope-receipt/v1",
+            &receipt,
+        );
+        let receipt_wire = cat(&[
+            &context,
+            &client.id,
+            &spec::varint(at as u64),
+            &root,
+            &receipt_signature,
+        ]);
         clients.push(json!({
             "inputs": {
                 "client_id": hex(client.id),
@@ -231,14 +252,24 @@ pub fn round() -> Value {
                 "plain": plain,
                 "pads": pads,
                 "vector": hex(&vector),
+                "root": hex(root),
+                "body": hex(body),
+                "signature": hex(signature),
                 "wire": hex(&envelope),
             },
+            "receipt": {
+                "position": at,
+                "body": hex(&receipt),
+                "signature": hex(receipt_signature),
+                "wire": hex(&receipt_wire),
+            },
         }));
-        envelopes.push(envelope);
+        envelopes.push((envelope, receipt_wire));
     }
-    let closed = Closed::new(&parties, &opened, aggregate, partials);
+    let closed = Closed::new(&parties, &opened, &list, aggregate, partials);
     let slots = closed.check_against_the_crate(&envelopes);
     json!({
+        "aggregator_seed": hex(parties.aggregator_seed),
         "header": {
             "canonical": hex(opened.header.canonical()),
             "context": hex(context),
@@ -266,23 +297,42 @@ struct Closed {
 }
 
 impl Closed {
-    fn new(parties: &Parties, opened: &Opened, vector: Vec<u8>, partials: Vec<Vec<u8>>) -> Self {
+    fn new(
+        parties: &Parties,
+        opened: &Opened,
+        list: &[u8],
+        vector: Vec<u8>,
+        partials: Vec<Vec<u8>>,
+    ) -> Self {
         let context = &opened.context;
         let participants = spec::bitmap(CLIENTS, &SPEECH.map(|(at, _)| at));
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_be_bytes();
         let sized = |bytes: &[u8]| cat(&[&length(bytes), bytes]);
-        let canonical = cat(&[context, &sized(&participants), &sized(&vector)]);
-        let digest = spec::digest("zipnet/aggregate/v1", &canonical);
+        let envelopes = spec::digest("zipnet/envelope-list/v1", list);
+        let canonical = cat(&[context, &sized(&participants), &envelopes, &sized(&vector)]);
+        let digest = spec::digest("zipnet/aggregate/v2", &canonical);
+        let signed = cat(&[context, &digest]);
+        let signature = spec::sign(
+            &parties.aggregator_seed,
+            "zipnet/signed-aggregate/v1",
+            &signed,
+        );
         let aggregate_wire = cat(&[
             context,
             &spec::wire_bytes(&participants),
+            &envelopes,
             &spec::wire_bytes(&vector),
+            &signature,
         ]);
         let mut closed = Self {
             aggregate: json!({
                 "participants": hex(participants),
+                "envelope_list": hex(list),
+                "envelopes": hex(envelopes),
                 "vector": hex(&vector),
                 "digest": hex(digest),
+                "body": hex(signed),
+                "signature": hex(signature),
                 "wire": hex(&aggregate_wire),
             }),
             partials: Vec::new(),
@@ -317,13 +367,17 @@ impl Closed {
     }
 
     /// Plays the same round with the crate; what a reader finds in the slots.
-    fn check_against_the_crate(&self, envelopes: &[Vec<u8>]) -> Vec<Value> {
+    fn check_against_the_crate(&self, envelopes: &[(Vec<u8>, Vec<u8>)]) -> Vec<Value> {
         let mut world = World::new(SERVERS, CLIENTS);
-        let round = world.open(world.header(RoundParams::new(4, 48).unwrap(), 7));
+        let round = world.open(world.header(RoundParams::new(4, 48).unwrap(), 9));
         let speech = SPEECH.map(|(at, message)| (at, message.map(<[u8]>::to_vec)));
         let sealed = world.seal(&round, speech);
-        for ((_, envelope), spec) in sealed.iter().zip(envelopes) {
+        for ((_, envelope), (spec, receipt)) in sealed.iter().zip(envelopes) {
             assert_eq!(&wire(envelope), spec);
+            let checked = envelope.check(round.context(), round.header(), &world.registry);
+            let given = EnvelopeReceipt::sign(&checked.unwrap(), &world.aggregator);
+            assert_eq!(&wire(&given), receipt);
+            assert_eq!(given.answers(envelope, round.header()), Ok(()));
         }
         let aggregate = world.fold(&round, sealed.iter().map(|(_, envelope)| envelope));
         let record = world.unblind(&round, &aggregate);

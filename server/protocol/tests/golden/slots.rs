@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, FinalizedRound, Participants, RoundContext, RoundParams,
+    Aggregate, BroadcastRecord, Digest, FinalizedRound, Participants, RoundContext, RoundParams,
     SignedPartial, SlotContent, SlotKey,
 };
 
@@ -131,11 +131,13 @@ fn read_back(context: &Bytes32) -> Vec<Value> {
 fn forged(broadcast: &[u8]) -> FinalizedRound {
     let world = World::new(SERVERS, CLIENTS);
     let round = world.open(world.header(RoundParams::default(), ROUND));
-    let aggregate = Aggregate {
-        context: *round.context(),
-        participants: Participants::from_positions(CLIENTS, 0..CLIENTS),
-        vector: broadcast.to_vec().into(),
-    };
+    let aggregate = Aggregate::sign(
+        *round.context(),
+        Participants::from_positions(CLIENTS, 0..CLIENTS),
+        Digest::ZERO,
+        broadcast.to_vec().into(),
+        &world.aggregator,
+    );
     let partials = world
         .servers
         .iter()

@@ -131,6 +131,25 @@ pub fn slot_content(context: &Bytes32, slot: u64, slot_bytes: usize, message: &[
     cat(&[&body, &tag])
 }
 
+/// What a client signs of its envelope's vector: the root of a tree of its slots.
+pub fn envelope_root(vector: &[u8], slot_bytes: usize) -> Bytes32 {
+    let mut level: Vec<Bytes32> = vector
+        .chunks(slot_bytes)
+        .map(|slot| digest("zipnet/envelope-slot/v1", slot))
+        .collect();
+    let slots = u32::try_from(level.len()).unwrap().to_be_bytes();
+    while level.len() > 1 {
+        level = level
+            .chunks(2)
+            .map(|pair| match pair {
+                [left, right] => digest("zipnet/envelope-node/v1", &cat(&[left, right])),
+                _ => pair[0],
+            })
+            .collect();
+    }
+    digest("zipnet/envelope-root/v1", &cat(&[&slots, &level[0]]))
+}
+
 /// The bitmap of the participants at `positions`.
 pub fn bitmap(clients: usize, positions: &[usize]) -> Vec<u8> {
     let mut bits = vec![0; clients.div_ceil(8)];

@@ -195,10 +195,16 @@ proptest! {
     #[test]
     fn one_missing_envelope_hides_the_whole_broadcast(play in play(), lost in any::<Index>()) {
         let stage = Stage::new(&play);
-        let mut aggregate = stage.aggregate();
+        let whole = stage.aggregate();
         let mut envelopes = stage.envelopes();
         envelopes.remove(lost.index(envelopes.len()));
-        aggregate.vector = stage.world.fold(&stage.round, &envelopes).vector;
+        let aggregate = Aggregate::sign(
+            whole.context,
+            whole.participants,
+            whole.envelopes,
+            stage.world.fold(&stage.round, &envelopes).vector,
+            &stage.world.aggregator,
+        );
         let record = stage.world.unblind(&stage.round, &aggregate);
         prop_assert!(stage.read(&record).slots().all(|(_, slot)| slot == SlotContent::Garbled));
     }
@@ -237,10 +243,8 @@ fn i2_a_refused_envelope_leaves_the_fold_as_it_was() {
         .map(|(_, envelope)| envelope)
         .collect();
     let (_, of_later) = world.seal(&later, [(2, None)]).remove(0);
-    let stranger = SealedEnvelope {
-        client: *world.registered(77).id(),
-        ..sealed[1].clone()
-    };
+    let mut stranger = sealed[1].clone();
+    stranger.client = *world.registered(77).id();
     let client = sealed[0].client;
 
     let mut fold = Fold::new(*round.context(), round.header(), 3);
@@ -258,5 +262,8 @@ fn i2_a_refused_envelope_leaves_the_fold_as_it_was() {
         assert_eq!(fold.add(&world.registry, envelope), Err(error));
     }
     assert_eq!((fold.count(), fold.is_complete()), (1, false));
-    assert_eq!(fold.finish(), world.fold(&round, &sealed[..1]));
+    assert_eq!(
+        fold.finish(&world.aggregator),
+        world.fold(&round, &sealed[..1])
+    );
 }

@@ -87,7 +87,10 @@ impl Ground {
             decoded(data, |envelope: SealedEnvelope| {
                 let mut fold = Fold::new(*self.round.context(), self.round.header(), 9);
                 let accepted = fold.add(&self.world.registry, &envelope).is_ok();
-                assert_eq!(fold.finish().participants.count(), usize::from(accepted));
+                assert_eq!(
+                    fold.finish(&self.world.aggregator).participants.count(),
+                    usize::from(accepted)
+                );
                 accepted
             }),
             decoded(data, |aggregate| self.aggregate(&aggregate)),

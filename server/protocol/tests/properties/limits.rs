@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use zipnet_protocol::{
-    Aggregate, AggregateError, CertifiedRound, Fold, FoldError, Message, MessageError,
-    PartialError, Participants, ParticipantsError, RoundHeader, RoundParams, SealedEnvelope,
-    SignedPartial,
+    Aggregate, AggregateError, CertifiedRound, Digest, Fold, FoldError, Message, MessageError,
+    PartialError, Participants, ParticipantsError, RoundHeader, RoundParams, SignedPartial,
 };
 
 use crate::common::World;
@@ -31,11 +30,7 @@ proptest! {
         let right = length == BYTES;
         let (found, expected) = (length, BYTES);
 
-        let envelope = SealedEnvelope {
-            context: *round.context(),
-            client: world.clients[0].sealer.id(),
-            vector: vector.clone(),
-        };
+        let envelope = world.envelope(&round, 0, vector.to_vec());
         let mut fold = Fold::new(*round.context(), round.header(), 1);
         let added = fold.add(&world.registry, &envelope);
         prop_assert_eq!(added, if right { Ok(()) } else {
@@ -43,11 +38,13 @@ proptest! {
         });
         prop_assert_eq!(fold.count(), usize::from(right));
 
-        let aggregate = Aggregate {
-            context: *round.context(),
-            participants: Participants::from_positions(1, [0]),
-            vector: vector.clone(),
-        };
+        let aggregate = Aggregate::sign(
+            *round.context(),
+            Participants::from_positions(1, [0]),
+            Digest::ZERO,
+            vector.clone(),
+            &world.aggregator,
+        );
         let checked = aggregate.check(round.context(), round.header(), &world.registry).map(drop);
         prop_assert_eq!(checked, if right { Ok(()) } else {
             Err(AggregateError::Length { found, expected })
@@ -139,11 +136,13 @@ proptest! {
         let positions = (0..clients).filter(|at| chosen[*at]);
         let found = positions.clone().count();
         let needed = min_participants.max(1);
-        let aggregate = Aggregate {
+        let aggregate = Aggregate::sign(
             context,
-            participants: Participants::from_positions(clients, positions),
-            vector: vec![0; BYTES].into(),
-        };
+            Participants::from_positions(clients, positions),
+            Digest::ZERO,
+            vec![0; BYTES].into(),
+            &world.aggregator,
+        );
         let checked = aggregate.check(&context, &header, &world.registry).map(drop);
         prop_assert_eq!(checked, if found >= needed as usize { Ok(()) } else {
             Err(AggregateError::TooFew { found, needed })
@@ -175,11 +174,13 @@ fn i2_nobody_is_not_enough_whatever_the_header_says() {
         min_participants: 0,
         ..round(&world).header().clone()
     };
-    let aggregate = Aggregate {
-        context: header.context(),
-        participants: Participants::from_positions(3, []),
-        vector: vec![0; BYTES].into(),
-    };
+    let aggregate = Aggregate::sign(
+        header.context(),
+        Participants::from_positions(3, []),
+        Digest::ZERO,
+        vec![0; BYTES].into(),
+        &world.aggregator,
+    );
     let refused = AggregateError::TooFew {
         found: 0,
         needed: 1,
