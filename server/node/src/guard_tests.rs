@@ -71,6 +71,13 @@ fn i2_the_same_partial_is_handed_out_again() {
     );
     let mut garbled = all.clone();
     garbled.vector = vec![0; garbled.vector.len()].into();
+    let garbled = Aggregate::sign(
+        garbled.context,
+        garbled.participants,
+        garbled.envelopes,
+        garbled.vector,
+        &fixture::aggregator(0),
+    );
     assert_eq!(
         unblind(&garbled),
         Err(GuardError::Signed { last: 1, number: 1 })

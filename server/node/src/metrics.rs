@@ -82,6 +82,22 @@ fn describe() {
         "zipnet_aggregates_total",
         "Aggregates that this aggregator delivered, by outcome"
     );
+    describe_gauge!(
+        "zipnet_round_envelopes",
+        "Envelopes in the newest aggregate of this aggregator"
+    );
+    describe_gauge!(
+        "zipnet_round_registered",
+        "Registered clients of the round that it is of"
+    );
+    describe_counter!(
+        "zipnet_audits_total",
+        "Rounds that this server looked into at their aggregator, by outcome"
+    );
+    describe_counter!(
+        "zipnet_strikes_total",
+        "Faults of aggregators that this server found or learned of, by reason"
+    );
     describe_gauge!("zipnet_client_registry_size", "Registered clients");
     describe_gauge!("zipnet_server_registry_size", "Registered servers");
     describe_gauge!(
@@ -219,6 +235,26 @@ pub(crate) fn partial_refused(reason: &'static str) {
 
 pub(crate) fn envelope(outcome: &'static str) {
     counter!("zipnet_envelopes_total", "outcome" => outcome).increment(1);
+}
+
+/// How many envelopes an aggregate is of, of how many registered clients.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; what is lost is beyond 2^53"
+)]
+pub(crate) fn folded(envelopes: usize, registered: usize) {
+    gauge!("zipnet_round_envelopes").set(envelopes as f64);
+    gauge!("zipnet_round_registered").set(registered as f64);
+}
+
+/// An audit of an aggregator's round ended.
+pub(crate) fn audit(outcome: &'static str) {
+    counter!("zipnet_audits_total", "outcome" => outcome).increment(1);
+}
+
+/// An aggregator was found at fault.
+pub(crate) fn strike(reason: &'static str) {
+    counter!("zipnet_strikes_total", "reason" => reason).increment(1);
 }
 
 pub(crate) fn aggregate(outcome: &'static str) {

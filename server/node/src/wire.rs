@@ -8,8 +8,9 @@
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, Digest, Epoch, Instance,
-    InstanceName, RoundContext, SealedEnvelope, ServerBundle, SigningPublic, Withdrawal,
+    Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, Digest, EnvelopeReceipt,
+    Epoch, Instance, InstanceName, RoundContext, SealedEnvelope, ServerBundle, SigningPublic,
+    Withdrawal,
 };
 
 use crate::{attestation::Credential, committee::command::Published};
@@ -18,6 +19,10 @@ use crate::{attestation::Credential, committee::command::Published};
 pub const MAX_RECORDS: usize = 4;
 /// Most client bundles in one answer to [`RegistryRequest`].
 pub const REGISTRY_PAGE: usize = 1024;
+
+/// Most bytes of vectors in one answer to [`AuditRequest`], but for a first one
+/// that is longer.
+pub const AUDIT_PAGE_BYTES: usize = 4 << 20;
 
 /// A call: its name on the network and its types.
 pub trait Call {
@@ -169,6 +174,15 @@ pub struct RegistryRequest {
     pub offset: u32,
 }
 
+/// Asks an aggregator for the envelopes of a round that it has closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRequest {
+    /// The round.
+    pub context: RoundContext,
+    /// Number of the first envelope wanted, in the order of the participants.
+    pub from: u32,
+}
+
 /// Whether a client or an aggregator is listed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Registration {
@@ -230,5 +244,13 @@ call! {
 }
 call! {
     /// Clients hand their envelope to the aggregator.
-    EnvelopeCall, "envelope": SealedEnvelope => ()
+    EnvelopeCall, "envelope": SealedEnvelope => EnvelopeReceipt
+}
+call! {
+    /// Servers look into a round of the aggregator.
+    AuditCall, "audit": AuditRequest => Vec<SealedEnvelope>
+}
+call! {
+    /// Clients show a server what the aggregator promised them.
+    ComplainCall, "complain": EnvelopeReceipt => ()
 }

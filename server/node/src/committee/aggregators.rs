@@ -104,13 +104,21 @@ impl Aggregators {
     }
 
     /// Who aggregates the next round: whoever's turn it is, or the next one in
-    /// the order of their keys if that one has left.
+    /// the order of their keys if that one has left. Those against whom fewer
+    /// servers vote come first: a server that has voted gives no partial, so that a
+    /// round of that aggregator would not finish.
     #[must_use]
-    pub fn next(&self) -> Option<PeerKey> {
-        match self.turn {
+    pub fn next(&self, votes: impl Fn(&PeerKey) -> usize) -> Option<PeerKey> {
+        let first = match self.turn {
             Some(turn) => self.from(&turn, true),
             None => self.listed.keys().next().copied(),
-        }
+        }?;
+        let behind = self.listed.range(first..);
+        let before = self.listed.range(..first);
+        behind
+            .chain(before)
+            .map(|(peer, _)| *peer)
+            .min_by_key(|peer| votes(peer))
     }
 
     /// The first listed at a key (or behind it), around the circle.
@@ -134,6 +142,11 @@ impl Aggregators {
     /// A certified round was given up without an aggregate of this one.
     pub(super) fn failed(&mut self, peer: &PeerKey) {
         self.turn = self.from(peer, false);
+    }
+
+    /// Forgets one that is struck.
+    pub(super) fn strike(&mut self, peer: &PeerKey) {
+        self.listed.remove(peer);
     }
 
     /// Forgets whoever sat out the lease.

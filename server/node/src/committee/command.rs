@@ -4,10 +4,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
     Aggregate, AggregatorBundle, BroadcastRecord, Canonical, Certification, ClientBundle, Digest,
-    Epoch, Instance, KeyError, RoundContext, ServerBundle, ServerId, Signature, SignedHeader,
-    SignedPartial, SigningPublic, SigningSecret, Withdrawal,
+    Epoch, Instance, KeyError, PeerKey, RoundContext, ServerBundle, ServerId, Signature,
+    SignedHeader, SignedPartial, SigningPublic, SigningSecret, Withdrawal,
 };
 
+use super::strikes::Strike;
 use crate::attestation::Credential;
 
 const COMMAND: &str = "zipnet/command/v1";
@@ -49,6 +50,13 @@ pub enum Order {
     CommitPartial(PartialCommitment),
     /// A server mirrors aggregators that want to serve.
     RegisterAggregators(Vec<AggregatorBundle>),
+    /// A server has an aggregator struck, on proof or by its vote.
+    StrikeAggregator {
+        /// Whom.
+        aggregator: PeerKey,
+        /// Why.
+        strike: Strike,
+    },
 }
 
 /// What a server commits to: [`zipnet_protocol::SignedPartial::commitment`]. The

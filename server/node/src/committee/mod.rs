@@ -17,6 +17,7 @@ mod refusal;
 mod rounds;
 pub mod snapshot;
 pub mod state;
+pub mod strikes;
 pub mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -223,6 +224,19 @@ impl Committee {
                     "committee: took back a newer history that the log had lost"
                 );
             }
+            Applied::Struck { aggregator, reason } => {
+                metrics::strike(reason);
+                tracing::error!(
+                    aggregator = %aggregator.short(),
+                    reason,
+                    "committee: an aggregator is struck"
+                );
+            }
+            Applied::Voted { aggregator, votes } => tracing::warn!(
+                aggregator = %aggregator.short(),
+                votes,
+                "committee: a vote to strike an aggregator"
+            ),
             Applied::Certified(round) => {
                 if let Some((context, at)) = &self.opened_at
                     && context == round.context()
@@ -255,8 +269,10 @@ impl Committee {
             self.shared.misfit(command.sender());
         }
         // Duplicates are the price of sending again after a time-out.
-        if matches!(refusal, Refusal::NotWaiting | Refusal::NotAhead)
-            || refusal.reason() == "repeated"
+        if matches!(
+            refusal,
+            Refusal::NotWaiting | Refusal::NotAhead | Refusal::Struck(_)
+        ) || refusal.reason() == "repeated"
         {
             tracing::debug!(index, %refusal, "committee: command refused");
         } else {

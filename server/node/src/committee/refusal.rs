@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zipnet_protocol::{
     AggregateError, AggregatorError, BundleError, CertificateError, HeaderError, KeyError,
-    PartialError, RecordError, ServerId,
+    PartialError, PeerKey, ProofError, RecordError, ServerId,
 };
 
 /// Why a command changed nothing.
@@ -125,6 +125,20 @@ pub enum Refusal {
     /// A record that is not newer than the head.
     #[error("The record or floor is not ahead of the committee's state")]
     NotAhead,
+    /// An aggregator that is out for good.
+    #[error("Aggregator {} is struck", .0.short())]
+    Struck(PeerKey),
+    /// A proof that proves nothing.
+    #[error("The proof against an aggregator is refused")]
+    Proof(#[source] ProofError),
+    /// A proof against somebody else.
+    #[error("The proof is against aggregator {}; aggregator {} was accused", .guilty.short(), .accused.short())]
+    Accused {
+        /// Who was to be struck.
+        accused: PeerKey,
+        /// Whom the proof is against.
+        guilty: PeerKey,
+    },
 }
 
 impl Refusal {
@@ -160,6 +174,8 @@ impl Refusal {
             Self::Partial(_) => "partial",
             Self::Record(_) => "record",
             Self::NotAhead => "not-ahead",
+            Self::Struck(_) => "struck",
+            Self::Proof(_) | Self::Accused { .. } => "proof",
         }
     }
 }

@@ -42,14 +42,15 @@ impl CommitteeState {
     }
 
     /// Who aggregates the next round, if anybody is admitted to. Who let a
-    /// certified round pass without an aggregate comes last.
+    /// certified round pass without an aggregate comes last, and before that whoever
+    /// servers vote against.
     #[must_use]
     pub fn next_aggregator(&self) -> Option<PeerKey> {
         let mut aggregators = self.aggregators.clone();
         if let Some(failed) = self.failed_aggregator() {
             aggregators.failed(&failed);
         }
-        aggregators.next()
+        aggregators.next(|peer| self.strikes.voters(peer, self.opened).count())
     }
 
     fn failed_aggregator(&self) -> Option<PeerKey> {
@@ -157,6 +158,9 @@ impl CommitteeState {
             return Err(Refusal::NotWaiting);
         }
         let header = current.round.header();
+        if self.strikes.is_struck(&header.aggregator) {
+            return Err(Refusal::Struck(header.aggregator));
+        }
         let checked = aggregate
             .check(current.round.context(), header, &current.registry)
             .map_err(Refusal::Aggregate)?;

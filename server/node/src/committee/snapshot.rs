@@ -18,6 +18,7 @@ use super::{
     command::{Published, SignedPolicy},
     rounds::MAX_JUMP,
     state::{CommitteeState, Final, InFlight, Refusal},
+    strikes::Strikes,
 };
 use crate::{attestation::Credential, settings::CommitteeRules};
 
@@ -90,6 +91,9 @@ pub struct Snapshot {
     aggregators: Vec<(AggregatorBundle, u64)>,
     turn: Option<PeerKey>,
     current: Option<OpenSnapshot>,
+    /// The sender's word, like the list of servers: whoever is told something
+    /// else than the others finds their rounds not to fit.
+    strikes: Strikes,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -175,6 +179,7 @@ impl CommitteeState {
                     partials: tally.partials().cloned().collect(),
                 }),
             }),
+            strikes: Strikes::clone(&self.strikes),
         }
     }
 
@@ -244,6 +249,7 @@ impl CommitteeState {
             activity: Arc::new(activity),
             aggregators,
             current,
+            strikes: Arc::new(snapshot.strikes),
             rules,
         }
         .consistent()
@@ -286,6 +292,7 @@ impl CommitteeState {
                 let head = self.head.as_ref().map_or(0, |head| head.rank().0);
                 self.opened.saturating_sub(head) <= MAX_JUMP
             }),
+            ("strikes", self.strikes.is_bounded(MAX_ROSTER)),
             (
                 "clients' activity",
                 self.activity.values().all(|active| *active <= self.opened),

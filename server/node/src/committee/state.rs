@@ -19,6 +19,7 @@ use super::{
     admission::Admissions,
     aggregators::Aggregators,
     command::{Command, Order, Published, ServerRegistration},
+    strikes::Strikes,
 };
 use crate::settings::CommitteeRules;
 
@@ -51,6 +52,20 @@ pub enum Applied {
     Finalized(Arc<Final>),
     /// The committee remembered something.
     Resumed(Option<Arc<Final>>),
+    /// An aggregator is struck.
+    Struck {
+        /// Which one.
+        aggregator: PeerKey,
+        /// A word for it.
+        reason: &'static str,
+    },
+    /// A vote to strike an aggregator is in.
+    Voted {
+        /// Which one.
+        aggregator: PeerKey,
+        /// How many votes stand against it.
+        votes: usize,
+    },
 }
 
 /// A finalized round, in both forms.
@@ -115,6 +130,7 @@ pub struct CommitteeState {
     pub(super) activity: Arc<BTreeMap<ClientId, u64>>,
     pub(super) aggregators: Aggregators,
     pub(super) current: Option<InFlight>,
+    pub(super) strikes: Arc<Strikes>,
 }
 
 impl CommitteeState {
@@ -133,6 +149,7 @@ impl CommitteeState {
             activity: Arc::default(),
             aggregators: Aggregators::default(),
             current: None,
+            strikes: Arc::default(),
         }
     }
 
@@ -254,12 +271,10 @@ impl CommitteeState {
             Order::Resume(resume) => self.resume(resume),
             Order::Certify(certification) => self.certify(sender, &certification),
             Order::CommitPartial(commitment) => self.commit_partial(sender, &commitment),
-            Order::RegisterAggregators(bundles) => self.aggregators.register(
-                &self.rules.instance,
-                &self.rules.aggregators,
-                bundles,
-                self.opened,
-            ),
+            Order::RegisterAggregators(bundles) => self.register_aggregators(bundles),
+            Order::StrikeAggregator { aggregator, strike } => {
+                self.strike_aggregator(sender, aggregator, &strike)
+            }
         }
     }
 

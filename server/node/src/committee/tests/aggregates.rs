@@ -90,9 +90,15 @@ fn i2_forged_participants_are_refused() {
     let mut state = world.founded();
     world.open(&mut state);
     let honest = world.fold(state.current().unwrap(), &[0, 1]);
-    let with = |bits: &[u8]| Aggregate {
-        participants: Participants::from_bytes(Bytes::copy_from_slice(bits)),
-        ..honest.clone()
+    let aggregator = world.aggregator_transport(0);
+    let with = |bits: &[u8]| {
+        Aggregate::sign(
+            honest.context,
+            Participants::from_bytes(Bytes::copy_from_slice(bits)),
+            honest.envelopes,
+            honest.vector.clone(),
+            &aggregator,
+        )
     };
     // Bits 5, 6 and 7 stand for nobody in a registry of five.
     for bits in [0b0010_0001, 0b0100_0011, 0b1000_0001, 0b1110_0000] {
@@ -123,10 +129,9 @@ fn i2_an_aggregate_is_as_long_as_a_broadcast() {
     let honest = world.fold(state.current().unwrap(), &[0, 1, 2]);
     let expected = honest.vector.len();
     for length in [0, 1, expected - 1, expected + 1, 2 * expected] {
-        let forged = Aggregate {
-            vector: vec![7; length].into(),
-            ..honest.clone()
-        };
+        let mut forged = honest.clone();
+        forged.vector = vec![7; length].into();
+        let forged = world.resigned(forged);
         let error = forge(&mut world, &mut state, &forged);
         assert_eq!(
             error,
@@ -135,6 +140,28 @@ fn i2_an_aggregate_is_as_long_as_a_broadcast() {
                 expected
             }
         );
+    }
+    still_works(&mut world, &mut state, &[0, 1, 2]);
+}
+
+#[test]
+fn a3_an_aggregate_is_of_the_aggregator_that_the_header_names() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    world.open(&mut state);
+    let honest = world.fold(state.current().unwrap(), &[0, 1, 2]);
+    let foreign = Aggregate::sign(
+        honest.context,
+        honest.participants.clone(),
+        honest.envelopes,
+        honest.vector.clone(),
+        &world.client_transport(0),
+    );
+    let mut changed = honest;
+    changed.envelopes = super::fixture::NOBODY;
+    for forged in [foreign, changed] {
+        let error = forge(&mut world, &mut state, &forged);
+        assert!(matches!(error, AggregateError::Signature(_)), "{error}");
     }
     still_works(&mut world, &mut state, &[0, 1, 2]);
 }

@@ -98,6 +98,17 @@ impl World {
         SigningSecret::from_seed(&entropy("client transport", self.clients[client], 0))
     }
 
+    /// An aggregate that was changed, signed again by the aggregator.
+    pub fn resigned(&self, aggregate: Aggregate) -> Aggregate {
+        Aggregate::sign(
+            aggregate.context,
+            aggregate.participants,
+            aggregate.envelopes,
+            aggregate.vector,
+            &self.aggregator_transport(0),
+        )
+    }
+
     pub fn client_bundles(&self, clients: &[usize]) -> Vec<ClientBundle> {
         clients
             .iter()
@@ -107,7 +118,15 @@ impl World {
 
     /// The transport key of an aggregator.
     pub fn aggregator_transport(&self, seed: usize) -> SigningSecret {
-        SigningSecret::from_seed(&entropy("aggregator transport", seed, 0))
+        aggregator(seed)
+    }
+
+    /// The transport key of the aggregator that a round's header names.
+    pub fn aggregator_of(&self, round: &Round) -> SigningSecret {
+        let named = round.header().aggregator;
+        let keys = (0..4).map(|seed| self.aggregator_transport(seed));
+        let mut keys = keys.filter(|key| key.peer_key() == named);
+        keys.next().unwrap_or_else(|| self.aggregator_transport(0))
     }
 
     /// The bundle of an admitted aggregator.
@@ -234,7 +253,7 @@ impl World {
             let (_, envelope) = self.client(*client).seal(&round, Some(&message)).unwrap();
             fold.add(&current.registry, &envelope).unwrap();
         }
-        fold.finish()
+        fold.finish(&self.aggregator_of(&current.round))
     }
 
     /// Gets the aggregate of these clients committed, by way of server 0.
@@ -348,6 +367,11 @@ pub fn certified_anyhow(servers: &[Server], round: &Round) -> CertifiedRound {
         }
     }
     certified.unwrap()
+}
+
+/// The transport key of an aggregator of these tests.
+pub fn aggregator(seed: usize) -> SigningSecret {
+    SigningSecret::from_seed(&entropy("aggregator transport", seed, 0))
 }
 
 pub fn entry(server: &AdmittedServer) -> RosterEntry {

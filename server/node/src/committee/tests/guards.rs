@@ -2,10 +2,10 @@
 //! asks the guard of every server for its partial of each.
 
 use proptest::prelude::*;
-use zipnet_protocol::{Aggregate, Participants, RoundContext, RoundHeader, Tally};
+use zipnet_protocol::{Aggregate, Digest, Participants, RoundContext, RoundHeader, Tally};
 
 use super::{
-    fixture::{EPOCH, Server, agreeing, in_flight, nonce},
+    fixture::{EPOCH, Server, aggregator, agreeing, in_flight, nonce},
     partition::{OTHER, Records, committee, world},
 };
 use crate::committee::state::{CommitteeState, InFlight};
@@ -13,11 +13,13 @@ use crate::committee::state::{CommitteeState, InFlight};
 /// An aggregate of these clients; what is in it does not matter here.
 fn world_fold(state: &CommitteeState, current: &InFlight, clients: &[usize]) -> Aggregate {
     let all = state.clients().len();
-    Aggregate {
-        context: *current.round.context(),
-        participants: Participants::from_positions(all, clients.iter().copied()),
-        vector: vec![0; current.round.header().params.broadcast_bytes()].into(),
-    }
+    Aggregate::sign(
+        *current.round.context(),
+        Participants::from_positions(all, clients.iter().copied()),
+        Digest::ZERO,
+        vec![0; current.round.header().params.broadcast_bytes()].into(),
+        &aggregator(0),
+    )
 }
 
 /// Asks every server of the roster; a record is one that readers accept.

@@ -21,6 +21,7 @@ mod ring;
 mod server;
 mod signatures;
 mod snapshots;
+mod strikes;
 mod totality;
 mod untrusted_snapshots;
 mod wire;

@@ -14,6 +14,7 @@ use crate::{
     committee::{
         command::{Command, Published, SignedPolicy},
         state::CommitteeState,
+        strikes::Strikes,
     },
     settings::CommitteeRules,
 };
@@ -60,6 +61,7 @@ pub struct WireSnapshot {
     pub absent: Vec<(ServerId, u64)>,
     pub clients: Vec<(ClientBundle, u64)>,
     pub current: Option<WireOpen>,
+    pub strikes: Strikes,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

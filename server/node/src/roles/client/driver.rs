@@ -13,7 +13,8 @@ use tokio::{
     time::Instant,
 };
 use zipnet_protocol::{
-    CertifiedRound, FinalizedRound, Instance, RoundContext, SealError, SealedEnvelope, Sealer,
+    CertifiedRound, EnvelopeReceipt, FinalizedRound, Instance, RoundContext, SealError,
+    SealedEnvelope, Sealer,
 };
 
 use super::{
@@ -49,7 +50,7 @@ struct Current {
 pub(super) struct Driver {
     sealer: Sealer,
     registrar: Arc<Registrar>,
-    aggregators: Arc<Peers<SealedEnvelope, ()>>,
+    aggregators: Arc<Peers<SealedEnvelope, EnvelopeReceipt>>,
     outbox: mpsc::Receiver<Outgoing>,
     current: Option<Current>,
     offers: JoinSet<()>,
@@ -187,7 +188,7 @@ impl Driver {
 /// Hands an envelope to an aggregator, again and again until it is taken,
 /// refused for good, or the round is likely over.
 async fn offer(
-    aggregators: Arc<Peers<SealedEnvelope, ()>>,
+    aggregators: Arc<Peers<SealedEnvelope, EnvelopeReceipt>>,
     registrar: Arc<Registrar>,
     aggregator: PeerId,
     envelope: SealedEnvelope,
@@ -197,7 +198,7 @@ async fn offer(
     while Instant::now() < until {
         // The one that the header names, and nobody else.
         match aggregators.call_peer(aggregator, &envelope, PATIENCE).await {
-            Ok(()) => {
+            Ok(_receipt) => {
                 tracing::debug!(round, "handed the envelope over");
                 return;
             }

@@ -20,7 +20,7 @@ use zipnet_protocol::{
     AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret,
 };
 
-use super::{ServerError, ServerSettings, waiting::Waiting};
+use super::{ServerError, ServerSettings, faults::Faults, waiting::Waiting};
 use crate::{
     attestation::{
         VouchError, Vouched,
@@ -93,6 +93,7 @@ pub(super) struct Context {
     leaving: AtomicBool,
     replaced: watch::Sender<bool>,
     waiting: Waiting,
+    faults: Faults,
     /// Transport keys of the servers that were registered in this process's
     /// life and still count.
     known: Mutex<BTreeMap<ServerId, PeerKey>>,
@@ -125,6 +126,7 @@ impl Context {
             peer: node.peer(),
             replaced: watch::Sender::new(false),
             waiting: Waiting::default(),
+            faults: Faults::default(),
             known: Mutex::default(),
             rules,
             shared,
@@ -265,6 +267,11 @@ impl Context {
     /// What clients asked for and the committee has not heard yet.
     pub const fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    /// What this server has against aggregators.
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// The state now.

@@ -7,21 +7,25 @@ use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
 use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal};
 
-use super::context::Context;
+use super::{auditor, context::Context};
 use crate::{
     attestation::{Credential, ticket::Verdict},
     committee::command::Order,
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello, MAX_RECORDS, Member,
-        MemberCall, News, Opened, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall,
-        Registration, RegistryCall, RegistryRequest, WithdrawCall,
+        AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
+        MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall, REGISTRY_PAGE,
+        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, WithdrawCall,
     },
 };
 
 /// Longest time that a follower is kept waiting.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// How long a server that does not lead waits for another one to pass an
+/// aggregate on.
+const PASS_ON: Duration = Duration::from_millis(250);
 
 /// How long a client is kept waiting until it is listed.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(2);
@@ -38,6 +42,7 @@ pub(super) struct Desk {
     _withdraw: Served<WithdrawCall>,
     _registry: Served<RegistryCall>,
     _aggregate: Served<AggregateCall>,
+    _complain: Served<ComplainCall>,
 }
 
 pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, ServeError> {
@@ -101,6 +106,12 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
                 64,
                 move |aggregate, caller| submit(context.clone(), aggregate, caller),
             )?
+        },
+        _complain: {
+            let context = desk();
+            common::serve::<ComplainCall, _, _>(network, instance, 64, move |receipt, _| {
+                ready(auditor::complain(&context, &receipt))
+            })?
         },
     })
 }
@@ -261,6 +272,9 @@ fn enlist(
         ));
     }
     let view = context.view();
+    if view.state.strikes().is_struck(&peer) {
+        return Err(Refused::Text("the aggregator is struck".to_owned()));
+    }
     if view
         .state
         .aggregators()
@@ -308,6 +322,19 @@ fn registry(context: &Context, request: &RegistryRequest) -> Result<Vec<ClientBu
         .collect())
 }
 
+/// Waits a while whether another server passes an aggregate of the same round on.
+async fn is_passed_on(context: &Context, aggregate: &Aggregate) -> bool {
+    let mut views = context.shared.watch();
+    let passed_on = views.wait_for(|view| {
+        view.state.current().is_none_or(|current| {
+            *current.round.context() != aggregate.context || current.tally.is_some()
+        })
+    });
+    timeout_at(Instant::now() + PASS_ON, passed_on)
+        .await
+        .is_ok()
+}
+
 async fn submit(
     context: Arc<Context>,
     aggregate: Aggregate,
@@ -339,6 +366,11 @@ async fn submit(
                 &current.registry,
             )
             .map_err(|error| Refused::because(&error))?;
+    }
+    // Every server is handed the aggregate: one copy in the log is enough. The
+    // leader passes it on at once, the others if nobody has by then.
+    if !context.is_leader() && is_passed_on(&context, &aggregate).await {
+        return Err(Refused::Repeated);
     }
     match context.execute(&Order::SubmitAggregate(aggregate)).await {
         Ok(_) => {

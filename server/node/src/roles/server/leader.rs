@@ -124,6 +124,11 @@ fn given_up(
             silent.push(server.peer().short());
         }
     }
+    // Nothing of a struck aggregator is unblinded: the next one's turn has come.
+    let aggregator = current.round.header().aggregator;
+    if view.state.strikes().is_struck(&aggregator) {
+        return true;
+    }
     let Some(watched) = watched else {
         return false;
     };

@@ -3,7 +3,8 @@
 //! One task each for: its own registration and that of clients
 //! ([`registrar`]), opening rounds while it leads ([`leader`]), standing for
 //! them ([`certifier`]), unblinding ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
-//! and saying what it waits for ([`watchdog`]); [`desk`] answers calls, and
+//! saying what it waits for ([`watchdog`]), and looking into what aggregators
+//! did ([`auditor`], its memory is [`faults`]); [`desk`] answers calls, and
 //! what clients ask for there stays in [`waiting`] until the registrar takes
 //! it on. Where servers show evidence, [`attestant`] renews this one's,
 //! [`introductions`] looks into that of whoever wants to bond, and [`giver`]
@@ -11,9 +12,11 @@
 //! as it is, not at single events, so that a missed one costs nothing.
 
 mod attestant;
+mod auditor;
 mod certifier;
 mod context;
 mod desk;
+mod faults;
 mod giver;
 mod introductions;
 mod leader;
@@ -244,6 +247,7 @@ fn start(
     tasks.spawn(leader::run(context.clone()));
     tasks.spawn(memory::run(context.clone()));
     tasks.spawn(watchdog::run(context.clone()));
+    tasks.spawn(auditor::run(context.clone()));
     if let Some(door) = door {
         tasks.spawn(door.run(context.stop().clone()));
     }

@@ -60,6 +60,20 @@ pub(super) async fn run(context: Arc<Context>) {
         if tally.contains(&context.id()) || ready.registry != current.round.header().registry {
             continue;
         }
+        let aggregator = current.round.header().aggregator;
+        let struck = view.state.strikes().is_struck(&aggregator);
+        if struck || context.faults().is_struck(&aggregator) {
+            // One honest server is enough to stop an aggregator that it has
+            // caught, whatever the others say.
+            refused = Some(*current.round.context());
+            metrics::partial_refused("aggregator");
+            tracing::warn!(
+                round = current.round.header().number,
+                aggregator = %aggregator.short(),
+                "gave no partial for a round: its aggregator was found at fault"
+            );
+            continue;
+        }
         let vouched = match context.vouch(&view, &current.round) {
             Ok(vouched) => vouched,
             Err(error) => {

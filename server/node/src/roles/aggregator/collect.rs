@@ -1,0 +1,271 @@
+//! Takes the envelopes of the open round and answers each with a receipt.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+use zipnet_protocol::{
+    Aggregate, CertifiedRound, CheckedEnvelope, ClientRegistry, EnvelopeReceipt, Epoch, Fold,
+    FoldError, PeerKey, RoundContext, SealedEnvelope, SigningSecret,
+};
+
+use super::keep::{Envelopes, Kept};
+use crate::{metrics, wire::Refused};
+
+/// Most epochs in an aggregator's life.
+const MAX_EPOCHS: usize = 1024;
+
+/// The round that takes envelopes now.
+struct Collecting {
+    round: Arc<CertifiedRound>,
+    registry: Arc<ClientRegistry>,
+    fold: Fold,
+    envelopes: Envelopes,
+}
+
+impl Collecting {
+    /// Whether no more is to be waited for.
+    fn is_complete(&self) -> bool {
+        self.fold.is_complete()
+    }
+
+    /// Whether servers would unblind what is in: enough distinct peers (I15).
+    fn is_enough(&self) -> bool {
+        self.fold.peers() >= self.round.header().floor as usize
+    }
+}
+
+/// What came of a round.
+pub(super) struct Collected {
+    pub aggregate: Aggregate,
+    pub participants: usize,
+    pub registered: usize,
+}
+
+/// Everything that the aggregator has promised, and what it keeps of that.
+///
+/// A receipt is a promise, and an aggregate that does not keep it is proof
+/// against this process. So a round is collected for once, and never again: neither in this
+/// process, which remembers the highest number of each epoch, nor after a restart, for which
+/// the rounds that were open at the start are set aside.
+pub(super) struct Desk {
+    signing: SigningSecret,
+    current: Mutex<Option<Collecting>>,
+    kept: Mutex<Kept>,
+    begun: Mutex<BTreeMap<Epoch, u64>>,
+    /// Rounds that an earlier life of this process may have given receipts in.
+    set_aside: Mutex<Vec<RoundContext>>,
+    changed: Notify,
+}
+
+impl Desk {
+    pub fn new(signing: SigningSecret) -> Self {
+        Self {
+            signing,
+            current: Mutex::default(),
+            kept: Mutex::default(),
+            begun: Mutex::default(),
+            set_aside: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Never collects for this round.
+    pub fn set_aside(&self, context: RoundContext) {
+        lock(&self.set_aside).push(context);
+    }
+
+    /// Whether to collect for a round: this peer is the one whose aggregate
+    /// counts in it, and has promised nobody anything yet in this round or a
+    /// later one. Says yes once.
+    pub fn begins(&self, round: &CertifiedRound) -> bool {
+        let header = round.header();
+        if header.aggregator != self.signing.peer_key()
+            || lock(&self.set_aside).contains(round.context())
+        {
+            return false;
+        }
+        let mut begun = lock(&self.begun);
+        match begun.get(&header.epoch) {
+            Some(last) if header.number <= *last => return false,
+            None if begun.len() >= MAX_EPOCHS => return false,
+            _ => {}
+        }
+        begun.insert(header.epoch, header.number);
+        true
+    }
+
+    /// Begins to take envelopes.
+    pub fn open(&self, round: Arc<CertifiedRound>, registry: Arc<ClientRegistry>) {
+        let fold = Fold::new(*round.context(), round.header(), registry.len());
+        *self.current() = Some(Collecting {
+            round,
+            registry,
+            fold,
+            envelopes: Envelopes::new(),
+        });
+    }
+
+    /// Resolves once all registered clients are in.
+    pub async fn complete(&self) {
+        self.until(Collecting::is_complete).await;
+    }
+
+    /// Resolves once servers would unblind what is in.
+    pub async fn enough(&self) {
+        self.until(Collecting::is_enough).await;
+    }
+
+    async fn until(&self, wanted: impl Fn(&Collecting) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if self.current().as_ref().is_none_or(&wanted) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes no more envelopes, signs what is in, and keeps it.
+    pub fn close(&self) -> Option<Collected> {
+        let collected = self.current().take()?;
+        let participants = collected.fold.count();
+        let registered = collected.registry.len();
+        let context = *collected.round.context();
+        lock(&self.kept).push(context, collected.envelopes);
+        Some(Collected {
+            aggregate: collected.fold.finish(&self.signing),
+            participants,
+            registered,
+        })
+    }
+
+    /// Gives up the round that is open, if one is.
+    pub fn abandon(&self) {
+        *self.current() = None;
+    }
+
+    /// Takes an envelope from the peer that the client is registered with.
+    pub fn take(
+        &self,
+        envelope: &SealedEnvelope,
+        caller: &PeerKey,
+    ) -> Result<EnvelopeReceipt, Refused> {
+        metrics::payload("client-aggregator", envelope.vector.len());
+        let outcome = self.fold(envelope, caller);
+        metrics::envelope(match &outcome {
+            Ok(_) => "folded",
+            Err(Refused::Unregistered) => "unregistered",
+            Err(Refused::NotOpen) => "not-open",
+            Err(Refused::Repeated) => "repeated",
+            Err(Refused::Busy | Refused::Text(_)) => "refused",
+        });
+        if outcome.is_ok() {
+            self.changed.notify_waiters();
+        }
+        outcome
+    }
+
+    fn fold(
+        &self,
+        envelope: &SealedEnvelope,
+        caller: &PeerKey,
+    ) -> Result<EnvelopeReceipt, Refused> {
+        let open = self
+            .current()
+            .as_ref()
+            .filter(|current| *current.round.context() == envelope.context)
+            .map(|current| (current.round.clone(), current.registry.clone()));
+        let Some((round, registry)) = open else {
+            return self.late(envelope, caller);
+        };
+        let client = registry
+            .get(&envelope.client)
+            .ok_or(Refused::Unregistered)?;
+        if client.peer() != caller {
+            return Err(of_another_peer());
+        }
+        // Outside of the lock: this is what an envelope costs.
+        let checked = envelope
+            .check(round.context(), round.header(), &registry)
+            .map_err(|error| match error {
+                FoldError::Context => Refused::NotOpen,
+                FoldError::Unregistered { .. } => Refused::Unregistered,
+                FoldError::Repeated { .. } => Refused::Repeated,
+                FoldError::Length { .. } | FoldError::Signature { .. } => Refused::because(&error),
+            })?;
+        let mut current = self.current();
+        // It may have closed meanwhile: then nothing is promised.
+        let current = current
+            .as_mut()
+            .filter(|current| *current.round.context() == envelope.context)
+            .ok_or(Refused::NotOpen)?;
+        match current.envelopes.get(&checked.position()) {
+            // The answer got lost: the same envelope has the same receipt.
+            Some(before) if *before == checked => {}
+            Some(_) => return Err(Refused::Repeated),
+            None => {
+                let taken = current.fold.take(&checked);
+                taken.map_err(|_| Refused::Repeated)?;
+                current
+                    .envelopes
+                    .insert(checked.position(), checked.clone());
+            }
+        }
+        Ok(self.receipt(&checked))
+    }
+
+    /// The receipt of an envelope that is in a round that has closed; its
+    /// answer may have got lost.
+    fn late(
+        &self,
+        envelope: &SealedEnvelope,
+        caller: &PeerKey,
+    ) -> Result<EnvelopeReceipt, Refused> {
+        let kept = lock(&self.kept)
+            .of(&envelope.context, &envelope.client)
+            .cloned()
+            .ok_or(Refused::NotOpen)?;
+        if kept.peer() != caller {
+            return Err(of_another_peer());
+        }
+        if kept.envelope() != envelope {
+            return Err(Refused::Repeated);
+        }
+        Ok(self.receipt(&kept))
+    }
+
+    fn receipt(&self, checked: &CheckedEnvelope) -> EnvelopeReceipt {
+        EnvelopeReceipt::sign(checked, &self.signing)
+    }
+
+    /// A page of a round's envelopes.
+    pub fn page(
+        &self,
+        context: &RoundContext,
+        from: usize,
+        bytes: usize,
+    ) -> Result<Vec<SealedEnvelope>, Refused> {
+        lock(&self.kept)
+            .page(context, from, bytes)
+            .ok_or(Refused::NotOpen)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Collecting>> {
+        lock(&self.current)
+    }
+}
+
+fn of_another_peer() -> Refused {
+    Refused::Text("the client is registered with another peer".to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! The envelopes of the last rounds, to be shown to auditors.
+//!
+//! They are ciphertext, and the servers' keys live no longer than a boot; but
+//! whoever took the memory of every server of a roster could open what is kept
+//! here. So it is kept for as long as an audit takes to begin, and no longer.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use zipnet_protocol::{CheckedEnvelope, ClientId, RoundContext, SealedEnvelope};
+
+/// Most rounds that are kept.
+const ROUNDS: usize = 4;
+/// Most bytes of vectors that are kept, but for the newest round: that one is
+/// kept whole, or nobody could ever audit a large one.
+const BYTES: usize = 64 << 20;
+
+/// A round's envelopes, by their clients' positions.
+pub(super) type Envelopes = BTreeMap<usize, CheckedEnvelope>;
+
+struct Round {
+    context: RoundContext,
+    envelopes: Envelopes,
+    bytes: usize,
+}
+
+/// The rounds that are kept, oldest first.
+#[derive(Default)]
+pub(super) struct Kept(VecDeque<Round>);
+
+impl Kept {
+    /// Keeps a round, and forgets others for it.
+    pub fn push(&mut self, context: RoundContext, envelopes: Envelopes) {
+        let bytes = envelopes
+            .values()
+            .map(|one| one.envelope().vector.len())
+            .fold(0, usize::saturating_add);
+        self.0.push_back(Round {
+            context,
+            envelopes,
+            bytes,
+        });
+        let total = |rounds: &VecDeque<Round>| {
+            let bytes = rounds.iter().map(|round| round.bytes);
+            bytes.fold(0, usize::saturating_add)
+        };
+        while self.0.len() > ROUNDS || (self.0.len() > 1 && total(&self.0) > BYTES) {
+            self.0.pop_front();
+        }
+    }
+
+    /// The envelopes of a round from the one with number `from` on, as many as
+    /// fit into `bytes`, but one at least; `None` if the round is not kept.
+    pub fn page(
+        &self,
+        context: &RoundContext,
+        from: usize,
+        bytes: usize,
+    ) -> Option<Vec<SealedEnvelope>> {
+        let round = self.0.iter().find(|round| round.context == *context)?;
+        let mut room = bytes;
+        let fits = |one: &&CheckedEnvelope| {
+            let first = room == bytes;
+            let length = one.envelope().vector.len();
+            let fits = first || length <= room;
+            room = room.saturating_sub(length);
+            fits
+        };
+        let envelopes = round.envelopes.values().skip(from).take_while(fits);
+        Some(envelopes.map(|one| one.envelope().clone()).collect())
+    }
+
+    /// A client's envelope in a round that is kept.
+    pub fn of(&self, context: &RoundContext, client: &ClientId) -> Option<&CheckedEnvelope> {
+        let round = self.0.iter().find(|round| round.context == *context)?;
+        let mut envelopes = round.envelopes.values();
+        envelopes.find(|one| one.envelope().client == *client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committee::tests::fixture::World;
+
+    /// A round of all clients of a world: its context, and its envelopes.
+    fn round(world: &mut World, clients: usize, bytes: usize) -> (RoundContext, Envelopes) {
+        let mut state = world.founded_with(&(0..clients).collect::<Vec<_>>());
+        let round = world.open(&mut state);
+        let registry = state.current().unwrap().registry.clone();
+        let envelopes = (0..clients).map(|client| {
+            let (_, envelope) = world.client(client).seal(&round, None).unwrap();
+            assert_eq!(envelope.vector.len(), bytes);
+            let checked = envelope.check(round.context(), round.header(), &registry);
+            let checked = checked.unwrap();
+            (checked.position(), checked)
+        });
+        (*round.context(), envelopes.collect())
+    }
+
+    #[test]
+    fn i19_the_newest_round_is_kept_whole_and_others_as_they_fit() {
+        let mut world = World::new(1, 3);
+        let (context, envelopes) = round(&mut world, 3, 256);
+        let mut kept = Kept::default();
+        let of = |number: u8| RoundContext::new([number; 32]);
+        for number in 0..10 {
+            kept.push(of(number), envelopes.clone());
+        }
+        assert_eq!(kept.0.len(), ROUNDS);
+        assert!(kept.page(&of(5), 0, 1 << 20).is_none());
+        for number in 6..10 {
+            assert_eq!(kept.page(&of(number), 0, 1 << 20).unwrap().len(), 3);
+        }
+        // As a round that is too large beside others.
+        kept.push(context, envelopes.clone());
+        kept.0.back_mut().unwrap().bytes = BYTES + 1;
+        kept.push(of(20), envelopes);
+        assert_eq!(kept.0.len(), 1);
+        assert!(kept.page(&of(20), 0, 1 << 20).is_some());
+    }
+
+    #[test]
+    fn i19_a_page_is_bounded_by_bytes_and_holds_one_at_least() {
+        let mut world = World::new(1, 3);
+        let (context, envelopes) = round(&mut world, 3, 256);
+        let order: Vec<_> = envelopes
+            .values()
+            .map(|one| one.envelope().clone())
+            .collect();
+        let mut kept = Kept::default();
+        kept.push(context, envelopes);
+        for (bytes, expected) in [
+            (0, 1),
+            (255, 1),
+            (256, 1),
+            (511, 1),
+            (512, 2),
+            (768, 3),
+            (9999, 3),
+        ] {
+            assert_eq!(
+                kept.page(&context, 0, bytes).unwrap(),
+                order[..expected],
+                "{bytes}"
+            );
+        }
+        assert_eq!(kept.page(&context, 1, 512).unwrap(), order[1..]);
+        assert_eq!(kept.page(&context, 3, 512).unwrap(), []);
+        assert_eq!(kept.page(&context, usize::MAX, 512).unwrap(), []);
+        let client = order[1].client;
+        assert_eq!(kept.of(&context, &client).unwrap().envelope(), &order[1]);
+    }
+}

@@ -1,0 +1,273 @@
+//! The aggregator: untrusted for anonymity, trusted to be there. It never
+//! holds the committee secret.
+//!
+//! [`collect`] takes envelopes and gives receipts, [`keep`] has what auditors
+//! are shown, [`deliver`] hands the aggregate to the servers, [`registry`]
+//! fetches what a header names.
+
+mod collect;
+mod deliver;
+mod keep;
+mod registry;
+
+use core::{future::ready, time::Duration};
+use std::sync::Arc;
+
+use mosaik::Network;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use zipnet_protocol::{Admission, Aggregate, AggregatorBundle, CertifiedRound, Instance};
+
+use self::{collect::Desk, registry::Registries};
+use super::{
+    common::{self, CommitteeKeyError, ServeError},
+    directory::Directory,
+    enlist,
+    follow::{Event, Follower},
+};
+use crate::{
+    attestation::upkeep,
+    metrics,
+    network::{JoinError, Node, Presence},
+    peers::{Allowed, Peers},
+    settings::{NetworkSettings, TrustSettings},
+    wire::{
+        AUDIT_PAGE_BYTES, AggregateCall, AuditCall, Call as _, EnvelopeCall, Follow, FollowCall,
+        News, Refused,
+    },
+};
+
+/// How long a server may take to say which round is open.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait before a server is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Most auditors at once: pages are large.
+const AUDITORS: usize = 16;
+
+/// What an operator sets for an aggregator.
+#[derive(Debug)]
+pub struct AggregatorSettings {
+    /// How it joins the network.
+    pub network: NetworkSettings,
+    /// Whom it follows.
+    pub trust: TrustSettings,
+    /// How long it collects envelopes of a round, at most.
+    pub fold_deadline: Duration,
+    /// What the committee admitted it with, if it did.
+    pub admission: Option<Admission>,
+}
+
+/// An aggregator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AggregatorError {
+    /// No network.
+    #[error("Could not join the network")]
+    Join(#[source] JoinError),
+    /// No committee key.
+    #[error("Could not learn which committee to serve")]
+    CommitteeKey(#[source] CommitteeKeyError),
+    /// A call.
+    #[error("Could not answer calls")]
+    Serve(#[source] ServeError),
+}
+
+struct Aggregator {
+    fold_deadline: Duration,
+    desk: Desk,
+    registries: Registries,
+    servers: Peers<Aggregate, ()>,
+}
+
+/// Runs an aggregator until `stop` is cancelled.
+///
+/// # Errors
+/// [`AggregatorError`].
+pub async fn run(
+    settings: AggregatorSettings,
+    stop: CancellationToken,
+) -> Result<(), AggregatorError> {
+    let start = async {
+        let node = Node::join(&settings.network, Presence::Infrastructure)
+            .await
+            .map_err(AggregatorError::Join)?;
+        common::announce(&node, &settings.network, &settings.trust.name, "aggregator");
+        let instance = common::find_instance(&node, &settings.trust, &settings.network)
+            .await
+            .map_err(AggregatorError::CommitteeKey)?;
+        Ok((node, instance))
+    };
+    let (node, instance) = tokio::select! {
+        started = start => started?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let network: Arc<Network> = node.network().clone();
+    let authority = settings.trust.authority.clone();
+    let directory = Arc::new(Directory::new(&network, &instance, authority.clone()));
+    let upkeep = authority.map(|authority| tokio::spawn(upkeep::run(authority)));
+    let servers: Allowed = {
+        let directory = directory.clone();
+        Arc::new(move |peer| directory.is_server(peer))
+    };
+    let aggregator = Arc::new(Aggregator {
+        fold_deadline: settings.fold_deadline,
+        desk: Desk::new(node.transport().clone()),
+        registries: Registries::new(network.clone(), &instance, servers.clone()),
+        servers: Peers::new(
+            network.clone(),
+            AggregateCall::id(&instance),
+            AggregateCall::LABEL,
+            Some(servers.clone()),
+        ),
+    });
+    let hello = common::serve_hello(&network, &instance).map_err(AggregatorError::Serve)?;
+    let desk = {
+        let aggregator = aggregator.clone();
+        common::serve::<EnvelopeCall, _, _>(&network, &instance, 65_536, move |envelope, caller| {
+            let aggregator = aggregator.clone();
+            async move { aggregator.desk.take(&envelope, &caller) }
+        })
+        .map_err(AggregatorError::Serve)?
+    };
+    let audits = {
+        let aggregator = aggregator.clone();
+        let is_server = servers.clone();
+        common::serve::<AuditCall, _, _>(&network, &instance, AUDITORS, move |request, caller| {
+            let asked_by_server = common::peer_id(&caller).is_some_and(|peer| is_server(&peer));
+            ready(if asked_by_server {
+                let from = request.from as usize;
+                let desk = &aggregator.desk;
+                desk.page(&request.context, from, AUDIT_PAGE_BYTES)
+            } else {
+                Err(Refused::Text("only servers audit".to_owned()))
+            })
+        })
+        .map_err(AggregatorError::Serve)?
+    };
+    node.show();
+    tracing::info!("aggregator booting; waiting for collections to come online");
+
+    let mut follower = Follower::new(network.clone(), &instance, &settings.trust, &directory);
+    let keeper = tokio::spawn(directory.run());
+    tokio::select! {
+        () = aggregator.set_aside_open_rounds(&network, &instance, servers.clone()) => {}
+        () = stop.cancelled() => {}
+    }
+    // Only now: no header names this peer before, unless an earlier life of it
+    // was listed.
+    let bundle = AggregatorBundle::sign(&instance, settings.admission, node.transport());
+    let enlisted = tokio::spawn(enlist::run(
+        network.clone(),
+        instance.clone(),
+        bundle,
+        servers,
+    ));
+    let mut rounds = JoinSet::new();
+    loop {
+        let events = tokio::select! {
+            events = follower.next() => events,
+            () = stop.cancelled() => break,
+        };
+        for event in events {
+            let Event::Opened(round) = event else {
+                continue;
+            };
+            // The newest round is the only one that a server still wants; one that
+            // was begun before, or is another aggregator's, ends none (A10).
+            if aggregator.desk.begins(&round) {
+                rounds.abort_all();
+                while rounds.join_next().await.is_some() {}
+                aggregator.desk.abandon();
+                rounds.spawn(aggregator.clone().serve(round));
+            }
+        }
+    }
+    tracing::info!("aggregator leaving");
+    rounds.shutdown().await;
+    keeper.abort();
+    enlisted.abort();
+    if let Some(upkeep) = upkeep {
+        upkeep.abort();
+    }
+    drop((desk, audits, hello, follower, aggregator, network));
+    node.leave().await;
+    Ok(())
+}
+
+impl Aggregator {
+    /// Sets aside the rounds that are open now and name this peer: an earlier
+    /// life of it may have given receipts there, which this one could not
+    /// keep. All servers are asked, and one that answers has to be there; to
+    /// have an honest aggregator struck by its own receipts, all that
+    /// answer would have to lie while it restarts in the middle of a round.
+    async fn set_aside_open_rounds(
+        &self,
+        network: &Arc<Network>,
+        instance: &Instance,
+        servers: Allowed,
+    ) {
+        let servers = Peers::<Follow, News>::new(
+            network.clone(),
+            FollowCall::id(instance),
+            FollowCall::LABEL,
+            Some(servers),
+        );
+        let now = Follow {
+            after: None,
+            seen: None,
+            wait: 0,
+        };
+        loop {
+            let asked = servers.serving().into_iter();
+            let asked = asked.map(|peer| servers.call_peer(peer, &now, PATIENCE));
+            let answers = futures::future::join_all(asked).await;
+            let mut answers = answers.into_iter().filter_map(Result::ok).peekable();
+            let anybody = answers.peek().is_some();
+            for opened in answers.filter_map(|news| news.open) {
+                self.desk
+                    .set_aside(opened.certificate.header.header().context());
+            }
+            if anybody {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Collects a round's envelopes and delivers the aggregate.
+    async fn serve(self: Arc<Self>, round: Arc<CertifiedRound>) {
+        let header = round.header();
+        let registry = loop {
+            match self.registries.of(header).await {
+                Ok(registry) => break registry,
+                Err(error) => {
+                    tracing::warn!(
+                        round = header.number,
+                        because = %crate::report::chain(&error),
+                        "cannot serve a round yet"
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        };
+        self.desk.open(round.clone(), registry);
+        // The window is counted from here: whoever delays the registry makes
+        // rounds longer, and not smaller (A4).
+        let complete = timeout(self.fold_deadline, self.desk.complete()).await;
+        if complete.is_err() {
+            // Below the floor no server unblinds (I2, I15): late is better
+            // than never, and never better than few.
+            self.desk.enough().await;
+        }
+        let Some(collected) = self.desk.close() else {
+            return;
+        };
+        metrics::folded(collected.participants, collected.registered);
+        deliver::deliver(
+            &self.servers,
+            &collected.aggregate,
+            header.number,
+            collected.participants,
+        )
+        .await;
+    }
+}

@@ -1,0 +1,310 @@
+//! Looks into what aggregators did, and brings what it finds before the
+//! committee.
+//!
+//! Audited is each round that is noise as a whole, since an aggregator that
+//! adds some is why authors would repeat themselves (A2), and one in
+//! sixteen of the others. The dice are this process's own and fall after the
+//! round is final: no aggregator knows which rounds it will have to show. What is
+//! fetched is ciphertext that the aggregator, whom nobody trusts, has seen
+//! anyway: nobody's anonymity is the less for it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use mosaik::PeerId;
+use tokio::task::JoinSet;
+use zipnet_protocol::{
+    Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof, SealedEnvelope,
+    SlotContent, SlotOpening, honours,
+};
+
+use super::context::Context;
+use crate::{
+    committee::{command::Order, state::Final, strikes::Strike},
+    entropy, metrics,
+    peers::Peers,
+    roles::common::peer_id,
+    wire::{AuditCall, AuditRequest, Call as _, Refused},
+};
+
+/// How often strikes are brought forward again.
+const TICK: Duration = Duration::from_secs(2);
+/// How long a page may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a page is asked for.
+const TRIES: u32 = 3;
+/// How long to wait before it is asked for again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause before an audit begins, so that not all servers fetch at once.
+const SPREAD: Duration = Duration::from_millis(500);
+/// Most audits at once.
+const AT_ONCE: usize = 2;
+/// Most finalized rounds that are looked at in one turn.
+const MOST: usize = 64;
+/// One round in so many is audited without a reason.
+const ONE_IN: u8 = 16;
+/// Longest proof that goes into the log; what is longer is voted on.
+const MAX_PROOF: usize = 1 << 20;
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut views = context.shared.watch();
+    let mut position: Option<(Epoch, u64)> = None;
+    let mut audits = JoinSet::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = context.stop().cancelled() => return,
+            _ = views.changed() => {}
+            Some(_) = audits.join_next() => {}
+            () = context.faults().changed() => bring_forward(&context).await,
+            _ = tick.tick() => bring_forward(&context).await,
+        }
+        views.borrow_and_update();
+        for done in news(&context, &mut position) {
+            let reason = match is_noise(&done.checked) {
+                true => "noise",
+                false if dice() => "random",
+                false => continue,
+            };
+            if audits.len() < AT_ONCE {
+                audits.spawn(look_into(context.clone(), done, reason));
+            } else {
+                metrics::audit("skipped");
+            }
+        }
+    }
+}
+
+/// Rounds that were finalized since the last time; none when it is the first
+/// time that this is asked.
+fn news(context: &Context, position: &mut Option<(Epoch, u64)>) -> Vec<Arc<Final>> {
+    let view = context.view();
+    let Some(head) = view.state.head() else {
+        return Vec::new();
+    };
+    let from = match position {
+        Some((epoch, number)) if *epoch == head.epoch() => number.saturating_add(1),
+        _ => head.rank().0,
+    };
+    let first = position.is_none();
+    *position = Some((head.epoch(), head.rank().0));
+    if first && !is_noise(&head.checked) {
+        return Vec::new();
+    }
+    let broadcasts = context.shared.broadcasts();
+    broadcasts.range(&head.epoch(), from, MOST)
+}
+
+/// Whether nothing of a round can be read though something was said: as when
+/// somebody has added what only he can take away again.
+pub(super) fn is_noise(done: &FinalizedRound) -> bool {
+    let mut garbled = false;
+    for (_, content) in done.slots() {
+        match content {
+            SlotContent::Message(_) => return false,
+            SlotContent::Garbled => garbled = true,
+            SlotContent::Empty => {}
+        }
+    }
+    garbled
+}
+
+fn dice() -> bool {
+    entropy::fresh().is_ok_and(|bytes| bytes.first().is_some_and(|byte| byte % ONE_IN == 0))
+}
+
+async fn look_into(context: Arc<Context>, done: Arc<Final>, reason: &'static str) {
+    let spread = entropy::fresh().map_or(0, |bytes| bytes.first().copied().unwrap_or(0));
+    tokio::time::sleep(SPREAD * u32::from(spread) / 256).await;
+    let header = done.checked.round().header();
+    let (number, aggregator) = (header.number, header.aggregator);
+    let Some(shown) = Shown::of(&context, &done) else {
+        return;
+    };
+    let faults = context.faults();
+    match shown.audit().await {
+        None => {
+            metrics::audit("silent");
+            tracing::warn!(
+                round = number,
+                aggregator = %aggregator.short(),
+                "an aggregator did not show the envelopes of a round"
+            );
+            faults.silent(aggregator);
+        }
+        Some(Ok(())) => {
+            metrics::audit("clean");
+            faults.answered(&aggregator);
+            tracing::debug!(round = number, reason, "audited a round and found nothing");
+        }
+        Some(Err(finding)) => {
+            metrics::audit(finding.reason());
+            tracing::error!(
+                round = number,
+                aggregator = %aggregator.short(),
+                because = %crate::report::chain(&finding),
+                "audited a round"
+            );
+            let proof = match finding {
+                Finding::Noise { slot } => shown.noise(slot).await,
+                _ => None,
+            };
+            let strike = proof.map_or(Strike::Vote, |proof| provable(&context, proof));
+            faults.found(aggregator, strike, finding.reason());
+        }
+    }
+}
+
+/// A proof, if it is one and fits into the log; else a vote.
+fn provable(context: &Context, proof: Proof) -> Strike {
+    let fits = postcard::to_stdvec(&proof).is_ok_and(|bytes| bytes.len() <= MAX_PROOF);
+    if fits && proof.verify(&context.rules.instance).is_ok() {
+        Strike::Proof(Box::new(proof))
+    } else {
+        Strike::Vote
+    }
+}
+
+/// A round as its aggregator shows it.
+struct Shown {
+    peers: Peers<AuditRequest, Vec<SealedEnvelope>>,
+    peer: PeerId,
+    done: Arc<Final>,
+}
+
+impl Shown {
+    fn of(context: &Context, done: &Arc<Final>) -> Option<Self> {
+        let instance = &context.rules.instance;
+        let function = AuditCall::id(instance);
+        let network = context.network()?;
+        Some(Self {
+            peers: Peers::new(network, function, AuditCall::LABEL, None),
+            peer: peer_id(&done.checked.round().header().aggregator)?,
+            done: done.clone(),
+        })
+    }
+
+    async fn page(&self, from: usize) -> Option<Vec<SealedEnvelope>> {
+        let request = AuditRequest {
+            context: *self.done.checked.context(),
+            from: u32::try_from(from).unwrap_or(u32::MAX),
+        };
+        for _ in 0..TRIES {
+            match self.peers.call_peer(self.peer, &request, PATIENCE).await {
+                Ok(page) => return Some(page),
+                Err(error) => tracing::debug!(
+                    because = %crate::report::chain(&error),
+                    "no envelopes to look into"
+                ),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
+    }
+
+    /// Adds up the envelopes. `None` if they are not shown.
+    async fn audit(&self) -> Option<Result<(), Finding>> {
+        let round = self.done.checked.round();
+        let aggregate = &self.done.published.record.aggregate;
+        let registry = self.done.registry.clone();
+        let (context, header) = (round.context(), round.header());
+        let checked = aggregate.check(context, header, &registry).ok()?;
+        let mut audit = Audit::new(header, registry, &checked).ok()?;
+        let mut from = 0_usize;
+        while audit.left() > 0 {
+            let page = self.page(from).await?;
+            if page.is_empty() {
+                break;
+            }
+            from = from.saturating_add(page.len());
+            let adding = tokio::task::spawn_blocking(move || {
+                let mut audit = audit;
+                let added = page.iter().try_for_each(|one| audit.add(one));
+                (audit, added)
+            });
+            let added;
+            (audit, added) = adding.await.ok()?;
+            if let Err(finding) = added {
+                return Some(Err(finding));
+            }
+        }
+        Some(audit.finish())
+    }
+
+    /// Fetches the envelopes again, and keeps of each the slot that does not add
+    /// up: no more than that is shown to anybody, and no more is held in memory.
+    async fn noise(&self, slot: u32) -> Option<Proof> {
+        let header = self.done.checked.round().header();
+        let aggregate = &self.done.published.record.aggregate;
+        let participants = aggregate.participants.count();
+        let mut shares: Vec<(ClientId, SlotOpening)> = Vec::new();
+        while shares.len() < participants {
+            let page = self.page(shares.len()).await?;
+            if page.is_empty() {
+                return None;
+            }
+            for envelope in page {
+                let share = SlotOpening::of(&envelope.vector, header.params, slot)?;
+                shares.push((envelope.client, share));
+            }
+        }
+        Some(Proof {
+            header: header.clone(),
+            aggregate: aggregate.clone(),
+            fault: Fault::Noise { slot, shares },
+        })
+    }
+}
+
+/// Takes what an aggregator promised a client, and holds it against what came
+/// of it. Whose receipt it is tells nothing: that the client took part, the
+/// aggregate says as well.
+pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(), Refused> {
+    let broadcasts = context.shared.broadcasts();
+    let done = broadcasts
+        .best(|done| *done.checked.context() == receipt.context)
+        .ok_or(Refused::NotOpen)?;
+    let header = done.checked.round().header();
+    let aggregate = &done.published.record.aggregate;
+    receipt
+        .verify(&header.aggregator)
+        .map_err(|error| Refused::because(&error))?;
+    let Err(finding) = honours(aggregate, receipt, Some(&done.registry)) else {
+        return Ok(());
+    };
+    let proof = match &finding {
+        Finding::Misplaced { .. } => {
+            Proof::misplaced(header.clone(), aggregate.clone(), *receipt, &done.registry)
+        }
+        _ => Proof {
+            header: header.clone(),
+            aggregate: aggregate.clone(),
+            fault: Fault::Dropped { receipt: *receipt },
+        },
+    };
+    let strike = provable(context, proof);
+    context
+        .faults()
+        .found(header.aggregator, strike, finding.reason());
+    Ok(())
+}
+
+/// Brings before the committee what it does not know yet.
+async fn bring_forward(context: &Arc<Context>) {
+    for (aggregator, strike) in context.faults().strikes() {
+        let view = context.view();
+        let strikes = view.state.strikes();
+        let me = context.id();
+        let voted = strike == Strike::Vote
+            && strikes
+                .voters(&aggregator, view.state.opened())
+                .any(|server| *server == me);
+        let listed = view.state.servers().contains_key(&me);
+        if voted || !listed || strikes.is_struck(&aggregator) {
+            continue;
+        }
+        let order = Order::StrikeAggregator { aggregator, strike };
+        context.try_execute(&order, "strike").await;
+    }
+}
