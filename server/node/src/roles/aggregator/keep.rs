@@ -58,15 +58,16 @@ impl Kept {
     ) -> Option<Vec<SealedEnvelope>> {
         let round = self.0.iter().find(|round| round.context == *context)?;
         let mut room = bytes;
-        let fits = |one: &&CheckedEnvelope| {
-            let first = room == bytes;
+        let mut page = Vec::new();
+        for one in round.envelopes.values().skip(from) {
             let length = one.envelope().vector.len();
-            let fits = first || length <= room;
+            if length > room && !page.is_empty() {
+                break;
+            }
             room = room.saturating_sub(length);
-            fits
-        };
-        let envelopes = round.envelopes.values().skip(from).take_while(fits);
-        Some(envelopes.map(|one| one.envelope().clone()).collect())
+            page.push(one.envelope().clone());
+        }
+        Some(page)
     }
 
     /// A client's envelope in a round that is kept.
