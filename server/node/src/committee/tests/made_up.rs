@@ -34,6 +34,7 @@ pub fn made_up(
     world.open_only(&mut current);
     let mut aggregate = world.fold(current.current().unwrap(), &[0, 1]);
     aggregate.context = *round.context();
+    let aggregate = world.resigned(aggregate);
     let mut partials: Vec<_> = signers
         .iter()
         .map(|server| server.unblind_anything(&round, state.clients(), &aggregate))

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use zipnet_protocol::{
-    ClientBundle, Digest, Epoch, HeaderError, PartialError, RecordError, RoundHeader,
+    AggregateError, ClientBundle, Digest, Epoch, HeaderError, PartialError, RecordError,
+    RoundHeader,
 };
 
 use super::fixture::{EPOCH, Server, World, accept, refuse, registry_of};
@@ -202,6 +203,16 @@ fn i6_a_forged_record_is_refused() {
     let error = try_forged(&|forged| {
         let vector = &mut forged.record.aggregate.vector;
         *vector = vec![1; vector.len()].into();
+    });
+    assert!(matches!(
+        error,
+        RecordError::Aggregate(AggregateError::Signature(_))
+    ));
+    // Not even the aggregator can change it afterwards.
+    let error = try_forged(&|forged| {
+        let mut aggregate = forged.record.aggregate.clone();
+        aggregate.vector = vec![1; aggregate.vector.len()].into();
+        forged.record.aggregate = world.resigned(aggregate);
     });
     assert_eq!(error, RecordError::Partial(PartialError::Aggregate));
     let error = try_forged(&|forged| {

@@ -1,7 +1,5 @@
 //! How aggregators are struck, and how they are not.
 
-use std::sync::Arc;
-
 use zipnet_protocol::{Aggregate, EnvelopeReceipt, Fault, PeerKey, Proof, ProofError};
 
 use super::fixture::{World, accept, bytes, certified_anyhow, refuse};
@@ -172,6 +170,8 @@ fn a2_votes_of_servers_that_are_gone_or_long_ago_do_not_count() {
         world.open(&mut state);
         let again = Order::RegisterClients(world.client_bundles(&[0, 1, 2]));
         accept(&mut state, &world.say(0, &again));
+        let again = Order::RegisterAggregators(vec![world.aggregator(0)]);
+        accept(&mut state, &world.say(0, &again));
     }
     let applied = accept(&mut state, &vote(&world, 1));
     assert!(matches!(applied, Applied::Voted { votes: 1, .. }));
@@ -200,15 +200,52 @@ fn i19_votes_of_one_server_are_few_however_many_it_casts() {
 fn i19_a_snapshot_that_strikes_more_than_anybody_remembers_is_refused() {
     let world = World::new(3, 3);
     let state = world.founded();
-    let mut snapshot = super::wire::WireSnapshot::of(&state);
-    let many = |count: usize| {
-        let struck: Vec<_> = (0..count).map(|_| PeerKey::new([1; 32])).collect();
-        let votes: Vec<((zipnet_protocol::ServerId, PeerKey), u64)> = Vec::new();
-        postcard::from_bytes(&postcard::to_stdvec(&(struck, votes)).unwrap()).unwrap()
-    };
+    // The strikes come last: nobody struck, and no votes.
+    let snapshot = bytes(&state);
+    let (before, strikes) = snapshot.split_at(snapshot.len() - 2);
+    assert_eq!(strikes, [0, 0]);
     for (count, right) in [(MAX_STRUCK, true), (MAX_STRUCK + 1, false)] {
-        snapshot.strikes = many(count);
-        let restored = CommitteeState::restore(Arc::clone(&world.rules), &snapshot.bytes());
+        let struck = vec![PeerKey::new([1; 32]); count];
+        let many = postcard::to_stdvec(&(struck, 0_u8)).unwrap();
+        let forged = [before, &many].concat();
+        let restored = CommitteeState::restore(world.rules.clone(), &forged);
         assert_eq!(restored.is_ok(), right, "{count}");
+    }
+}
+
+#[test]
+fn i19_another_aggregator_takes_over_in_the_next_round() {
+    // By proof, by majority, or by the one vote of a server that gives no more
+    // partials for what it found by itself.
+    for votes in 0..3 {
+        let mut world = World::new(3, 3);
+        let mut state = world.founded();
+        let second = Order::RegisterAggregators(vec![world.aggregator(1)]);
+        accept(&mut state, &world.say(0, &second));
+        let first = state.next_aggregator().unwrap();
+        let keys = [0, 1].map(|seed| world.aggregator_transport(seed).peer_key());
+        let other = keys.into_iter().find(|key| *key != first).unwrap();
+        let round = world.open(&mut state);
+        assert_eq!(round.header().aggregator, first);
+        for server in 0..votes {
+            let command = accuse(&world, server, first, Strike::Vote);
+            accept(&mut state, &command);
+        }
+        if votes == 0 {
+            let current = state.current().unwrap().clone();
+            let one = world.fold(&current, &[0, 1, 2]);
+            let fork = Box::new(world.fold(&current, &[0, 1]));
+            let proof = Box::new(proof(&current, one, Fault::Forked { other: fork }));
+            let command = accuse(&world, 2, first, Strike::Proof(proof));
+            assert!(matches!(
+                accept(&mut state, &command),
+                Applied::Struck { .. }
+            ));
+        }
+        // The same for everybody, by the log alone: nobody's set is split.
+        assert_eq!(state.next_aggregator(), Some(other));
+        let round = world.open(&mut state);
+        assert_eq!(round.header().aggregator, other);
+        assert_eq!(state.strikes().is_struck(&first), votes != 1);
     }
 }

@@ -20,6 +20,7 @@ use zipnet_protocol::{
 use super::{
     publisher::{Outgoing, PublishError, Receipt},
     registration::Registrar,
+    witness::Witness,
 };
 use crate::{
     peers::{Peers, only},
@@ -51,6 +52,7 @@ pub(super) struct Driver {
     sealer: Sealer,
     registrar: Arc<Registrar>,
     aggregators: Arc<Peers<SealedEnvelope, EnvelopeReceipt>>,
+    witness: Arc<Witness>,
     outbox: mpsc::Receiver<Outgoing>,
     current: Option<Current>,
     offers: JoinSet<()>,
@@ -63,6 +65,7 @@ impl Driver {
         sealer: Sealer,
         registrar: Arc<Registrar>,
         aggregators: Vec<PeerId>,
+        witness: Witness,
         outbox: mpsc::Receiver<Outgoing>,
     ) -> Self {
         let allowed = (!aggregators.is_empty()).then(|| only(aggregators));
@@ -76,6 +79,7 @@ impl Driver {
             sealer,
             registrar,
             aggregators: Arc::new(aggregators),
+            witness: Arc::new(witness),
             outbox,
             current: None,
             offers: JoinSet::new(),
@@ -86,7 +90,10 @@ impl Driver {
         loop {
             match events.recv().await {
                 Ok(Event::Opened(round)) => self.seal(&round),
-                Ok(Event::Finalized(done)) => self.finalized(&done),
+                Ok(Event::Finalized(done)) => {
+                    self.witness.finalized(&done);
+                    self.finalized(&done);
+                }
                 // Whatever was sealed then is sealed again.
                 Err(RecvError::Lagged(events)) => {
                     tracing::warn!(events, "this client was too slow and lost rounds");
@@ -132,9 +139,10 @@ impl Driver {
                 self.offers.spawn(offer(
                     self.aggregators.clone(),
                     self.registrar.clone(),
+                    self.witness.clone(),
                     aggregator,
                     envelope,
-                    round.header().number,
+                    round.clone(),
                 ));
             }
             Err(error @ SealError::Message { .. }) => {
@@ -190,18 +198,33 @@ impl Driver {
 async fn offer(
     aggregators: Arc<Peers<SealedEnvelope, EnvelopeReceipt>>,
     registrar: Arc<Registrar>,
+    witness: Arc<Witness>,
     aggregator: PeerId,
     envelope: SealedEnvelope,
-    round: u64,
+    round: Arc<CertifiedRound>,
 ) {
+    let header = round.header();
+    let round = header.number;
     let until = Instant::now() + OFFER;
     while Instant::now() < until {
         // The one that the header names, and nobody else.
         match aggregators.call_peer(aggregator, &envelope, PATIENCE).await {
-            Ok(_receipt) => {
-                tracing::debug!(round, "handed the envelope over");
-                return;
-            }
+            Ok(receipt) => match receipt.answers(&envelope, header) {
+                Ok(()) => {
+                    tracing::debug!(round, "handed the envelope over");
+                    witness.hold(receipt);
+                    return;
+                }
+                // Without a receipt nothing is promised: it is asked for again.
+                Err(error) => {
+                    tracing::warn!(
+                        round,
+                        because = %crate::report::chain(&error),
+                        "the aggregator gave no receipt"
+                    );
+                    tokio::time::sleep(AGAIN).await;
+                }
+            },
             Err(error) => match error.refusal() {
                 // A call that timed out may have arrived all the same.
                 Some(Refused::Repeated) => return,

@@ -23,6 +23,7 @@ pub mod evidence;
 mod publisher;
 mod reader;
 mod registration;
+mod witness;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ use crate::{
 use driver::Driver;
 use publisher::Outgoing;
 use registration::Registrar;
+use witness::Witness;
 
 /// Events that a slow listener may lag behind before it loses some.
 const BACKLOG: usize = 512;
@@ -180,6 +182,7 @@ impl Client {
             let directory = host.directory.clone();
             let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
             let bundle = sealer.bundle().clone();
+            let witness = Witness::new(network, &host.instance, servers.clone());
             let registered = Arc::new(Registrar::new(network, &host.instance, bundle, servers));
             tasks.spawn(registered.clone().run());
             let driver = Driver::new(
@@ -188,6 +191,7 @@ impl Client {
                 sealer,
                 registered.clone(),
                 host.trust.aggregators.clone(),
+                witness,
                 incoming,
             );
             tasks.spawn(driver.run(host.events.subscribe()));

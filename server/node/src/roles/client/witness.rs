@@ -1,0 +1,184 @@
+//! Keeps what the aggregator promised, and sees whether it keeps it.
+//!
+//! A client whose bit is missing although it holds a receipt shows that to a
+//! server. Besides it shows one receipt in sixteen whatever came of it: it may be for
+//! somebody else's position, which only a server can see, and the record may
+//! be withheld from this client.
+//!
+//! What a malicious server learns from a complaint is that this client took
+//! part and was left out, which the aggregator knows, and that it took part,
+//! which the record says. Nothing here knows whether the client talked or
+//! covered; the dice, the delay and the server are random. The delay keeps the time
+//! of a complaint from telling how long the record took to reach this client.
+
+use core::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use mosaik::Network;
+use tokio::task::JoinSet;
+use zipnet_protocol::{EnvelopeReceipt, FinalizedRound, Instance};
+
+use crate::{
+    entropy,
+    peers::{Allowed, Peers},
+    wire::{Call as _, ComplainCall},
+};
+
+/// Most receipts that are kept.
+const RECEIPTS: usize = 64;
+/// One receipt in so many is shown without a reason.
+const ONE_IN: u8 = 16;
+/// Shortest and longest time until a receipt is shown.
+const DELAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How many servers are tried.
+const TRIES: usize = 3;
+/// Most complaints on their way.
+const AT_ONCE: usize = 64;
+
+/// The receipts of one client.
+pub(super) struct Witness {
+    servers: Arc<Peers<EnvelopeReceipt, ()>>,
+    held: Mutex<VecDeque<EnvelopeReceipt>>,
+    complaints: Mutex<JoinSet<()>>,
+}
+
+impl Witness {
+    pub fn new(network: &Arc<Network>, instance: &Instance, servers: Allowed) -> Self {
+        let servers = Peers::new(
+            network.clone(),
+            ComplainCall::id(instance),
+            ComplainCall::LABEL,
+            Some(servers),
+        );
+        Self {
+            servers: Arc::new(servers),
+            held: Mutex::default(),
+            complaints: Mutex::default(),
+        }
+    }
+
+    /// Keeps a receipt that answers this client's envelope.
+    pub fn hold(&self, receipt: EnvelopeReceipt) {
+        keep(&mut lock(&self.held), receipt);
+        if dice() {
+            self.show(receipt);
+        }
+    }
+
+    /// Holds the receipt of a round against its record.
+    pub fn finalized(&self, done: &FinalizedRound) {
+        let broken = broken(&mut lock(&self.held), done);
+        if let Some(receipt) = broken {
+            tracing::warn!(
+                round = done.round().header().number,
+                aggregator = %done.round().header().aggregator.short(),
+                "an aggregator left this client out though it gave a receipt; telling a server"
+            );
+            self.show(receipt);
+        }
+    }
+
+    /// Shows a receipt to a random server, after a random time.
+    fn show(&self, receipt: EnvelopeReceipt) {
+        let mut complaints = lock(&self.complaints);
+        while complaints.try_join_next().is_some() {}
+        if complaints.len() < AT_ONCE {
+            complaints.spawn(show(self.servers.clone(), receipt));
+        }
+    }
+}
+
+fn keep(held: &mut VecDeque<EnvelopeReceipt>, receipt: EnvelopeReceipt) {
+    held.retain(|other| other.context != receipt.context);
+    held.push_back(receipt);
+    if held.len() > RECEIPTS {
+        held.pop_front();
+    }
+}
+
+/// The receipt of a round, no longer held, if its record lacks what it promises.
+fn broken(held: &mut VecDeque<EnvelopeReceipt>, done: &FinalizedRound) -> Option<EnvelopeReceipt> {
+    let at = held.iter().position(|one| one.context == *done.context())?;
+    let receipt = held.remove(at)?;
+    (!done.includes(receipt.position)).then_some(receipt)
+}
+
+async fn show(servers: Arc<Peers<EnvelopeReceipt, ()>>, receipt: EnvelopeReceipt) {
+    let (least, most) = DELAY;
+    tokio::time::sleep(least + (most - least) * u32::from(random()) / 65_536).await;
+    let mut peers = servers.serving();
+    for _ in 0..TRIES {
+        if peers.is_empty() {
+            return;
+        }
+        let at = usize::from(random()).checked_rem(peers.len()).unwrap_or(0);
+        let peer = peers.swap_remove(at);
+        match servers.call_peer(peer, &receipt, PATIENCE).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(
+                because = %crate::report::chain(&error),
+                "a server did not look at a receipt"
+            ),
+        }
+    }
+}
+
+fn dice() -> bool {
+    random() % u16::from(ONE_IN) == 0
+}
+
+fn random() -> u16 {
+    entropy::fresh().map_or(0, |bytes| {
+        let [one, other, ..] = *bytes;
+        u16::from_be_bytes([one, other])
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committee::tests::fixture::World;
+
+    #[test]
+    fn a2_a_receipt_is_held_against_the_record_of_its_round() {
+        let mut world = World::new(3, 4);
+        let mut state = world.founded();
+        let round = world.open(&mut state);
+        let registry = state.current().unwrap().registry.clone();
+        let receipt = |client: usize| {
+            let (_, envelope) = world.client(client).seal(&round, None).unwrap();
+            let checked = envelope.check(round.context(), round.header(), &registry);
+            EnvelopeReceipt::sign(&checked.unwrap(), &world.aggregator_transport(0))
+        };
+        let [kept, left_out] = [receipt(1), receipt(3)];
+        world.aggregate(&mut state, &[0, 1, 2]);
+        world.commit(&mut state);
+        let done = world.partials(&mut state, &[0, 1, 2]).unwrap();
+        let mut held = VecDeque::new();
+        assert_eq!(broken(&mut held, &done.checked), None);
+        keep(&mut held, kept);
+        assert_eq!(broken(&mut held, &done.checked), None);
+        keep(&mut held, left_out);
+        assert_eq!(broken(&mut held, &done.checked), Some(left_out));
+        assert!(held.is_empty(), "each is held against one record, once");
+        // Of another round, nothing can be said.
+        let mut other = left_out;
+        other.context = zipnet_protocol::RoundContext::new([1; 32]);
+        keep(&mut held, other);
+        assert_eq!(broken(&mut held, &done.checked), None);
+        for number in 0..200 {
+            other.context = zipnet_protocol::RoundContext::new([number; 32]);
+            keep(&mut held, other);
+        }
+        assert_eq!(held.len(), RECEIPTS);
+    }
+}
