@@ -288,7 +288,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let (_, envelope) = sealer.seal(&certified, Some(&message))?;
     let mut fold = Fold::new(*current.round.context(), &header, 1);
     fold.add(&current.registry, &envelope)?;
-    let aggregate = fold.finish();
+    let aggregate = fold.finish(&aggregator);
     apply(&mut state, Order::SubmitAggregate(aggregate.clone()))?;
     let pads = PadTable::agree(&dh, &current.registry, None)?;
     let checked = aggregate.check(&context, &header, &current.registry)?;

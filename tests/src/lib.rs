@@ -3,7 +3,7 @@
 //! [`process`] runs one binary and waits on its [`lines`]; [`server`] is a
 //! server seen from outside, [`cluster`] a committee with an aggregator and
 //! clients, [`attestation`] its simulated Intel, [`rogue`] who wants to be
-//! one of them and is not, [`embedded`] a client in the test itself; [`netns`] gives each a network of
+//! one of them and is not, [`cheat`] an aggregator that cheats, [`embedded`] a client in the test itself; [`netns`] gives each a network of
 //! its own; [`fuzz`] holds the bodies of the fuzz targets. The binaries
 //! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
 //! same ground.
@@ -11,6 +11,7 @@
 //! Every wait has a time-out and is on a condition, never on time alone.
 
 pub mod attestation;
+pub mod cheat;
 pub mod cluster;
 pub mod embedded;
 pub mod fuzz;

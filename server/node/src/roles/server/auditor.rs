@@ -14,13 +14,13 @@ use std::sync::Arc;
 use mosaik::PeerId;
 use tokio::task::JoinSet;
 use zipnet_protocol::{
-    Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof, SealedEnvelope,
+    Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof, SealedEnvelope,
     SlotContent, SlotOpening, honours,
 };
 
 use super::context::Context;
 use crate::{
-    committee::{command::Order, state::Final, strikes::Strike},
+    committee::{command::Order, state::{Final, InFlight}, strikes::Strike},
     entropy, metrics,
     peers::Peers,
     roles::common::peer_id,
@@ -288,6 +288,32 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
         .faults()
         .found(header.aggregator, strike, finding.reason());
     Ok(())
+}
+
+/// Compares the aggregate that the committee has taken with one that the
+/// aggregator hands to this server. It signs one for a round; of two, one could
+/// be shown to those whom the other leaves out.
+pub(super) fn compare(
+    context: &Context,
+    current: &InFlight,
+    taken: &Aggregate,
+    shown: &Aggregate,
+) {
+    if taken == shown {
+        return;
+    }
+    let proof = Proof {
+        header: current.round.header().clone(),
+        aggregate: taken.clone(),
+        fault: Fault::Forked {
+            other: Box::new(shown.clone()),
+        },
+    };
+    // Whatever somebody else may have signed is no fault of the aggregator.
+    if let Ok(aggregator) = proof.verify(&context.rules.instance) {
+        let strike = provable(context, proof);
+        context.faults().found(aggregator, strike, "forked");
+    }
 }
 
 /// Brings before the committee what it does not know yet.

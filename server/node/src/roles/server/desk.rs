@@ -353,7 +353,8 @@ async fn submit(
                 "this round's aggregator is another peer".to_owned(),
             ));
         }
-        if current.tally.is_some() {
+        if let Some(tally) = &current.tally {
+            auditor::compare(&context, current, tally.aggregate(), &aggregate);
             return Err(Refused::Repeated);
         }
         if current.certified.is_none() {

@@ -1,0 +1,94 @@
+//! Admitted aggregators that cheat: each is found by the servers, struck from
+//! the instance, and replaced.
+#![allow(missing_docs)]
+
+use std::time::Duration;
+
+use zipnet_tests::{
+    cheat::{Cheat, Trick},
+    cluster::{Cluster, Settings, UP},
+    process::{TestResult, eventually},
+};
+
+/// How long it may take until an aggregator that cheats is struck.
+const CAUGHT: Duration = Duration::from_mins(2);
+
+/// A committee whose only aggregator is about to cheat, with four clients.
+fn trusting() -> TestResult<(Cluster, Cheat)> {
+    let mut cluster = Cluster::new(Settings::default())?;
+    for index in 0..cluster.settings.servers {
+        cluster.add_server(index)?;
+    }
+    for _ in 0..4 {
+        let client = cluster.client(&["cover"])?;
+        cluster.clients.push(client);
+    }
+    let cheat = Cheat::join(&cluster)?;
+    // All clients take part before it begins.
+    eventually("a round of everybody", UP, || {
+        let rounds = cluster.servers[0].finalized(0);
+        rounds
+            .iter()
+            .any(|round| round.participants == 4)
+            .then_some(())
+    })?;
+    Ok((cluster, cheat))
+}
+
+/// The trick is found and its aggregator struck by all servers, for one of the
+/// reasons; another one then takes over.
+fn is_caught(trick: Trick, reasons: &[&str]) -> TestResult {
+    let (mut cluster, cheat) = trusting()?;
+    cluster.add_aggregator()?;
+    assert_eq!(cheat.cheated(), 0);
+    let marks: Vec<_> = cluster
+        .servers
+        .iter()
+        .map(|server| server.process.lines().count())
+        .collect();
+    cheat.play(trick);
+    for (server, from) in cluster.servers.iter().zip(marks) {
+        let struck = eventually("the cheat is struck", CAUGHT, || {
+            let lines = server.process.lines().since(from);
+            lines.into_iter().find(|line| {
+                line.contains("committee: an aggregator is struck") && line.contains(&cheat.short())
+            })
+        })?;
+        let named = reasons
+            .iter()
+            .any(|reason| struck.contains(&format!("reason=\"{reason}\"")));
+        assert!(named, "{struck}");
+    }
+    assert!(cheat.cheated() > 0);
+    // Its rounds are over.
+    let cheated = cheat.cheated();
+    cluster.finalize_another()?;
+    cluster.finalize_another()?;
+    assert!(cheat.cheated() <= cheated + 1);
+    let honest = cluster
+        .aggregator
+        .as_ref()
+        .map(|process| process.lines().since(0));
+    let folds = honest.is_some_and(|lines| {
+        lines
+            .iter()
+            .any(|line| line.contains("forwarded aggregate"))
+    });
+    assert!(folds, "another aggregator took over");
+    Ok(())
+}
+
+#[test]
+fn a2_an_aggregator_that_adds_noise_is_struck_on_proof() -> TestResult {
+    is_caught(Trick::Noise, &["noise"])
+}
+
+#[test]
+fn a2_an_aggregator_that_drops_a_client_with_a_receipt_is_struck_on_proof() -> TestResult {
+    is_caught(Trick::Drop, &["dropped"])
+}
+
+#[test]
+fn a2_an_aggregator_that_shows_its_auditors_nothing_is_voted_out() -> TestResult {
+    is_caught(Trick::Hide, &["vote"])
+}
