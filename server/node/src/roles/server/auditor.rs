@@ -14,13 +14,17 @@ use std::sync::Arc;
 use mosaik::PeerId;
 use tokio::task::JoinSet;
 use zipnet_protocol::{
-    Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof, SealedEnvelope,
-    SlotContent, SlotOpening, honours,
+    Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof,
+    SealedEnvelope, SlotContent, SlotOpening, honours,
 };
 
 use super::context::Context;
 use crate::{
-    committee::{command::Order, state::{Final, InFlight}, strikes::Strike},
+    committee::{
+        command::Order,
+        state::{Final, InFlight},
+        strikes::Strike,
+    },
     entropy, metrics,
     peers::Peers,
     roles::common::peer_id,
@@ -293,12 +297,7 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
 /// Compares the aggregate that the committee has taken with one that the
 /// aggregator hands to this server. It signs one for a round; of two, one could
 /// be shown to those whom the other leaves out.
-pub(super) fn compare(
-    context: &Context,
-    current: &InFlight,
-    taken: &Aggregate,
-    shown: &Aggregate,
-) {
+pub(super) fn compare(context: &Context, current: &InFlight, taken: &Aggregate, shown: &Aggregate) {
     if taken == shown {
         return;
     }
