@@ -149,6 +149,21 @@ impl Aggregators {
         self.listed.remove(peer);
     }
 
+    /// So many rounds were skipped; they are nobody's absence. Otherwise one
+    /// reminder would leave the committee without an aggregator (A11).
+    pub(super) fn skip(&mut self, rounds: u64) {
+        for (_, active) in self.listed.values_mut() {
+            *active = active.saturating_add(rounds);
+        }
+    }
+
+    /// Counts all leases from a round of another epoch on.
+    pub(super) fn restart(&mut self, opened: u64) {
+        for (_, active) in self.listed.values_mut() {
+            *active = opened;
+        }
+    }
+
     /// Forgets whoever sat out the lease.
     pub(super) fn expire(&mut self, opened: u64) {
         let oldest = opened.saturating_sub(AGGREGATOR_LEASE_ROUNDS);

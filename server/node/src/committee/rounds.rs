@@ -268,6 +268,11 @@ impl CommitteeState {
                 raised
             };
         }
+        if same_epoch {
+            self.aggregators.skip(skipped);
+        } else {
+            self.aggregators.restart(raised);
+        }
         if let Some(record) = &record {
             self.head = Some(record.clone());
         }
