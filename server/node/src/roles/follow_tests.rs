@@ -263,6 +263,7 @@ fn other_epoch(world: &mut World) -> Arc<Final> {
         ..world.header(&state)
     };
     accept(&mut state, &world.open_with(0, header));
+    world.certify(&mut state);
     world.aggregate(&mut state, &[0, 1, 2]);
     world.partials(&mut state, &[0, 1, 2]).unwrap()
 }
