@@ -5,7 +5,7 @@ use zipnet_protocol::{
     Aggregate, AggregateError, ClientRegistry, Epoch, Round, RoundHeader, RoundParams,
 };
 
-use super::GuardError;
+use super::{GuardError, Held};
 use crate::committee::{
     state::InFlight,
     tests::fixture::{self, EPOCH, World, agreeing, nonce},
@@ -60,13 +60,15 @@ fn i2_the_same_partial_is_handed_out_again() {
     let all = world.fold(&current, &[0, 1, 2]);
     let two = world.fold(&current, &[0, 1]);
     let server = &mut world.servers[0];
+    let held = agreeing(current.round.header());
+    server.certify_with(&current.round, &held).unwrap();
     let mut unblind =
         |aggregate: &Aggregate| server.unblind(&current.round, &current.registry, aggregate);
     let first = unblind(&all).unwrap();
     assert_eq!(unblind(&all), Ok(first.clone()));
     assert_eq!(
         unblind(&two),
-        Err(GuardError::Signed { last: 1, number: 1 }),
+        Err(GuardError::Unblinded { number: 1 }),
         "of two aggregates that differ in one client, its slot would be the difference"
     );
     let mut garbled = all.clone();
@@ -78,10 +80,7 @@ fn i2_the_same_partial_is_handed_out_again() {
         garbled.vector,
         &fixture::aggregator(0),
     );
-    assert_eq!(
-        unblind(&garbled),
-        Err(GuardError::Signed { last: 1, number: 1 })
-    );
+    assert_eq!(unblind(&garbled), Err(GuardError::Unblinded { number: 1 }));
     assert_eq!(unblind(&all), Ok(first));
 }
 
@@ -122,13 +121,22 @@ fn i2_a_refusal_takes_no_number() {
     let mut world = World::new(3, 3);
     let current = forged(&world, |_| {});
     let few = world.fold(&current, &[2]);
-    let refused = world.servers[0].unblind(&current.round, &current.registry, &few);
+    let server = &mut world.servers[0];
+    let uncertified = server.unblind(&current.round, &current.registry, &few);
+    assert_eq!(uncertified, Err(GuardError::Uncertified { number: 1 }));
+    let mut held = agreeing(current.round.header());
+    held.floor += 1;
+    let refused = server.certify_with(&current.round, &held);
+    assert_eq!(refused, Err(GuardError::Differs("participation floor")));
+    assert_eq!(server.guard.floor(&EPOCH), 0);
+    held.floor -= 1;
+    assert!(server.certify_with(&current.round, &held).is_ok());
+    let refused = server.unblind(&current.round, &current.registry, &few);
     let too_few = AggregateError::TooFew {
         found: 1,
         needed: 2,
     };
     assert_eq!(refused, Err(GuardError::Aggregate(too_few)));
-    assert_eq!(world.servers[0].guard.floor(&EPOCH), 0);
     assert_eq!(ask(&mut world, &current), Ok(()));
 }
 
@@ -141,7 +149,10 @@ fn i2_the_rules_hold_against_any_header() {
     let refused = |what| Err(GuardError::Rules(what));
     assert_eq!(ask(&mut world, &other_shape), refused("parameters"));
     for minimum in [0, 1, 3] {
-        let smaller = forged(&world, |header| header.min_participants = minimum);
+        let smaller = forged(&world, |header| {
+            header.min_participants = minimum;
+            header.floor = header.floor.max(minimum);
+        });
         let answer = ask(&mut world, &smaller);
         assert_eq!(answer, refused("minimum of participants"), "{minimum}");
     }
@@ -174,6 +185,12 @@ fn i2_the_registry_is_the_one_that_the_header_names() {
     let clients = [0, 1, 2];
     // The bitmap would mean other clients than the ones that sealed.
     let mut aggregate = world.fold(&swapped, &clients);
+    let agreed = agreeing(&honest);
+    assert!(
+        world.servers[0]
+            .certify_with(&swapped.round, &agreed)
+            .is_ok()
+    );
     for registry in [part.clients(), world.founded_with(&[1, 2, 3]).clients()] {
         let answer = world.servers[0].unblind(&swapped.round, registry, &aggregate);
         assert_eq!(answer, Err(GuardError::Registry));
@@ -181,15 +198,30 @@ fn i2_the_registry_is_the_one_that_the_header_names() {
     let miscounted = in_flight(
         &world,
         RoundHeader {
+            number: 2,
             clients: 3,
             ..honest.clone()
         },
         state.clients(),
     );
+    // Nor would it stand for that round.
+    let header = miscounted.round.header();
+    let held = Held {
+        clients: 4,
+        ..agreeing(header)
+    };
+    let answer = world.servers[0].certify_with(&miscounted.round, &held);
+    assert_eq!(answer, Err(GuardError::Differs("number of clients")));
+    let answer = world.servers[0].certify_with(&miscounted.round, &agreeing(header));
+    assert!(answer.is_ok());
     aggregate.context = *miscounted.round.context();
     let answer = world.servers[0].unblind(&miscounted.round, state.clients(), &aggregate);
     assert_eq!(answer, Err(GuardError::Registry));
 
+    let honest = RoundHeader {
+        number: 3,
+        ..honest
+    };
     let right = in_flight(&world, honest, state.clients());
     assert_eq!(ask(&mut world, &right), Ok(()));
 }
@@ -199,10 +231,12 @@ fn i2_a_server_signs_only_as_the_boot_that_the_roster_names() {
     let mut world = World::new(3, 3);
     let current = forged(&world, |_| {});
     let aggregate = world.fold(&current, &[0, 1, 2]);
-    let answer = |server: &mut crate::committee::tests::fixture::Server, round: &Round| {
-        server
-            .unblind(round, &current.registry, &aggregate)
-            .map(|_| ())
+    let held = agreeing(current.round.header());
+    let answer = |server: &mut fixture::Server, round: &Round| {
+        let word = server.certify_with(round, &held).map(|_| ());
+        let partial = server.unblind(round, &current.registry, &aggregate);
+        assert_eq!(word, partial.map(|_| ()), "neither or both");
+        word
     };
     let mut later = world.reboot(0, 2);
     let mut stranger = world.newcomer(0);

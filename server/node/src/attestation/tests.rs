@@ -22,7 +22,10 @@ use super::{
     vouch,
 };
 use crate::{
-    committee::tests::{attested::Attested, fixture::Server},
+    committee::tests::{
+        attested::Attested,
+        fixture::{Server, agreeing},
+    },
     guard::GuardError,
 };
 
@@ -188,7 +191,7 @@ fn i3_a_partial_needs_the_evidence_of_the_whole_roster() {
     let state = here.attested.founded_with(2);
     let round = {
         let mut state = state.clone();
-        here.attested.world.open(&mut state)
+        here.attested.world.open_only(&mut state)
     };
     let of = |server: &zipnet_protocol::AdmittedServer| {
         let admission = state.admissions().of(server.id())?;
@@ -224,20 +227,22 @@ fn i3_a_partial_needs_the_evidence_of_the_whole_roster() {
 
     // What was vouched for is one round, not the next.
     let mut next = state.clone();
-    here.attested.world.open(&mut next);
-    let other = here.attested.world.open(&mut next);
+    here.attested.world.open_only(&mut next);
+    let other = here.attested.world.open_only(&mut next);
     let registry = state.clients().clone();
     let fold = here.attested.world.fold(next.current().unwrap(), &[0, 1]);
     let server = &mut here.attested.world.servers[0];
     let pads = zipnet_protocol::PadTable::agree(&server.dh, &registry, None).unwrap();
-    let refused = server
-        .guard
-        .unblind(&other, &vouched, &registry, &fold, &pads, &server.signing);
+    let held = agreeing(other.header());
+    let guard = &mut server.guard;
+    let keys = &server.signing;
+    let refused = guard.certify(&other, &vouched, &held, keys);
     assert_eq!(refused, Err(GuardError::NotVouched));
-    let vouched = vouch(&instance, Some(&authority), &other, of).unwrap();
-    let given = server
-        .guard
-        .unblind(&other, &vouched, &registry, &fold, &pads, &server.signing);
+    let right = vouch(&instance, Some(&authority), &other, of).unwrap();
+    assert!(guard.certify(&other, &right, &held, keys).is_ok());
+    let refused = guard.unblind(&other, &vouched, &registry, &fold, &pads, keys);
+    assert_eq!(refused, Err(GuardError::NotVouched));
+    let given = guard.unblind(&other, &right, &registry, &fold, &pads, keys);
     assert!(given.is_ok());
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use zipnet_protocol::{Aggregate, AggregateError, PartialError, Participants, ParticipantsError};
 
-use super::fixture::{World, accept, messages, refuse};
+use super::fixture::{World, accept, commitment, messages, refuse};
 use crate::{
     committee::{
         command::Order,
@@ -35,7 +35,14 @@ fn forge(world: &mut World, state: &mut CommitteeState, forged: &Aggregate) -> A
 fn still_works(world: &mut World, state: &mut CommitteeState, clients: &[usize]) {
     world.aggregate(state, clients);
     let all: Vec<_> = (0..world.servers.len()).collect();
-    let done = world.partials(state, &all).unwrap();
+    let mut done = world.partials(state, &all).unwrap();
+    assert_eq!(done.checked.participants(), clients.len());
+    // Two collide in every fourth round.
+    for _ in 0..16 {
+        if messages(&done).is_empty() {
+            done = world.play(state, clients);
+        }
+    }
     let expected = clients.iter().map(|client| format!("client {client}"));
     // Some collide; whoever is in the clear says what it should.
     let found = messages(&done);
@@ -174,7 +181,9 @@ fn i2_an_aggregate_belongs_to_one_round() {
     let old = world.fold(state.current().unwrap(), &[0, 1, 2]);
     let command = world.say(0, &Order::SubmitAggregate(old.clone()));
     assert_eq!(refuse(&mut world.founded(), &command), Refusal::NotWaiting);
-    world.open(&mut state);
+    world.open_only(&mut state);
+    assert_eq!(refuse(&mut state, &command), Refusal::NotWaiting);
+    world.certify(&mut state);
     assert_eq!(forge(&mut world, &mut state, &old), AggregateError::Context);
     still_works(&mut world, &mut state, &[0, 1, 2]);
     assert_eq!(refuse(&mut state, &command), Refusal::NotWaiting);
@@ -203,13 +212,21 @@ fn i2_of_two_aggregates_the_first_counts_and_no_guard_signs_the_second() {
         Refusal::NotWaiting
     );
 
+    world.commit(&mut state);
     for server in 0..3 {
         let command = world.partial(server, &state);
         let applied = accept(&mut state, &command);
         assert_eq!(server == 2, matches!(applied, Applied::Finalized(_)));
         let refused = world.servers[server].unblind(&current.round, &current.registry, &second);
-        assert_eq!(refused, Err(GuardError::Signed { last: 1, number: 1 }));
-        // What was signed for the first tells nothing of the second.
+        assert_eq!(refused, Err(GuardError::Unblinded { number: 1 }));
+        // What was signed for the first tells nothing of the second, ...
+        let forced =
+            world.servers[server].unblind_anything(&current.round, &current.registry, &first);
+        assert_eq!(
+            refuse(&mut other, &world.say(server, &commitment(&forced))),
+            Refusal::NotWaiting
+        );
+        // ... whether it is committed to there or not.
         assert_eq!(
             refuse(&mut other, &command),
             Refusal::Partial(PartialError::Aggregate)

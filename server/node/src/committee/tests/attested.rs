@@ -110,9 +110,11 @@ impl Attested {
         state
     }
 
-    /// The same with clients.
+    /// The same with an aggregator and clients.
     pub fn founded_with(&self, clients: usize) -> CommitteeState {
         let mut state = self.founded();
+        let order = Order::RegisterAggregators(vec![self.world.aggregator(0)]);
+        accept(&mut state, &self.world.say(0, &order));
         let all: Vec<_> = (0..clients).collect();
         let order = Order::RegisterClients(self.world.client_bundles(&all));
         accept(&mut state, &self.world.say(0, &order));

@@ -1,8 +1,8 @@
 //! Two processes with one transport key: the one that booted later counts.
 
-use zipnet_protocol::PartialError;
+use zipnet_protocol::{CertificateError, Certification, PartialError};
 
-use super::fixture::{Server, World, accept, refuse};
+use super::fixture::{Server, World, accept, commitment, refuse};
 use crate::{
     committee::{
         command::Order,
@@ -71,6 +71,31 @@ fn i2_commands_of_a_replaced_process_no_longer_count() {
     let signed = header.sign(later.id(), &later.signing);
     let command = later.say(&world.rules, &Order::OpenRound(signed));
     accept(&mut state, &command);
+    let current = state.current().unwrap().clone();
+    let old = &mut world.servers[0];
+    assert_eq!(
+        old.certify(&state),
+        Err(GuardError::NotInRoster),
+        "an honest process sees that it was replaced"
+    );
+    let forced = Certification::sign(*current.round.context(), old.id(), &old.signing);
+    let forced = Order::Certify(forced);
+    assert!(unsigned(&refuse(&mut state, &world.say(0, &forced))));
+    let refusal = refuse(&mut state, &later.say(&world.rules, &forced));
+    assert!(
+        matches!(
+            refusal,
+            Refusal::Certificate(CertificateError::Signature { .. })
+        ),
+        "{refusal}"
+    );
+    let mut later = later;
+    for server in [1, 2] {
+        let command = world.certification(server, &state);
+        accept(&mut state, &command);
+    }
+    let word = Order::Certify(later.certify(&state).unwrap());
+    accept(&mut state, &later.say(&world.rules, &word));
 
     // Nor does its partial, whoever relays it.
     world.aggregate_by(1, &mut state, &[0, 1]);
@@ -83,6 +108,14 @@ fn i2_commands_of_a_replaced_process_no_longer_count() {
         "an honest process sees that it was replaced"
     );
     let forced = old.unblind_anything(&current.round, &current.registry, &aggregate);
+    let promise = commitment(&forced);
+    assert!(unsigned(&refuse(&mut state, &world.say(0, &promise))));
+    world.commit(&mut state);
+    let partial = later
+        .unblind(&current.round, &current.registry, &aggregate)
+        .unwrap();
+    let command = later.say(&world.rules, &commitment(&partial));
+    accept(&mut state, &command);
     let relayed = world.say(1, &Order::SubmitPartial(forced.clone()));
     assert!(matches!(
         refuse(&mut state, &relayed),
@@ -93,10 +126,6 @@ fn i2_commands_of_a_replaced_process_no_longer_count() {
         &world.say(0, &Order::SubmitPartial(forced))
     )));
 
-    let mut later = later;
-    let partial = later
-        .unblind(&current.round, &current.registry, &aggregate)
-        .unwrap();
     accept(
         &mut state,
         &later.say(&world.rules, &Order::SubmitPartial(partial)),
@@ -112,6 +141,7 @@ fn i2_a_record_needs_the_keys_that_its_header_names() {
     world.aggregate(&mut state, &[0, 1]);
     let current = state.current().unwrap().clone();
     let aggregate = current.tally.as_ref().unwrap().aggregate().clone();
+    world.commit(&mut state);
 
     let mut later = world.reboot(0, 2);
     accept(&mut state, &later.say(&world.rules, &later.registration()));

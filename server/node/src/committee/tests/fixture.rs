@@ -246,10 +246,11 @@ impl World {
             current.round.header(),
             current.registry.len(),
         );
+        let round = current.certified.as_deref().cloned();
+        let round = round.unwrap_or_else(|| certified_anyhow(&self.servers, &current.round));
         for client in clients {
             let text = format!("client {client}").into_bytes();
             let message = Message::new(text, &self.rules.params).unwrap();
-            let round = certified_anyhow(&self.servers, &current.round);
             let (_, envelope) = self.client(*client).seal(&round, Some(&message)).unwrap();
             fold.add(&current.registry, &envelope).unwrap();
         }

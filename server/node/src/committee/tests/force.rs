@@ -16,7 +16,10 @@ fn i2_late_work_for_a_given_up_round_is_refused() {
     let applied = accept(&mut state, &world.open_with(0, header));
     assert!(matches!(applied, Applied::Opened { forced: false, .. }));
     let late_aggregate = world.fold(state.current().unwrap(), &[0, 1, 2]);
+    world.certify(&mut state);
     world.aggregate(&mut state, &[0, 1]);
+    let late_commitment = world.commitment(1, &state);
+    world.commit(&mut state);
     let first = world.partial(0, &state);
     let late = world.partial(1, &state);
     accept(&mut state, &first);
@@ -27,11 +30,15 @@ fn i2_late_work_for_a_given_up_round_is_refused() {
     assert!(matches!(applied, Applied::Opened { forced: true, .. }));
     assert_eq!(refuse(&mut state, &late), Refusal::NotWaiting);
     let command = world.say(0, &Order::SubmitAggregate(late_aggregate));
+    assert_eq!(refuse(&mut state, &command), Refusal::NotWaiting);
+    world.certify(&mut state);
+    assert_eq!(refuse(&mut state, &late), Refusal::NotWaiting);
     assert_eq!(
         refuse(&mut state, &command),
         Refusal::Aggregate(AggregateError::Context)
     );
     world.aggregate(&mut state, &[0, 1]);
+    assert_eq!(refuse(&mut state, &late_commitment), Refusal::NotWaiting);
     let too_late = Refusal::Partial(PartialError::Context);
     assert_eq!(refuse(&mut state, &first), too_late);
     assert_eq!(refuse(&mut state, &late), too_late);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use zipnet_protocol::{Digest, RoundHeader};
 
-use super::fixture::{Server, World, accept};
+use super::fixture::{Server, World, accept, commitment};
 use crate::committee::{
     command::Order,
     state::{Applied, CommitteeState},
@@ -31,14 +31,26 @@ fn play(world: &World, state: &mut CommitteeState, servers: &mut [&mut Server]) 
     let signed = header.sign(opener.id(), &opener.signing);
     let open = opener.say(&world.rules, &Order::OpenRound(signed));
     state.apply(&open).ok()?;
+    for server in &mut *servers {
+        let word = server.certify(state).ok()?;
+        let command = server.say(&world.rules, &Order::Certify(word));
+        state.apply(&command).ok()?;
+    }
+    let opener = &servers[0];
     let aggregate = world.fold(state.current()?, &[0, 1, 2]);
     let order = Order::SubmitAggregate(aggregate.clone());
     state.apply(&opener.say(&world.rules, &order)).ok()?;
     let current = state.current()?.clone();
-    for server in servers {
+    let mut partials = Vec::new();
+    for server in &mut *servers {
         let partial = server
             .unblind(&current.round, &current.registry, &aggregate)
             .ok()?;
+        let command = server.say(&world.rules, &commitment(&partial));
+        state.apply(&command).ok()?;
+        partials.push(partial);
+    }
+    for (server, partial) in servers.iter().zip(partials) {
         let command = server.say(&world.rules, &Order::SubmitPartial(partial));
         if let Applied::Finalized(done) = state.apply(&command).ok()? {
             return Some(*done.checked.digest());

@@ -47,6 +47,13 @@ fn i7_a_number_opens_once() {
         let refusal = refuse(&mut state, &world.open_with(opener, forged));
         assert_eq!(refusal, Refusal::Unfit("number"));
     }
+    world.certify(&mut state);
+    let again = RoundHeader {
+        nonce: nonce(99),
+        ..first.clone()
+    };
+    let refusal = refuse(&mut state, &world.open_with(0, again));
+    assert_eq!(refusal, Refusal::Unfit("number"), "certified or not");
     world.aggregate(&mut state, &[0, 1, 2]);
     world.partials(&mut state, &[0, 1, 2]).unwrap();
     let again = RoundHeader {

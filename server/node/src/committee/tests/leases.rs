@@ -150,7 +150,7 @@ fn i12_only_the_client_itself_withdraws() {
 
 #[test]
 fn i8_the_registry_has_a_limit_and_a_batch_beyond_it_changes_nothing() {
-    let world = World::new(1, 2);
+    let world = World::with(1, 2, |rules| rules.clients_per_peer = u32::MAX);
     let transport = world.client_transport(0);
     // Any 32 bytes are an X25519 key; bar the few of small order, a usable one.
     let bundle = |seed: usize| {

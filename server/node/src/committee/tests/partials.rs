@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zipnet_protocol::{PartialError, SignedPartial};
 
-use super::fixture::{NOBODY, Server, World, accept, refuse};
+use super::fixture::{NOBODY, Server, World, accept, commitment, refuse};
 use crate::committee::{
     command::Order,
     state::{Applied, CommitteeState, Refusal},
@@ -38,7 +38,9 @@ fn i6_the_partial_of_the_round_before_is_refused() {
     world.partials(&mut state, &[0, 1, 2]).unwrap();
     let replay = world.say(0, &submit(&old));
     assert_eq!(refuse(&mut state, &replay), Refusal::NotWaiting);
-    world.open(&mut state);
+    world.open_only(&mut state);
+    assert_eq!(refuse(&mut state, &replay), Refusal::NotWaiting);
+    world.certify(&mut state);
     assert_eq!(refuse(&mut state, &replay), Refusal::NotWaiting);
     world.aggregate(&mut state, &[0, 1, 2]);
     assert_eq!(
@@ -57,6 +59,8 @@ fn i6_the_partial_of_the_round_before_is_refused() {
         old.vector,
         &liar.signing,
     );
+    accept(&mut state, &world.say(0, &commitment(&again)));
+    world.commit(&mut state);
     accept(&mut state, &world.say(0, &submit(&again)));
     let done = world.partials(&mut state, &[1, 2]).unwrap();
     assert_eq!(done.checked.messages().count(), 0);
@@ -67,6 +71,7 @@ fn i6_a_partial_counts_once() {
     let (mut world, mut state) = waiting(3);
     let server = world.servers[0].id();
     let repeated = Refusal::Partial(PartialError::Repeated { server });
+    world.commit(&mut state);
     let partial = honest(&mut world, 0, &state);
     accept(&mut state, &world.say(0, &submit(&partial)));
     assert_eq!(
@@ -92,6 +97,7 @@ fn i6_a_partial_counts_once() {
 #[test]
 fn i6_a_partial_is_bound_to_aggregate_length_and_sender() {
     let (mut world, mut state) = waiting(3);
+    world.commit(&mut state);
     let good = honest(&mut world, 0, &state);
     let (me, other) = (&world.servers[0], &world.servers[1]);
     let expected = good.vector.len();
@@ -153,7 +159,9 @@ fn i7_nobody_outside_of_the_roster_has_a_say() {
     let mut header = world.header(&state);
     header.roster.truncate(3);
     accept(&mut state, &world.open_with(0, header));
+    world.certify(&mut state);
     world.aggregate(&mut state, &[0, 1, 2]);
+    world.commit(&mut state);
     let current = state.current().unwrap().clone();
     let aggregate = current.tally.as_ref().unwrap().aggregate();
 
@@ -174,6 +182,7 @@ fn i7_nobody_outside_of_the_roster_has_a_say() {
 #[test]
 fn i6_a_record_holds_every_partial_of_the_roster() {
     let (mut world, mut state) = waiting(3);
+    world.commit(&mut state);
     for server in [2, 0] {
         let command = world.partial(server, &state);
         assert!(matches!(accept(&mut state, &command), Applied::Unblinded));

@@ -29,6 +29,7 @@ fn other_history(rounds: usize) -> Vec<Arc<Final>> {
     let mut header = world.header(&state);
     header.epoch = OTHER;
     state.apply(&world.open_with(0, header)).unwrap();
+    world.certify(&mut state);
     world.aggregate(&mut state, &[0, 1]);
     let mut done = vec![world.partials(&mut state, &[0]).unwrap()];
     done.extend((1..rounds).map(|_| world.play(&mut state, &[0, 1])));

@@ -65,8 +65,15 @@ fn cases(world: &mut World) -> Vec<Case> {
     let header = world.header(&base).sign(opener.id(), &opener.signing);
     case("open round", &base, opener, Order::OpenRound(header));
 
+    let aggregators = Order::RegisterAggregators(vec![world.aggregator(1)]);
+    case("register aggregators", &base, first(world), aggregators);
+
     let mut state = base.clone();
-    world.open(&mut state);
+    world.open_only(&mut state);
+    let certifying = world.certification(0, &state);
+    let order = certifying.decode().unwrap();
+    case("certify", &state, first(world), order);
+    world.certify(&mut state);
     let aggregate = world.fold(state.current().unwrap(), &[0, 1]);
     let order = Order::SubmitAggregate(aggregate);
     case("submit aggregate", &state, first(world), order);

@@ -4,6 +4,7 @@ use zipnet_protocol::Withdrawal;
 
 use super::fixture::{World, accept, bytes, refuse};
 use crate::committee::{
+    aggregators::AGGREGATOR_LEASE_ROUNDS,
     command::{Command, Order, Resume},
     state::CommitteeState,
 };
@@ -33,9 +34,27 @@ fn cases(world: &mut World) -> Vec<Case> {
     case("founded", &state, vec![open.clone()]);
 
     accept(&mut state, &open);
+    let words: Vec<_> = (0..3).map(|at| world.certification(at, &state)).collect();
+    case("open", &state, words.clone());
+    accept(&mut state, &words[1]);
+    let rest = vec![words[2].clone(), words[0].clone()];
+    case("one certification", &state, rest);
+    accept(&mut state, &words[2]);
+    case("two certifications", &state, vec![words[0].clone()]);
+    accept(&mut state, &words[0]);
     let aggregate = world.fold(state.current().unwrap(), &[0, 1, 2]);
     let aggregate = world.say(1, &Order::SubmitAggregate(aggregate));
-    case("open", &state, vec![aggregate.clone()]);
+    case("certified", &state, vec![aggregate.clone()]);
+    let another = Order::RegisterAggregators(vec![world.aggregator(1), world.aggregator(2)]);
+    accept(&mut state, &world.say(2, &another));
+    let forced = world.open_with(1, world.header(&state));
+    case("several aggregators", &state, vec![forced.clone()]);
+    let mut given_up = state.clone();
+    accept(&mut given_up, &forced);
+    let words = (0..3).map(|at| world.reboot(at, 1).certify(&given_up).unwrap());
+    let words = words.map(Order::Certify).enumerate();
+    let words = words.map(|(at, word)| world.say(at, &word)).collect();
+    case("given up without aggregate", &given_up, words);
 
     let late = Order::RegisterClients(world.client_bundles(&[3]));
     accept(&mut state, &world.say(0, &late));
@@ -47,27 +66,54 @@ fn cases(world: &mut World) -> Vec<Case> {
     let leaver = Order::WithdrawClients(vec![leaver]);
     accept(&mut state, &world.say(0, &leaver));
     assert_ne!(**state.clients(), *state.current().unwrap().registry);
-    case("open, registry changed", &state, vec![aggregate.clone()]);
+    case(
+        "certified, registry changed",
+        &state,
+        vec![aggregate.clone()],
+    );
 
     accept(&mut state, &aggregate);
+    let commitments: Vec<_> = (0..3).map(|at| world.commitment(at, &state)).collect();
+    case("aggregated", &state, commitments.clone());
+    accept(&mut state, &commitments[2]);
+    let rest = vec![commitments[0].clone(), commitments[1].clone()];
+    case("one commitment", &state, rest);
+    accept(&mut state, &commitments[0]);
+    case("two commitments", &state, vec![commitments[1].clone()]);
+    accept(&mut state, &commitments[1]);
     let partials: Vec<_> = (0..3).map(|at| world.partial(at, &state)).collect();
-    case("aggregated", &state, partials.clone());
+    case("committed", &state, partials.clone());
     accept(&mut state, &partials[1]);
     let rest = vec![partials[0].clone(), partials[2].clone()];
     case("one partial", &state, rest);
     accept(&mut state, &partials[0]);
     case("two partials", &state, vec![partials[2].clone()]);
     accept(&mut state, &partials[2]);
+    let head = state.head().unwrap();
+    assert_ne!(head.registry, *state.clients());
     let open = world.open_with(1, world.header(&state));
-    case("finalized", &state, vec![open]);
+    case("finalized, registry changed", &state, vec![open.clone()]);
+    let mut over_it = state.clone();
+    accept(&mut over_it, &open);
+    let current = over_it.current().unwrap();
+    assert_ne!(head.registry, current.registry);
+    let again = Order::RegisterClients(world.client_bundles(&[0]));
+    case(
+        "open over another registry than the head's",
+        &over_it,
+        vec![world.say(1, &again)],
+    );
 
     let mut idle = state.clone();
-    for _ in 0..20 {
+    // The aggregators' leases go by rounds, and theirs is not renewed either.
+    let lease = usize::try_from(AGGREGATOR_LEASE_ROUNDS).unwrap();
+    for _ in 0..lease + 4 {
         let round = world.open(&mut idle);
         world.aggregate(&mut idle, &[1, 2]);
         assert!(round.header().clients >= 2);
         world.partials(&mut idle, &[0, 1, 2]).unwrap();
     }
+    assert_eq!(idle.aggregators().iter().count(), 1, "only who served");
     let open = world.open_with(1, world.header(&idle));
     case("much later", &idle, vec![open]);
 

@@ -21,6 +21,9 @@ struct History {
     commands: Vec<Command>,
 }
 
+/// How many commands it has.
+const COMMANDS: usize = 42;
+
 /// Three rounds with everything that a command can say.
 fn history() -> History {
     let mut world = World::new(3, 4);
@@ -36,11 +39,21 @@ fn history() -> History {
     }
     let clients = Order::RegisterClients(world.client_bundles(&[0, 1, 2, 3]));
     say(&mut state, world.say(0, &clients));
+    let aggregators = Order::RegisterAggregators(vec![world.aggregator(0), world.aggregator(1)]);
+    say(&mut state, world.say(1, &aggregators));
     for round in 0..3 {
         let header = world.header(&state);
         say(&mut state, world.open_with(round, header));
+        for server in 0..3 {
+            let command = world.certification(server, &state);
+            say(&mut state, command);
+        }
         let aggregate = world.fold(state.current().unwrap(), &[0, 1, 2]);
         say(&mut state, world.say(1, &Order::SubmitAggregate(aggregate)));
+        for server in 0..3 {
+            let command = world.commitment(server, &state);
+            say(&mut state, command);
+        }
         for server in 0..3 {
             let command = world.partial(server, &state);
             say(&mut state, command);
@@ -174,7 +187,7 @@ fn feed(commands: &[Command]) -> (usize, usize) {
 fn i8_the_honest_history_is_accepted_whole() {
     let history = the_history();
     let (accepted, refused) = feed(&history.commands);
-    assert_eq!((accepted, refused), (history.commands.len(), 0));
+    assert_eq!((accepted, refused), (COMMANDS, 0));
 }
 
 proptest! {
@@ -182,7 +195,7 @@ proptest! {
 
     #[test]
     fn i8_mutated_histories_are_told_apart_by_nobody(
-        mutations in prop::collection::vec((mutation(), any::<bool>()), 23),
+        mutations in prop::collection::vec((mutation(), any::<bool>()), COMMANDS),
     ) {
         let history = the_history();
         let commands: Vec<_> = history
@@ -211,13 +224,13 @@ proptest! {
             })
             .collect();
         // Behind an honest beginning, so that the senders are known.
-        feed(&[&history.commands[..5], &commands].concat());
+        feed(&[&history.commands[..6], &commands].concat());
     }
 
     #[test]
     fn i8_any_bytes_restore_or_do_not(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        upto in 0_usize..23,
+        upto in 0..=COMMANDS,
     ) {
         let history = the_history();
         let mut state = history.world.cold();

@@ -204,6 +204,8 @@ fn i7_a_round_under_other_rules_is_refused() {
         let signed = header.sign(world.servers[0].id(), &world.servers[0].signing);
         let mut snapshot = WireSnapshot::of(&state);
         open(&mut snapshot).header = signed;
+        // Certified by nobody yet, as it opens.
+        open(&mut snapshot).certifications.clear();
         open(&mut snapshot).tally = None;
         CommitteeState::restore(world.rules.clone(), &snapshot.bytes())
     };
@@ -231,34 +233,34 @@ fn i2_aggregate_and_partials_are_checked() {
     let few = world.fold(state.current().unwrap(), &[1]);
     assert_refused!(
         forge(&world, &state, |snapshot| {
-            open(snapshot).tally.as_mut().unwrap().0 = few;
+            open(snapshot).tally.as_mut().unwrap().aggregate = few;
         }),
         SnapshotError::Aggregate(AggregateError::TooFew { .. })
     );
     let other = world.fold(state.current().unwrap(), &[0, 1]);
     assert_refused!(
         forge(&world, &state, |snapshot| {
-            open(snapshot).tally.as_mut().unwrap().0 = other;
+            open(snapshot).tally.as_mut().unwrap().aggregate = other;
         }),
         SnapshotError::Partial(PartialError::Aggregate)
     );
     assert_refused!(
         forge(&world, &state, |snapshot| {
-            let partials = &mut open(snapshot).tally.as_mut().unwrap().1;
+            let partials = &mut open(snapshot).tally.as_mut().unwrap().partials;
             partials[1] = partials[0].clone();
         }),
         SnapshotError::Partial(PartialError::Repeated { .. })
     );
     assert_refused!(
         forge(&world, &state, |snapshot| {
-            let partials = &mut open(snapshot).tally.as_mut().unwrap().1;
+            let partials = &mut open(snapshot).tally.as_mut().unwrap().partials;
             partials[1].server = world.servers[2].id();
         }),
         SnapshotError::Partial(PartialError::Signature(_))
     );
     assert_refused!(
         forge(&world, &state, |snapshot| {
-            let partials = &mut open(snapshot).tally.as_mut().unwrap().1;
+            let partials = &mut open(snapshot).tally.as_mut().unwrap().partials;
             partials[0].context = *state.head().unwrap().checked.context();
         }),
         SnapshotError::Partial(PartialError::Context)

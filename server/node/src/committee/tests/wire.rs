@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, Canonical, ClientBundle, Epoch, ServerBundle, ServerId, Signature, SignedHeader,
-    SignedPartial,
+    Aggregate, AggregatorBundle, Canonical, Certification, ClientBundle, Digest, Epoch, PeerKey,
+    ServerBundle, ServerId, Signature, SignedHeader, SignedPartial,
 };
 
 use super::fixture::{Server, bytes};
@@ -56,10 +56,13 @@ pub struct WireSnapshot {
     pub epoch: Option<Epoch>,
     pub opened: u64,
     pub head: Option<Published>,
+    pub head_registry: Option<Vec<ClientBundle>>,
     pub servers: Vec<ServerBundle>,
     pub admissions: Option<WireAdmissions>,
     pub absent: Vec<(ServerId, u64)>,
     pub clients: Vec<(ClientBundle, u64)>,
+    pub aggregators: Vec<(AggregatorBundle, u64)>,
+    pub turn: Option<PeerKey>,
     pub current: Option<WireOpen>,
     pub strikes: Strikes,
 }
@@ -76,7 +79,15 @@ pub struct WireOpen {
     pub header: SignedHeader,
     pub bundles: Vec<ServerBundle>,
     pub registry: Option<Vec<ClientBundle>>,
-    pub tally: Option<(Aggregate, Vec<SignedPartial>)>,
+    pub certifications: Vec<Certification>,
+    pub tally: Option<WireTally>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireTally {
+    pub aggregate: Aggregate,
+    pub commitments: Vec<(ServerId, Digest)>,
+    pub partials: Vec<SignedPartial>,
 }
 
 impl WireSnapshot {
