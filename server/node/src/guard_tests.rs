@@ -233,10 +233,10 @@ fn i2_a_server_signs_only_as_the_boot_that_the_roster_names() {
     let aggregate = world.fold(&current, &[0, 1, 2]);
     let held = agreeing(current.round.header());
     let answer = |server: &mut fixture::Server, round: &Round| {
-        let word = server.certify_with(round, &held).map(|_| ());
+        let certified = server.certify_with(round, &held).map(|_| ());
         let partial = server.unblind(round, &current.registry, &aggregate);
-        assert_eq!(word, partial.map(|_| ()), "neither or both");
-        word
+        assert_eq!(certified, partial.map(|_| ()), "neither or both");
+        certified
     };
     let mut later = world.reboot(0, 2);
     let mut stranger = world.newcomer(0);
@@ -283,4 +283,206 @@ fn i2_epochs_are_remembered_until_there_are_too_many() {
         header.number = 2;
     });
     assert_eq!(ask(&mut world, &second), Ok(()));
+}
+
+#[test]
+fn i13_a_header_that_differs_from_what_is_held_gets_no_word() {
+    let mut world = World::new(3, 3);
+    let current = forged(&world, |_| {});
+    let agreed = agreeing(current.round.header());
+    let other = world.aggregator_transport(1).peer_key();
+    let differing = [
+        (
+            "predecessor",
+            Held {
+                previous: fixture::NOBODY,
+                ..agreed
+            },
+        ),
+        (
+            "client registry",
+            Held {
+                registry: fixture::NOBODY,
+                ..agreed
+            },
+        ),
+        (
+            "number of clients",
+            Held {
+                clients: 2,
+                ..agreed
+            },
+        ),
+        ("participation floor", Held { floor: 3, ..agreed }),
+        (
+            "aggregator",
+            Held {
+                aggregator: Some(other),
+                ..agreed
+            },
+        ),
+        (
+            "aggregator",
+            Held {
+                aggregator: None,
+                ..agreed
+            },
+        ),
+    ];
+    for (what, held) in differing {
+        let answer = world.servers[0].certify_with(&current.round, &held);
+        assert_eq!(answer, Err(GuardError::Differs(what)));
+    }
+    assert!(!world.servers[0].guard.has_signed());
+    // The other way round: what is held is right, and the header says less.
+    for change in [
+        (|header| header.floor = 3) as fn(&mut RoundHeader),
+        |header| header.previous = fixture::NOBODY,
+        |header| header.registry = fixture::NOBODY,
+        |header| header.clients = 4,
+        |header| header.aggregator = zipnet_protocol::PeerKey::new([7; 32]),
+    ] {
+        let lie = forged(&world, change);
+        let answer = world.servers[0].certify_with(&lie.round, &agreed);
+        assert!(matches!(answer, Err(GuardError::Differs(_))), "{answer:?}");
+    }
+    assert_eq!(world.servers[0].guard.floor(&EPOCH), 0);
+    assert!(
+        world.servers[0]
+            .certify_with(&current.round, &agreed)
+            .is_ok()
+    );
+}
+
+#[test]
+fn i13_one_round_of_each_number_has_a_servers_word_whatever_the_state_says() {
+    let mut world = World::new(3, 3);
+    let ask_for = |world: &mut World, current: &InFlight| {
+        let held = agreeing(current.round.header());
+        world.servers[0].certify_with(&current.round, &held)
+    };
+    let first = forged(&world, |_| {});
+    let given = ask_for(&mut world, &first).unwrap();
+    assert_eq!(
+        ask_for(&mut world, &first),
+        Ok(given.clone()),
+        "the same again"
+    );
+    // Even if what is held has changed since: it was right when it was given.
+    let moved = Held {
+        previous: fixture::NOBODY,
+        ..agreeing(first.round.header())
+    };
+    let again = world.servers[0].certify_with(&first.round, &moved);
+    assert_eq!(again, Ok(given));
+    for seed in 50..60 {
+        let other = forged(&world, |header| header.nonce = nonce(seed));
+        let refused = Err(GuardError::Signed { last: 1, number: 1 });
+        assert_eq!(ask_for(&mut world, &other), refused);
+    }
+    let later = forged(&world, |header| header.number = 3);
+    assert!(ask_for(&mut world, &later).is_ok());
+    // The older one that it stood for is over, and those between never were.
+    for (number, late) in [
+        (1, first),
+        (2, forged(&world, |header| header.number = 2)),
+        (
+            3,
+            forged(&world, |header| {
+                header.number = 3;
+                header.nonce = nonce(99);
+            }),
+        ),
+    ] {
+        let refused = Err(GuardError::Signed { last: 3, number });
+        assert_eq!(ask_for(&mut world, &late), refused);
+    }
+    assert!(ask_for(&mut world, &later).is_ok());
+}
+
+#[test]
+fn i13_only_the_newest_certified_round_is_unblinded() {
+    let mut world = World::new(3, 3);
+    let unblind = |world: &mut World, current: &InFlight| {
+        let aggregate = world.fold(current, &[0, 1, 2]);
+        let answer = world.servers[0].unblind(&current.round, &current.registry, &aggregate);
+        answer.map(|_| ())
+    };
+    let certify = |world: &mut World, current: &InFlight| {
+        let held = agreeing(current.round.header());
+        world.servers[0]
+            .certify_with(&current.round, &held)
+            .unwrap();
+    };
+    let first = forged(&world, |_| {});
+    let twin = forged(&world, |header| header.nonce = nonce(99));
+    let second = forged(&world, |header| header.number = 2);
+    let uncertified = |number| Err(GuardError::Uncertified { number });
+    assert_eq!(unblind(&mut world, &first), uncertified(1));
+    certify(&mut world, &first);
+    assert_eq!(unblind(&mut world, &twin), uncertified(1));
+    assert_eq!(unblind(&mut world, &second), uncertified(2));
+    assert_eq!(unblind(&mut world, &first), Ok(()));
+    certify(&mut world, &second);
+    assert_eq!(unblind(&mut world, &first), uncertified(1), "it is over");
+    assert_eq!(unblind(&mut world, &second), Ok(()));
+    // Nor does another epoch bring it back.
+    let elsewhere = forged(&world, |header| header.epoch = Epoch::new([1; 32]));
+    certify(&mut world, &elsewhere);
+    assert_eq!(unblind(&mut world, &second), uncertified(2));
+    assert_eq!(unblind(&mut world, &elsewhere), Ok(()));
+}
+
+#[test]
+fn i13_a_second_epoch_of_one_process_needs_the_whole_committee() {
+    let mut world = World::with(3, 3, |rules| rules.min_servers = Some(2));
+    let at = |world: &World, epoch, number, roster| {
+        forged(world, |header| {
+            header.epoch = epoch;
+            header.number = number;
+            header.roster.truncate(roster);
+        })
+    };
+    let amnesia = Err(GuardError::Amnesia {
+        committee: 3,
+        roster: 2,
+    });
+    let other = Epoch::new([1; 32]);
+    // New, and the epoch is not.
+    let late = at(&world, EPOCH, 2, 2);
+    assert_eq!(ask(&mut world, &late), amnesia);
+    // New, as the epoch is: nothing can have been signed there.
+    let first = at(&world, EPOCH, 1, 2);
+    assert_eq!(ask(&mut world, &first), Ok(()));
+    assert!(world.servers[0].guard.has_signed());
+    let second = at(&world, EPOCH, 2, 2);
+    assert_eq!(ask(&mut world, &second), Ok(()));
+    for number in [0, 1, 2] {
+        let elsewhere = at(&world, other, number, 2);
+        assert_eq!(ask(&mut world, &elsewhere), amnesia, "{number}");
+    }
+    assert_eq!(world.servers[0].guard.floor(&other), 0);
+    let whole = at(&world, other, 1, 3);
+    assert_eq!(ask(&mut world, &whole), Ok(()));
+    let then = at(&world, other, 2, 2);
+    assert_eq!(ask(&mut world, &then), Ok(()));
+}
+
+#[test]
+fn i15_an_aggregate_below_the_headers_floor_gets_no_partial() {
+    let mut world = World::new(3, 5);
+    let current = forged(&world, |header| header.floor = 4);
+    let held = agreeing(current.round.header());
+    let given = world.servers[0].certify_with(&current.round, &held);
+    assert!(given.is_ok());
+    for clients in [&[][..], &[0, 1], &[0, 1, 2]] {
+        let few = world.fold(&current, clients);
+        let refused = world.servers[0].unblind(&current.round, &current.registry, &few);
+        let too_few = AggregateError::TooFew {
+            found: clients.len(),
+            needed: 4,
+        };
+        assert_eq!(refused, Err(GuardError::Aggregate(too_few)));
+    }
+    assert_eq!(ask(&mut world, &current), Ok(()));
 }

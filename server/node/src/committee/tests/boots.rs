@@ -94,8 +94,8 @@ fn i2_commands_of_a_replaced_process_no_longer_count() {
         let command = world.certification(server, &state);
         accept(&mut state, &command);
     }
-    let word = Order::Certify(later.certify(&state).unwrap());
-    accept(&mut state, &later.say(&world.rules, &word));
+    let certify = Order::Certify(later.certify(&state).unwrap());
+    accept(&mut state, &later.say(&world.rules, &certify));
 
     // Nor does its partial, whoever relays it.
     world.aggregate_by(1, &mut state, &[0, 1]);

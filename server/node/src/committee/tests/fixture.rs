@@ -94,8 +94,10 @@ impl World {
         )
     }
 
+    /// A client's transport key. A peer has as many clients as the rules let it.
     pub fn client_transport(&self, client: usize) -> SigningSecret {
-        SigningSecret::from_seed(&entropy("client transport", self.clients[client], 0))
+        let peer = self.clients[client] / self.rules.clients_per_peer.max(1) as usize;
+        SigningSecret::from_seed(&entropy("client transport", peer, 0))
     }
 
     /// An aggregate that was changed, signed again by the aggregator.
@@ -117,6 +119,7 @@ impl World {
     }
 
     /// The transport key of an aggregator.
+    #[expect(clippy::unused_self, reason = "it is of a world, as the clients' are")]
     pub fn aggregator_transport(&self, seed: usize) -> SigningSecret {
         aggregator(seed)
     }

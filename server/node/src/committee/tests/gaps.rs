@@ -32,8 +32,8 @@ fn play(world: &World, state: &mut CommitteeState, servers: &mut [&mut Server]) 
     let open = opener.say(&world.rules, &Order::OpenRound(signed));
     state.apply(&open).ok()?;
     for server in &mut *servers {
-        let word = server.certify(state).ok()?;
-        let command = server.say(&world.rules, &Order::Certify(word));
+        let given = server.certify(state).ok()?;
+        let command = server.say(&world.rules, &Order::Certify(given));
         state.apply(&command).ok()?;
     }
     let opener = &servers[0];

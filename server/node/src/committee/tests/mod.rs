@@ -3,10 +3,14 @@
 pub(crate) mod fixture;
 
 mod aggregates;
+mod aggregators;
 pub(crate) mod attested;
 mod boots;
+mod certified;
+mod commitments;
 mod evidence;
 mod evidence_policy;
+mod floors;
 mod force;
 mod gaps;
 mod guards;

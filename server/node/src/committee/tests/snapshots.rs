@@ -104,6 +104,19 @@ fn cases(world: &mut World) -> Vec<Case> {
         vec![world.say(1, &again)],
     );
 
+    later(world, state, &mut cases);
+    cases
+}
+
+/// States a long time after.
+fn later(world: &mut World, mut state: CommitteeState, cases: &mut Vec<Case>) {
+    let mut case = |name, state: &CommitteeState, next| {
+        cases.push(Case {
+            name,
+            state: state.clone(),
+            next,
+        });
+    };
     let mut idle = state.clone();
     // The aggregators' leases go by rounds, and theirs is not renewed either.
     let lease = usize::try_from(AGGREGATOR_LEASE_ROUNDS).unwrap();
@@ -130,13 +143,12 @@ fn cases(world: &mut World) -> Vec<Case> {
     };
     accept(&mut state, &world.say(0, &lapse));
     accept(&mut state, &world.say(1, &Order::Leave));
-    let later = world.reboot(1, 9);
+    let rebooted = world.reboot(1, 9);
     let back = vec![
         world.say(2, &world.servers[2].registration()),
-        later.say(&world.rules, &later.registration()),
+        rebooted.say(&world.rules, &rebooted.registration()),
     ];
     case("servers away, numbers raised", &state, back);
-    cases
 }
 
 fn restored(world: &World, state: &CommitteeState) -> CommitteeState {

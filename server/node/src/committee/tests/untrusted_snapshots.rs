@@ -1,15 +1,20 @@
 //! A leader that sends a newcomer a state that never was.
 
 use zipnet_protocol::{
-    AggregateError, Epoch, HeaderError, MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError,
-    RoundHeader,
+    AggregateError, AggregatorBundle, CertificateError, Certification, ClientBundle, Digest, Epoch,
+    HeaderError, MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader, ServerId,
 };
 
 use super::{
     fixture::{NOBODY, World, accept, bytes, nonce},
     wire::{WireOpen, WireSnapshot},
 };
-use crate::committee::{command::Order, snapshot::SnapshotError, state::CommitteeState};
+use crate::committee::{
+    aggregators::MAX_AGGREGATORS,
+    command::Order,
+    snapshot::SnapshotError,
+    state::{CommitteeState, Refusal},
+};
 
 /// A state with all parts: a head, a round with partials, and a registry that
 /// changed since it opened.
@@ -306,5 +311,130 @@ fn i7_parts_that_never_stood_together_are_refused() {
             snapshot.absent.push((world.servers[0].id(), 1));
         }),
         SnapshotError::Inconsistent("list of servers")
+    );
+}
+
+#[test]
+fn i13_an_aggregate_without_a_certificate_is_refused() {
+    let (world, state) = full();
+    for missing in 0..3 {
+        assert_refused!(
+            forge(&world, &state, |snapshot| {
+                open(snapshot).certifications.remove(missing);
+            }),
+            SnapshotError::Inconsistent("aggregate")
+        );
+    }
+    let wrong = |change: &dyn Fn(&mut Vec<Certification>)| {
+        forge(&world, &state, |snapshot| {
+            change(&mut open(snapshot).certifications);
+        })
+    };
+    assert_refused!(
+        wrong(&|words| words[1] = words[0].clone()),
+        SnapshotError::Certificate(CertificateError::Repeated { .. })
+    );
+    assert_refused!(
+        wrong(&|words| words[1].server = world.newcomer(0).id()),
+        SnapshotError::Certificate(CertificateError::Stranger { .. })
+    );
+    let context = *state.head().unwrap().checked.context();
+    assert_refused!(
+        wrong(&|words| words[1].context = context),
+        SnapshotError::Certificate(CertificateError::Context)
+    );
+    let context = *state.current().unwrap().round.context();
+    let (server, key) = (world.servers[1].id(), &world.servers[0].signing);
+    assert_refused!(
+        wrong(&|words| words[1] = Certification::sign(context, server, key)),
+        SnapshotError::Certificate(CertificateError::Signature { .. })
+    );
+}
+
+type Commitments = Vec<(ServerId, Digest)>;
+
+#[test]
+fn i17_partials_without_all_commitments_are_refused() {
+    let (world, state) = full();
+    let wrong = |change: fn(&mut Commitments, ServerId)| {
+        forge(&world, &state, |snapshot| {
+            let commitments = &mut open(snapshot).tally.as_mut().unwrap().commitments;
+            change(commitments, world.newcomer(0).id());
+        })
+    };
+    assert_refused!(
+        wrong(|commitments, _| commitments.clear()),
+        SnapshotError::Partial(PartialError::Early { .. })
+    );
+    assert_refused!(
+        wrong(|commitments, _| {
+            commitments.remove(2);
+        }),
+        SnapshotError::Partial(PartialError::Early { .. })
+    );
+    assert_refused!(
+        wrong(|commitments, _| commitments[0].1 = NOBODY),
+        SnapshotError::Partial(PartialError::Commitment { .. })
+    );
+    assert_refused!(
+        wrong(|commitments, _| commitments[1] = commitments[0]),
+        SnapshotError::Partial(PartialError::Repeated { .. })
+    );
+    assert_refused!(
+        wrong(|commitments, stranger| commitments[1].0 = stranger),
+        SnapshotError::Partial(PartialError::Stranger { .. })
+    );
+}
+
+#[test]
+fn a3_unadmitted_aggregators_are_refused() {
+    let (world, state) = full();
+    let transport = world.aggregator_transport(5);
+    let unadmitted = AggregatorBundle::sign(&world.rules.instance, None, &transport);
+    assert_refused!(
+        forge(&world, &state, |snapshot| {
+            snapshot.aggregators.push((unadmitted, 0));
+        }),
+        SnapshotError::Aggregators(Refusal::Aggregator(_))
+    );
+    assert_refused!(
+        forge(&world, &state, |snapshot| {
+            let many = 0..=MAX_AGGREGATORS;
+            let many = many.map(|seed| (world.aggregator(seed), 0));
+            snapshot.aggregators = many.collect();
+        }),
+        SnapshotError::Aggregators(Refusal::AggregatorsFull(_))
+    );
+    assert_refused!(
+        forge(&world, &state, |snapshot| {
+            snapshot.aggregators[0].1 = state.opened() + 1;
+        }),
+        SnapshotError::Inconsistent("aggregators' activity")
+    );
+}
+
+/// I15: whoever chose the registry beside the head would choose the next floor.
+#[test]
+fn i15_the_heads_registry_is_the_one_that_its_header_names() {
+    let (world, state) = full();
+    let wrong = |change: &dyn Fn(&mut Vec<ClientBundle>)| {
+        forge(&world, &state, |snapshot| {
+            change(snapshot.head_registry.as_mut().unwrap());
+        })
+    };
+    assert_refused!(
+        wrong(&|clients| {
+            clients.pop();
+        }),
+        SnapshotError::Registry
+    );
+    assert_refused!(
+        wrong(&|clients| clients[0] = world.client_bundles(&[3]).remove(0)),
+        SnapshotError::Registry
+    );
+    assert_refused!(wrong(&|clients| clients.clear()), SnapshotError::Registry);
+    assert_refused!(
+        forge(&world, &state, |snapshot| snapshot.head_registry = None),
+        SnapshotError::Registry
     );
 }
