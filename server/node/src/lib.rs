@@ -11,14 +11,15 @@
 //! - [`committee`]: the replicated state machine of the servers.
 //! - [`attestation`]: whose evidence a node believes, and what it shows itself.
 //! - [`guard`]: what a server holds itself to, whatever the log says.
-//! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`relay`], [`metrics`]: the ground
-//!   they stand on.
+//! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`backoff`], [`relay`],
+//!   [`entropy`], [`metrics`]: the ground they stand on.
 //!
 //! Every await on the network has a time-out. Secrets live in
 //! [`zeroize::Zeroizing`] or types that zeroize themselves, and none has a
 //! `Debug` that shows it.
 
 pub mod attestation;
+pub mod backoff;
 pub mod committee;
 pub mod entropy;
 pub mod guard;
