@@ -24,9 +24,8 @@ const ALPN: &[u8] = b"/mosaik/functions/1.0";
 /// The codes of mosaik for "it was answered" and "I do not know you".
 const SUCCESS: VarInt = VarInt::from_u32(200);
 const UNKNOWN_PEER: VarInt = VarInt::from_u32(401);
-/// Longest answer, in bytes: four records of the largest rounds that are
-/// sensible, with room to spare. mosaik itself would take 4 GiB.
-const MAX_REPLY: u32 = 64 << 20;
+/// What mosaik's frame adds to an answer, in bytes: its kind and its length.
+const FRAMING: u32 = 16;
 /// Bytes that are made room for before they have come.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -46,10 +45,12 @@ pub enum InvokeError {
     #[error("the connection broke: {0}")]
     Broken(#[source] std::io::Error),
     /// More than we take.
-    #[error("it would answer {found} bytes; at most {MAX_REPLY} are taken")]
+    #[error("it would answer {found} bytes; at most {most} are taken")]
     Length {
         /// By its word.
         found: u32,
+        /// The longest that the call has.
+        most: u32,
     },
     /// Not mosaik's protocol.
     #[error("its answer does not decode: {0}")]
@@ -75,8 +76,9 @@ pub enum Reply {
     Err(Bytes),
 }
 
-/// Calls `function` of `peer` with an encoded request. It may take for ever:
-/// the caller sets the time-out.
+/// Calls `function` of `peer` with an encoded request, and takes an answer of
+/// at most `longest` bytes: whoever is asked is often a stranger, and mosaik
+/// itself would take 4 GiB. It may take for ever: the caller sets the time-out.
 ///
 /// # Errors
 /// [`InvokeError`].
@@ -85,6 +87,7 @@ pub async fn invoke(
     peer: PeerId,
     function: FunctionId,
     payload: Bytes,
+    longest: u32,
 ) -> Result<Reply, InvokeError> {
     let request = Request {
         network: *network.network_id(),
@@ -97,15 +100,47 @@ pub async fn invoke(
         Some(catalog.get_signed(&peer)?.address().clone())
     };
     let address = address().ok_or(InvokeError::Address)?;
-    match attempt(network.local().endpoint(), address.clone(), &request).await {
+    match attempt(
+        network.local().endpoint(),
+        address.clone(),
+        &request,
+        longest,
+    )
+    .await
+    {
         Err((_, Some(code))) if code == UNKNOWN_PEER => {
             // It has to have us in its catalog first.
             let _ = network.discovery().sync_with(address.clone()).await;
-            attempt(network.local().endpoint(), address, &request).await
+            attempt(network.local().endpoint(), address, &request, longest).await
         }
         other => other,
     }
     .map_err(|(error, _)| error)
+}
+
+/// Calls, and keeps the connection when it was answered, as an attacker does.
+#[cfg(test)]
+pub(crate) async fn keep(
+    network: &Network,
+    peer: PeerId,
+    function: FunctionId,
+    payload: Bytes,
+) -> Result<(Connection, Reply), InvokeError> {
+    let request = Request {
+        network: *network.network_id(),
+        function,
+        payload,
+    };
+    let request = postcard::to_stdvec(&request).map_err(InvokeError::Encode)?;
+    let address = {
+        let catalog = network.discovery().catalog();
+        let entry = catalog.get_signed(&peer).ok_or(InvokeError::Address)?;
+        entry.address().clone()
+    };
+    let connected = network.local().endpoint().connect(address, ALPN).await;
+    let connection = connected.map_err(InvokeError::Connect)?;
+    let reply = exchange(&connection, &request, 1 << 10).await?;
+    Ok((connection, reply))
 }
 
 type AttemptError = (InvokeError, Option<VarInt>);
@@ -114,12 +149,13 @@ async fn attempt(
     endpoint: &Endpoint,
     address: EndpointAddr,
     request: &[u8],
+    longest: u32,
 ) -> Result<Reply, AttemptError> {
     let connection = endpoint
         .connect(address, ALPN)
         .await
         .map_err(|error| (InvokeError::Connect(error), None))?;
-    match exchange(&connection, request).await {
+    match exchange(&connection, request, longest).await {
         Ok(reply) => {
             connection.close(SUCCESS, b"Success");
             Ok(reply)
@@ -135,7 +171,11 @@ async fn attempt(
     }
 }
 
-async fn exchange(connection: &Connection, request: &[u8]) -> Result<Reply, InvokeError> {
+async fn exchange(
+    connection: &Connection,
+    request: &[u8],
+    longest: u32,
+) -> Result<Reply, InvokeError> {
     let broken = InvokeError::Broken;
     let opened = connection.open_bi().await;
     let (mut to, mut from) = opened.map_err(|error| broken(error.into()))?;
@@ -145,14 +185,14 @@ async fn exchange(connection: &Connection, request: &[u8]) -> Result<Reply, Invo
     to.write_all(request)
         .await
         .map_err(|error| broken(error.into()))?;
-    let frame = read_frame(&mut from).await?;
+    let frame = read_frame(&mut from, longest.saturating_add(FRAMING)).await?;
     postcard::from_bytes(&frame).map_err(InvokeError::Decode)
 }
 
-async fn read_frame(from: &mut RecvStream) -> Result<Vec<u8>, InvokeError> {
+async fn read_frame(from: &mut RecvStream, most: u32) -> Result<Vec<u8>, InvokeError> {
     let found = from.read_u32().await.map_err(InvokeError::Broken)?;
-    if found > MAX_REPLY {
-        return Err(InvokeError::Length { found });
+    if found > most {
+        return Err(InvokeError::Length { found, most });
     }
     let length = found as usize;
     let mut frame = Vec::with_capacity(length.min(READ_AHEAD));
@@ -174,6 +214,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    /// Longest answer that the tests take.
+    const LONGEST: u32 = 1 << 10;
 
     async fn endpoint() -> Endpoint {
         Endpoint::builder(presets::Minimal)
@@ -199,7 +242,10 @@ mod tests {
             answer(connection).await.closed().await;
             theirs.close().await;
         });
-        let outcome = timeout(Duration::from_secs(20), attempt(&ours, address, b"hello"));
+        let outcome = timeout(
+            Duration::from_secs(20),
+            attempt(&ours, address, b"hello", LONGEST),
+        );
         let outcome = outcome.await.unwrap();
         ours.close().await;
         timeout(Duration::from_secs(40), peer)
@@ -238,8 +284,27 @@ mod tests {
     #[tokio::test]
     async fn i8_an_answer_that_claims_four_gigabytes_is_not_waited_for() {
         let error = say(vec![0xff; 8]).await.unwrap_err();
-        assert!(matches!(error, InvokeError::Length { found: u32::MAX }));
-        assert!(error.to_string().contains("at most 67108864"), "{error}");
+        assert!(matches!(
+            error,
+            InvokeError::Length {
+                found: u32::MAX,
+                ..
+            }
+        ));
+        assert!(error.to_string().contains("at most 1040"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a17_an_answer_is_as_long_as_its_call_allows_and_no_longer() {
+        let longest = |length: u32| {
+            let mut reply = vec![0];
+            reply.extend(postcard::to_stdvec(&vec![7_u8; length as usize]).unwrap());
+            frame(&reply)
+        };
+        let reply = say(longest(LONGEST)).await.unwrap();
+        assert!(matches!(reply, Reply::Ok(bytes) if bytes.len() == LONGEST as usize));
+        let error = say(longest(LONGEST + FRAMING)).await.unwrap_err();
+        assert!(matches!(error, InvokeError::Length { .. }), "{error}");
     }
 
     #[tokio::test]

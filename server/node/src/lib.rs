@@ -30,6 +30,8 @@ pub mod peers;
 pub mod relay;
 pub mod roles;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod wire;
 
 pub use zipnet_attest::report;

@@ -1,17 +1,30 @@
-//! Whom to call: the peer that answered last, then the others in turn.
+//! Whom to call: by chance, the peer that answered last first, and those that
+//! failed last. Nobody is believed because it was asked first, and no refusal
+//! speaks for the others (A6).
+
+mod ranking;
 
 use core::{marker::PhantomData, time::Duration};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use mosaik::{FunctionId, Network, PeerId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout};
+use zipnet_protocol::Instance;
 
 use crate::{
+    entropy::Dice,
     invoke::{InvokeError, Reply, invoke},
     network::serving,
-    wire::Refused,
+    wire::{Call, LONGEST_REPLY, Refused},
 };
+use ranking::Ranking;
+
+/// Most peers that are asked the same at once.
+const AT_ONCE: usize = 16;
+/// Most peers that are asked the same at all: as many as a roster may have.
+const MOST: usize = zipnet_protocol::MAX_ROSTER;
 
 /// How soon catalogs are compared when calls begin to fail; the pause doubles
 /// from time to time.
@@ -32,7 +45,8 @@ pub enum PeerError {
         /// The call.
         call: &'static str,
     },
-    /// Somebody refused, and that is final.
+    /// All that were asked refused, and this is the least final of their
+    /// reasons.
     #[error("Peer {peer} refused `{call}`")]
     Refused {
         /// The call.
@@ -64,6 +78,30 @@ impl PeerError {
             _ => None,
         }
     }
+
+    /// How little hope is left. Who did not answer may do so next time, who is
+    /// busy or knows of no such round yet likewise.
+    const fn finality(&self) -> u8 {
+        match self {
+            Self::Failed { .. } => 1,
+            Self::Refused {
+                reason: Refused::Busy | Refused::NotOpen,
+                ..
+            } => 2,
+            Self::Refused { .. } => 3,
+            Self::Nobody { .. } => 4,
+        }
+    }
+
+    /// Of two peers' outcomes, the one that leaves more hope: one malicious
+    /// peer's refusal must not look like everybody's.
+    fn less_final(self, other: Self) -> Self {
+        if other.finality() <= self.finality() {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 /// Tells whether a peer may be asked.
@@ -80,20 +118,17 @@ pub fn only(peers: Vec<PeerId>) -> Allowed {
 struct Refresh {
     due: Option<Instant>,
     pause: Duration,
-    /// Whose turn it is.
-    turn: usize,
 }
 
 impl Refresh {
-    /// The turn, if one is due.
-    fn take(&mut self, now: Instant) -> Option<usize> {
+    /// Whether it is time.
+    fn take(&mut self, now: Instant) -> bool {
         if self.due.is_some_and(|due| now < due) {
-            return None;
+            return false;
         }
         self.pause = (self.pause * 2).clamp(REFRESH, REFRESH_MAX);
         self.due = Some(now + self.pause);
-        self.turn = self.turn.wrapping_add(REFRESH_PEERS);
-        Some(self.turn)
+        true
     }
 }
 
@@ -102,14 +137,28 @@ pub struct Peers<Req, Res> {
     network: Arc<Network>,
     function: FunctionId,
     call: &'static str,
+    /// Longest answer that is taken, in bytes.
+    longest: u32,
     allowed: Option<Allowed>,
-    preferred: Mutex<Option<PeerId>>,
+    ranking: Mutex<Ranking>,
     refresh: Mutex<Refresh>,
     types: PhantomData<fn(&Req) -> Res>,
 }
 
 impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
-    /// The peers that serve `function`, as far as they are `allowed`.
+    /// The peers that serve a call of an instance, as far as they are
+    /// `allowed`. No longer answer is taken than the call has.
+    #[must_use]
+    pub fn of<C>(network: Arc<Network>, instance: &Instance, allowed: Option<Allowed>) -> Self
+    where
+        C: Call<Request = Req, Reply = Res>,
+    {
+        Self::new(network, C::id(instance), C::LABEL, allowed).at_most(C::MAX_REPLY)
+    }
+
+    /// The peers that serve `function`, as far as they are `allowed`, which may
+    /// answer as much as any call has ([`LONGEST_REPLY`]). Where there is a
+    /// [`Call`], [`Peers::of`] bounds them better.
     #[must_use]
     pub fn new(
         network: Arc<Network>,
@@ -121,108 +170,177 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
             network,
             function,
             call,
+            longest: LONGEST_REPLY,
             allowed,
-            preferred: Mutex::default(),
+            ranking: Mutex::new(Ranking::new(Dice::fresh())),
             refresh: Mutex::default(),
             types: PhantomData,
         }
     }
 
-    /// Who serves the function, the preferred peer first.
+    /// Takes no longer answer than this many bytes.
+    #[must_use]
+    pub const fn at_most(mut self, longest: u32) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// Who serves the function, in the order in which to ask: the peer that
+    /// answered last, the others by chance, those that failed last.
     #[must_use]
     pub fn serving(&self) -> Vec<PeerId> {
+        let peers = self.present();
+        lock(&self.ranking).order(peers)
+    }
+
+    /// Who serves the function.
+    fn present(&self) -> Vec<PeerId> {
         let catalog = self.network.discovery().catalog();
         let me = self.network.local().id();
-        let mut peers: Vec<PeerId> = catalog
+        catalog
             .signed_peers()
             .filter(|entry| entry.functions().contains(&self.function))
             .map(|entry| *entry.id())
             .filter(|peer| *peer != me)
             .filter(|peer| self.allowed.as_ref().is_none_or(|allowed| allowed(peer)))
-            .collect();
-        let preferred = *lock(&self.preferred);
-        peers.sort_by_key(|peer| Some(*peer) != preferred);
-        peers
+            .collect()
     }
 
     /// Asks one peer after the other, each for at most `patience`, until one
-    /// answers or refuses for good.
+    /// answers. A refusal ends nothing: another peer may do better.
     ///
     /// # Errors
-    /// [`PeerError`] of the last peer that was asked.
+    /// The least final [`PeerError`] of all that were asked, so a refusal only
+    /// if all of them refused.
     pub async fn call(
         &self,
         request: &Req,
         patience: Duration,
     ) -> Result<(PeerId, Res), PeerError> {
-        let mut last = PeerError::Nobody { call: self.call };
+        let mut worst = PeerError::Nobody { call: self.call };
         for peer in self.serving() {
-            match self.call_peer(peer, request, patience).await {
-                Ok(reply) => {
-                    *lock(&self.preferred) = Some(peer);
-                    *lock(&self.refresh) = Refresh::default();
+            match self.ask(peer, request, patience).await {
+                (peer, Ok(reply)) => {
+                    lock(&self.ranking).prefer(peer);
                     return Ok((peer, reply));
                 }
-                Err(error) => {
-                    // Somebody else may do better: whoever is busy, or knows
-                    // of no such round yet, does not speak for the others.
-                    let settled = error
-                        .refusal()
-                        .is_some_and(|reason| !matches!(reason, Refused::Busy | Refused::NotOpen));
-                    if settled {
-                        return Err(error);
-                    }
-                    let mut preferred = lock(&self.preferred);
-                    if *preferred == Some(peer) {
-                        *preferred = None;
-                    }
-                    last = error;
-                }
+                (_, Err(error)) => worst = worst.less_final(error),
             }
         }
-        self.refresh(&last);
-        Err(last)
+        self.refresh(matches!(worst, PeerError::Failed { .. }));
+        Err(worst)
+    }
+
+    /// Asks two peers at once that are chosen by chance, whoever is preferred,
+    /// so that a liar has to be both of them. Fewer if there are fewer; in the
+    /// order in which they answer.
+    pub async fn call_two(
+        &self,
+        request: &Req,
+        patience: Duration,
+    ) -> Vec<(PeerId, Result<Res, PeerError>)> {
+        let peers = self.present();
+        let peers = lock(&self.ranking).pick(peers, 2);
+        self.call_all(peers, request, patience).await
+    }
+
+    /// Hands the same to all that serve the function, 16 at once and 64 at
+    /// most, and tells what each of them said, in the order in which they
+    /// answer. It takes as long as the slowest, so up to four times `patience`.
+    pub async fn call_each(
+        &self,
+        request: &Req,
+        patience: Duration,
+    ) -> Vec<(PeerId, Result<Res, PeerError>)> {
+        let mut peers = self.serving();
+        peers.truncate(MOST);
+        self.call_all(peers, request, patience).await
+    }
+
+    /// Asks these peers, 16 at once.
+    pub async fn call_all(
+        &self,
+        peers: Vec<PeerId>,
+        request: &Req,
+        patience: Duration,
+    ) -> Vec<(PeerId, Result<Res, PeerError>)> {
+        let mut waiting = peers.into_iter();
+        let mut asked = FuturesUnordered::new();
+        let mut outcomes = Vec::new();
+        loop {
+            while asked.len() < AT_ONCE
+                && let Some(peer) = waiting.next()
+            {
+                asked.push(self.ask(peer, request, patience));
+            }
+            match asked.next().await {
+                Some(outcome) => outcomes.push(outcome),
+                None => break,
+            }
+        }
+        if outcomes.iter().all(|(_, outcome)| outcome.is_err()) {
+            let failed = |(_, outcome): &(_, Result<Res, PeerError>)| {
+                matches!(outcome, Err(PeerError::Failed { .. }))
+            };
+            self.refresh(outcomes.iter().any(failed));
+        }
+        outcomes
+    }
+
+    /// Asks one peer, and remembers how it did.
+    async fn ask(
+        &self,
+        peer: PeerId,
+        request: &Req,
+        patience: Duration,
+    ) -> (PeerId, Result<Res, PeerError>) {
+        let outcome = self.call_peer(peer, request, patience).await;
+        match &outcome {
+            Ok(_) => *lock(&self.refresh) = Refresh::default(),
+            Err(PeerError::Refused {
+                reason: Refused::Busy | Refused::NotOpen,
+                ..
+            }) => lock(&self.ranking).disregard(&peer),
+            Err(_) => lock(&self.ranking).distrust(peer),
+        }
+        (peer, outcome)
     }
 
     /// Compares catalogs with a few peers, in the background: gossip alone may
-    /// take very long to tell of a peer that has restarted.
-    fn refresh(&self, last: &PeerError) {
+    /// take very long to tell of a peer that has restarted. Only if somebody did
+    /// not answer, or nobody is known.
+    fn refresh(&self, unreachable: bool) {
         let discovery = self.network.discovery();
         let catalog = discovery.catalog();
         // Peers that are known but may not be asked are no reason to look on.
         let known = catalog
             .signed_peers()
             .any(|entry| entry.functions().contains(&self.function));
-        if known && !matches!(last, PeerError::Failed { .. }) {
+        if known && !unreachable {
             return;
         }
-        let Some(start) = lock(&self.refresh).take(Instant::now()) else {
+        if !lock(&self.refresh).take(Instant::now()) {
             return;
-        };
+        }
         // Whoever serves something hears more than a client.
         let peers: Vec<_> = serving(&catalog).collect();
-        for step in 0..REFRESH_PEERS.min(peers.len()) {
-            let at = start
-                .wrapping_add(step)
-                .checked_rem(peers.len())
-                .unwrap_or(0);
-            if let Some(address) = peers.get(at) {
-                let sync = discovery.sync_with(address.clone());
-                tokio::spawn(async move {
-                    let _ = tokio::time::timeout(REFRESH_PATIENCE, sync).await;
-                });
-            }
+        for address in lock(&self.ranking).sample(peers, REFRESH_PEERS) {
+            let sync = discovery.sync_with(address);
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(REFRESH_PATIENCE, sync).await;
+            });
         }
     }
 
-    /// Asks another peer first next time.
+    /// The peer that answered last lied: all others are asked before it. Done
+    /// again and again, this comes round to each.
     pub fn distrust(&self) {
-        let distrusted = lock(&self.preferred).take();
-        let next = self
-            .serving()
-            .into_iter()
-            .find(|peer| Some(*peer) != distrusted);
-        *lock(&self.preferred) = next;
+        lock(&self.ranking).distrust_preferred();
+    }
+
+    /// This peer lied: all others are asked before it.
+    pub fn distrust_peer(&self, peer: PeerId) {
+        lock(&self.ranking).distrust(peer);
     }
 
     /// Asks one peer.
@@ -268,7 +386,14 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
         request: &Req,
     ) -> Result<Result<Res, Refused>, InvokeError> {
         let request = postcard::to_stdvec(request).map_err(InvokeError::Encode)?;
-        let reply = invoke(&self.network, peer, self.function, request.into()).await?;
+        let reply = invoke(
+            &self.network,
+            peer,
+            self.function,
+            request.into(),
+            self.longest,
+        )
+        .await?;
         Ok(match reply {
             Reply::Ok(result) => Ok(postcard::from_bytes(&result).map_err(InvokeError::Decode)?),
             Reply::Err(refusal) => {
@@ -287,3 +412,6 @@ impl<Req, Res> core::fmt::Debug for Peers<Req, Res> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

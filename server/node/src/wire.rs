@@ -9,8 +9,8 @@ use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
     Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, Digest, EnvelopeReceipt,
-    Epoch, Instance, InstanceName, RoundContext, SealedEnvelope, ServerBundle, SigningPublic,
-    Withdrawal,
+    Epoch, Instance, InstanceName, MAX_CLIENTS, MAX_ROSTER, RoundContext, SealedEnvelope,
+    ServerBundle, SigningPublic, Withdrawal,
 };
 
 use crate::{attestation::Credential, committee::command::Published};
@@ -24,6 +24,43 @@ pub const REGISTRY_PAGE: usize = 1024;
 /// that is longer.
 pub const AUDIT_PAGE_BYTES: usize = 4 << 20;
 
+/// Longest answer of a call that answers little, in bytes: yes, a receipt, or a
+/// refusal in words.
+pub const SHORT_REPLY: u32 = 1 << 10;
+/// Longest answer of any call, in bytes: one record of the largest round that
+/// the protocol allows, with its bundles and the open round.
+pub const LONGEST_REPLY: u32 = NEWS_REPLY;
+/// Most bytes of vectors in one answer to [`Follow`], unless one record alone
+/// has more: a follower that lags behind catches up record by record.
+pub const MAX_NEWS: usize = 4 << 20;
+
+/// Longest broadcast that the protocol allows, in bytes.
+const MAX_BROADCAST: usize = 1 << 20;
+/// Most of what a record has besides vectors, of each server: its bundle and
+/// signatures, here and in the open round.
+const BESIDES: usize = 4 << 10;
+const NEWS_REPLY: u32 = {
+    let round = MAX_BROADCAST + (MAX_BROADCAST + BESIDES) * MAX_ROSTER + MAX_CLIENTS;
+    assert!(round > MAX_NEWS, "a page is never longer than a record");
+    assert!(round < (1 << 27), "it is bounded by 128 MiB");
+    #[expect(clippy::cast_possible_truncation, reason = "it is below 2^27")]
+    let round = round as u32;
+    round
+};
+/// A bundle of a client is 160 bytes.
+#[expect(clippy::cast_possible_truncation, reason = "it is 256 KiB")]
+const REGISTRY_REPLY: u32 = (REGISTRY_PAGE * 256) as u32;
+/// A page of envelopes, and what each has besides its vector: less than 256
+/// bytes.
+#[expect(clippy::cast_possible_truncation, reason = "it is 20 MiB")]
+const AUDIT_REPLY: u32 = (AUDIT_PAGE_BYTES + MAX_CLIENTS * 256) as u32;
+/// A bundle, evidence of 16 KiB and collateral of 64 KiB.
+const CREDENTIAL_REPLY: u32 = 128 << 10;
+/// A rule and what was found, cut by [`Opinion::refused`].
+const OPINION_REPLY: u32 = 4 << 10;
+/// Longest words of an opinion, in characters.
+const MAX_OPINION: usize = 900;
+
 /// A call: its name on the network and its types.
 pub trait Call {
     /// What is asked.
@@ -32,6 +69,9 @@ pub trait Call {
     type Reply: Serialize + for<'a> Deserialize<'a> + Send + Sync + 'static;
     /// The label of the function id.
     const LABEL: &'static str;
+    /// Longest answer, in bytes. Nothing longer is read: who is asked is often
+    /// a stranger, and many are asked at once (A17).
+    const MAX_REPLY: u32 = SHORT_REPLY;
 
     /// The function's id within an instance.
     #[must_use]
@@ -120,6 +160,17 @@ pub enum Opinion {
     },
 }
 
+impl Opinion {
+    /// A refusal, its words cut to a length.
+    #[must_use]
+    pub fn refused(rule: u16, text: &str) -> Self {
+        Self::Refused {
+            rule,
+            text: text.chars().take(MAX_OPINION).collect(),
+        }
+    }
+}
+
 /// Asks a server for what is new.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Follow {
@@ -147,13 +198,17 @@ impl News {
     pub fn vector_bytes(&self) -> usize {
         self.records
             .iter()
-            .map(|published| {
-                let record = &published.record;
-                let partials = record.partials.iter().map(|partial| partial.vector.len());
-                partials.fold(record.aggregate.vector.len(), usize::saturating_add)
-            })
+            .map(vector_bytes)
             .fold(0, usize::saturating_add)
     }
+}
+
+/// Bytes of the vectors in a record: nearly all of it.
+#[must_use]
+pub fn vector_bytes(published: &Published) -> usize {
+    let record = &published.record;
+    let partials = record.partials.iter().map(|partial| partial.vector.len());
+    partials.fold(record.aggregate.vector.len(), usize::saturating_add)
 }
 
 /// An open round as it travels.
@@ -193,7 +248,7 @@ pub enum Registration {
 }
 
 macro_rules! call {
-    ($(#[$meta:meta])* $name:ident, $label:literal: $request:ty => $reply:ty) => {
+    ($(#[$meta:meta])* $name:ident, $label:literal $([$longest:expr])?: $request:ty => $reply:ty) => {
         $(#[$meta])*
         #[derive(Debug)]
         pub struct $name;
@@ -202,25 +257,26 @@ macro_rules! call {
             type Request = $request;
             type Reply = $reply;
             const LABEL: &'static str = $label;
+            $(const MAX_REPLY: u32 = $longest;)?
         }
     };
 }
 
 call! {
     /// Servers show their bundle and evidence.
-    MemberCall, "member": () => Member
+    MemberCall, "member" [CREDENTIAL_REPLY]: () => Member
 }
 call! {
     /// Servers hand on the evidence of a server with a bundle, by its digest.
-    CredentialCall, "credential": Digest => Credential
+    CredentialCall, "credential" [CREDENTIAL_REPLY]: Digest => Credential
 }
 call! {
     /// Servers say what they think of the caller's evidence.
-    OpinionCall, "opinion": () => Opinion
+    OpinionCall, "opinion" [OPINION_REPLY]: () => Opinion
 }
 call! {
     /// Clients, readers and aggregators ask servers for news.
-    FollowCall, "follow": Follow => News
+    FollowCall, "follow" [NEWS_REPLY]: Follow => News
 }
 call! {
     /// Clients register with any server.
@@ -236,7 +292,7 @@ call! {
 }
 call! {
     /// Aggregators fetch the registry that a header names.
-    RegistryCall, "registry": RegistryRequest => Vec<ClientBundle>
+    RegistryCall, "registry" [REGISTRY_REPLY]: RegistryRequest => Vec<ClientBundle>
 }
 call! {
     /// Aggregators hand their aggregate to any server.
@@ -248,7 +304,7 @@ call! {
 }
 call! {
     /// Servers look into a round of the aggregator.
-    AuditCall, "audit": AuditRequest => Vec<SealedEnvelope>
+    AuditCall, "audit" [AUDIT_REPLY]: AuditRequest => Vec<SealedEnvelope>
 }
 call! {
     /// Clients show a server what the aggregator promised them.

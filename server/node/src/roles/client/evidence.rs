@@ -12,7 +12,7 @@ use crate::{
     peers::{PeerError, Peers},
     roles::common::peer_id,
     settings::{BootstrapHint, NetworkSettings},
-    wire::{Call as _, Hello, Member, MemberCall, hello_id},
+    wire::{Hello, MemberCall, SHORT_REPLY, hello_id},
 };
 
 /// How long the server may take to be found.
@@ -95,7 +95,8 @@ pub async fn fetch(
 async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, EvidenceError> {
     let until = Instant::now() + FOUND;
     let silent = |source| EvidenceError::Silent { peer, source };
-    let peers = Peers::<(), Hello>::new(node.network().clone(), hello_id(name), "hello", None);
+    let peers = Peers::<(), Hello>::new(node.network().clone(), hello_id(name), "hello", None)
+        .at_most(SHORT_REPLY);
     let hello = loop {
         match peers.call_peer(peer, &(), PATIENCE).await {
             Ok(hello) => break hello,
@@ -109,8 +110,7 @@ async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, Ev
     };
     let anchor = hello.anchor.ok_or_else(bare)?;
     let instance = Instance::attested(name.clone(), hello.committee, anchor);
-    let call = (MemberCall::id(&instance), MemberCall::LABEL);
-    let peers = Peers::<(), Member>::new(node.network().clone(), call.0, call.1, None);
+    let peers = Peers::of::<MemberCall>(node.network().clone(), &instance, None);
     let member = peers.call_peer(peer, &(), PATIENCE).await.map_err(silent)?;
     let server = member
         .bundle

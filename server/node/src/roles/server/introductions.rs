@@ -21,7 +21,7 @@ use crate::{
     metrics,
     peers::Peers,
     roles::common::peer_id,
-    wire::{Call as _, Member, MemberCall, Opinion, OpinionCall},
+    wire::{Member, MemberCall, Opinion, OpinionCall},
 };
 
 /// How long a peer may take to show its evidence.
@@ -56,11 +56,9 @@ pub(super) async fn run(
         return;
     };
     let instance = &context.rules.instance;
-    let member = (MemberCall::id(instance), MemberCall::LABEL);
-    let opinion = (OpinionCall::id(instance), OpinionCall::LABEL);
     let this = Arc::new(Introductions {
-        members: Arc::new(Peers::new(network.clone(), member.0, member.1, None)),
-        opinions: Peers::new(network, opinion.0, opinion.1, None),
+        members: Arc::new(Peers::of::<MemberCall>(network.clone(), instance, None)),
+        opinions: Peers::of::<OpinionCall>(network, instance, None),
         said: Mutex::default(),
         with,
         context: context.clone(),
