@@ -8,19 +8,32 @@ use std::{
 use zipnet_protocol::Epoch;
 
 use super::state::Final;
+use crate::wire::vector_bytes;
 
-/// A bounded ring of finalized rounds, oldest first.
+/// Most bytes of vectors that are kept, whatever the number of rounds: 256
+/// rounds of 1 MiB and 16 servers would be 4 GiB, in guests of 1 GiB.
+const RETAIN_BYTES: usize = 512 << 20;
+
+/// A ring of finalized rounds, oldest first, bounded by their number and bytes.
 #[derive(Debug)]
 pub struct Broadcasts {
     rounds: Mutex<VecDeque<Arc<Final>>>,
     retain: usize,
+    retain_bytes: usize,
 }
 
 impl Broadcasts {
     pub(super) fn new(retain: usize) -> Self {
+        Self::bounded(retain, RETAIN_BYTES)
+    }
+
+    /// Keeps so many rounds, and so many bytes of vectors, but the newest round
+    /// in any case.
+    pub(super) fn bounded(retain: usize, retain_bytes: usize) -> Self {
         Self {
             rounds: Mutex::default(),
             retain: retain.max(1),
+            retain_bytes,
         }
     }
 
@@ -37,8 +50,14 @@ impl Broadcasts {
             let newest = kept.epoch() == epoch;
             (newest, if newest { kept.rank().0 } else { 0 })
         });
-        if rounds.len() > self.retain {
-            rounds.pop_front();
+        let mut bytes = rounds
+            .iter()
+            .map(|kept| vector_bytes(&kept.published))
+            .fold(0, usize::saturating_add);
+        while rounds.len() > self.retain || (rounds.len() > 1 && bytes > self.retain_bytes) {
+            if let Some(oldest) = rounds.pop_front() {
+                bytes = bytes.saturating_sub(vector_bytes(&oldest.published));
+            }
         }
     }
 
@@ -59,6 +78,32 @@ impl Broadcasts {
             .take(most)
             .cloned()
             .collect()
+    }
+
+    /// As [`Broadcasts::range`], but no more than `bytes` of vectors unless one
+    /// round alone has more; and whether there are rounds behind these.
+    #[must_use]
+    pub fn page(
+        &self,
+        epoch: &Epoch,
+        from: u64,
+        most: usize,
+        bytes: usize,
+    ) -> (Vec<Arc<Final>>, bool) {
+        let mut page = self.range(epoch, from, most.saturating_add(1));
+        let mut left = bytes;
+        let fit = page
+            .iter()
+            .take(most)
+            .take_while(|done| {
+                let fits = left.checked_sub(vector_bytes(&done.published));
+                left = fits.unwrap_or(0);
+                fits.is_some()
+            })
+            .count();
+        let more = page.len() > fit.max(1);
+        page.truncate(fit.max(1));
+        (page, more)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Final>>> {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use zipnet_protocol::Epoch;
 
 use super::fixture::{EPOCH, World};
-use crate::committee::{Broadcasts, state::Final};
+use crate::{
+    committee::{Broadcasts, state::Final},
+    wire::vector_bytes,
+};
 
 const OTHER: Epoch = Epoch::new([0x0f; 32]);
 
@@ -135,4 +138,49 @@ fn i6_epochs_are_kept_apart() {
         (all(&ring), other(&ring)),
         (vec![2, 3, 4, 5], vec![1, 2, 3])
     );
+}
+
+#[test]
+fn a17_the_ring_is_bounded_by_bytes_as_well() {
+    let rounds = history(6);
+    let each = vector_bytes(&rounds[0].published);
+    let ring = Broadcasts::bounded(100, 3 * each);
+    push_all(&ring, &rounds);
+    assert_eq!(all(&ring), [4, 5, 6]);
+    let small = Broadcasts::bounded(100, 1);
+    push_all(&small, &rounds);
+    assert_eq!(all(&small), [6], "the newest is kept however long it is");
+    let few = Broadcasts::bounded(2, usize::MAX);
+    push_all(&few, &rounds);
+    assert_eq!(all(&few), [5, 6]);
+}
+
+#[test]
+fn a17_a_page_is_bounded_by_bytes_and_a_follower_catches_up_record_by_record() {
+    let rounds = history(5);
+    let each = vector_bytes(&rounds[0].published);
+    let ring = Broadcasts::new(100);
+    push_all(&ring, &rounds);
+    let page = |from, bytes| {
+        let (page, more) = ring.page(&EPOCH, from, 4, bytes);
+        (numbers(&page), more)
+    };
+    assert_eq!(page(1, usize::MAX), (vec![1, 2, 3, 4], true));
+    assert_eq!(page(2, usize::MAX), (vec![2, 3, 4, 5], false));
+    assert_eq!(page(1, 2 * each), (vec![1, 2], true));
+    assert_eq!(page(4, 2 * each), (vec![4, 5], false));
+    assert_eq!(page(4, 2 * each - 1), (vec![4], true));
+    assert_eq!(page(6, usize::MAX), (Vec::new(), false));
+    // Records that are longer than a page.
+    let (mut from, mut read) = (1, Vec::new());
+    loop {
+        let (numbers, more) = page(from, each - 1);
+        assert_eq!(numbers.len(), 1);
+        read.extend(numbers);
+        if !more {
+            break;
+        }
+        from = read.last().unwrap() + 1;
+    }
+    assert_eq!(read, [1, 2, 3, 4, 5]);
 }
