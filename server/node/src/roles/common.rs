@@ -9,16 +9,18 @@ use std::sync::Arc;
 
 use mosaik::{
     FunctionId, Network, PeerId,
+    discovery::PeerInfo,
     functions::{CallContext, Handler, handler::BuilderError},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use zipnet_protocol::{Digest, Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
 
+use super::gate::{Gate, Places};
 use crate::{
     network::Node,
     peers::{PeerError, Peers, only},
     settings::{self, NetworkSettings, TrustSettings},
-    wire::{Call, Hello, Refused, hello_id},
+    wire::{Call, Hello, Refused, SHORT_REPLY, hello_id},
 };
 
 /// How long a client looks for somebody who tells it the committee key.
@@ -47,15 +49,74 @@ pub fn announce(node: &Node, settings: &NetworkSettings, name: &InstanceName, ro
 /// A served call; it ends when this is dropped.
 pub type Served<C> = Handler<<C as Call>::Request, <C as Call>::Reply, Refused>;
 
+/// Calls of one peer at once, where nothing else is said. A process with many
+/// clients is one peer.
+pub const CALLS_EACH: usize = 16;
+
+/// Tells something of a caller by its transport key.
+pub type Caller = Arc<dyn Fn(&PeerKey) -> bool + Send + Sync>;
+
+/// Who may call, and how many at once (A5).
+#[derive(Clone)]
+pub struct Admission {
+    places: Places,
+    allowed: Option<Caller>,
+    known: Option<Caller>,
+}
+
+impl Admission {
+    /// Anybody.
+    #[must_use]
+    pub const fn of(places: Places) -> Self {
+        Self {
+            places,
+            allowed: None,
+            known: None,
+        }
+    }
+
+    /// Only these. Others are turned away before their request is looked at and
+    /// before they take a place.
+    #[must_use]
+    pub fn only(mut self, allowed: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
+        self.allowed = Some(Arc::new(allowed));
+        self
+    }
+
+    /// Keeps half of the places for these.
+    #[must_use]
+    pub fn first(mut self, known: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
+        self.known = Some(Arc::new(known));
+        self
+    }
+}
+
+impl From<usize> for Admission {
+    /// Anybody, so many at once, [`CALLS_EACH`] of each.
+    fn from(concurrent: usize) -> Self {
+        Self::of(Places::new(concurrent, CALLS_EACH))
+    }
+}
+
+impl core::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Admission({:?})", self.places)
+    }
+}
+
 /// Serves a call with a handler that is told the caller's transport key, for
-/// at most `concurrent` callers at once.
+/// those that are admitted; whoever finds no place is told that we are busy.
+///
+/// What remains of A5: mosaik 0.4.2 keeps the connection of a caller that was
+/// answered and does not close it, as it keeps one that never says what it
+/// wants, without a limit of number or time. Both cost memory and no places.
 ///
 /// # Errors
 /// [`ServeError`] if the process serves it already.
 pub fn serve<C, F, Fut>(
     network: &Network,
     instance: &Instance,
-    concurrent: usize,
+    admission: impl Into<Admission>,
     handler: F,
 ) -> Result<Served<C>, ServeError>
 where
@@ -63,14 +124,15 @@ where
     F: Fn(C::Request, PeerKey) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
 {
-    serve_as(network, C::id(instance), C::LABEL, concurrent, handler)
+    let admission = admission.into();
+    serve_as(network, C::id(instance), C::LABEL, admission, handler)
 }
 
 fn serve_as<Req, Res, F, Fut>(
     network: &Network,
     id: FunctionId,
     call: &'static str,
-    concurrent: usize,
+    admission: Admission,
     handler: F,
 ) -> Result<Handler<Req, Res, Refused>, ServeError>
 where
@@ -79,14 +141,34 @@ where
     F: Fn(Req, PeerKey) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Res, Refused>> + Send + 'static,
 {
+    let Admission {
+        places,
+        allowed,
+        known,
+    } = admission;
+    let gate = Gate::new(places);
+    let key = |peer: &PeerId| PeerKey::new(*peer.as_bytes());
     network
         .functions()
         .handler::<Req, Res, Refused>()
         .with_function_id(id)
-        .with_max_concurrent(concurrent)
+        // This is asked first, before anything is taken or decoded.
+        .require(move |peer: &PeerInfo| {
+            let peer = key(peer.id());
+            allowed.as_ref().is_none_or(|allowed| allowed(&peer))
+        })
         .serve(move |request, context: CallContext| {
-            let caller = PeerKey::new(*context.caller().id().as_bytes());
-            handler(request, caller)
+            let caller = key(context.caller().id());
+            let known = || known.as_ref().is_some_and(|known| known(&caller));
+            // The work begins when the place is had, and the place is left when
+            // it is done, whether the caller closes or not.
+            let entered = gate
+                .enter(caller, known)
+                .map(|place| (place, handler(request, caller)));
+            async move {
+                let (_place, work) = entered.ok_or(Refused::Busy)?;
+                work.await
+            }
         })
         .map_err(|source| ServeError { call, source })
 }
@@ -105,7 +187,7 @@ pub fn serve_hello(
         network,
         hello_id(instance.name()),
         "hello",
-        256,
+        256.into(),
         move |(), _| ready(Ok(Hello { committee, anchor })),
     )
 }
@@ -190,7 +272,8 @@ fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSet
         let asking = async {
             while let Some(network) = network.upgrade() {
                 let allowed = (!asked.is_empty()).then(|| only(asked.clone()));
-                let peers = Peers::<(), Hello>::new(network, hello, "hello", allowed);
+                let peers =
+                    Peers::<(), Hello>::new(network, hello, "hello", allowed).at_most(SHORT_REPLY);
                 if let Ok((peer, hello)) = peers.call(&(), Duration::from_secs(3)).await
                     && Some(hello.committee) == trust.committee
                 {
@@ -234,7 +317,8 @@ pub async fn find_instance(
         hello_id(&trust.name),
         "hello",
         asked,
-    );
+    )
+    .at_most(SHORT_REPLY);
     let deadline = tokio::time::Instant::now() + HELLO_TIMEOUT;
     let mut found: Option<(PeerId, SigningPublic)> = None;
     let mut last = PeerError::Nobody { call: "hello" };
@@ -278,3 +362,7 @@ pub async fn find_instance(
 pub fn peer_id(key: &PeerKey) -> Option<PeerId> {
     PeerId::from_bytes(key.as_bytes()).ok()
 }
+
+#[cfg(test)]
+#[path = "common_tests.rs"]
+mod tests;

@@ -6,4 +6,5 @@ pub mod common;
 pub mod directory;
 mod enlist;
 pub mod follow;
+pub mod gate;
 pub mod server;

@@ -10,13 +10,17 @@ use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey
 use super::{auditor, context::Context};
 use crate::{
     attestation::{Credential, ticket::Verdict},
-    committee::command::Order,
+    committee::{command::Order, state::InFlight},
     metrics,
-    roles::common::{self, ServeError, Served},
+    roles::{
+        common::{self, Admission, CALLS_EACH, ServeError, Served},
+        gate::Places,
+    },
     wire::{
         AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
-        MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall, REGISTRY_PAGE,
-        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, WithdrawCall,
+        MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
+        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
+        WithdrawCall,
     },
 };
 
@@ -29,6 +33,10 @@ const PASS_ON: Duration = Duration::from_millis(250);
 
 /// How long a client is kept waiting until it is listed.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(2);
+
+/// Calls of one peer that wait for news. A process has one follower, which may
+/// ask again before its last call is known to be over here.
+const FOLLOWS_EACH: usize = 4;
 
 /// The open calls; they end when this is dropped.
 pub(super) struct Desk {
@@ -63,28 +71,43 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             })?
         },
         _opinion: {
-            let context = desk();
-            common::serve::<OpinionCall, _, _>(network, instance, 64, move |(), caller| {
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| has_shown(&of, caller));
+            common::serve::<OpinionCall, _, _>(network, instance, admission, move |(), caller| {
                 ready(Ok(opinion(&context, &caller)))
             })?
         },
         _follow: {
-            let context = desk();
-            common::serve::<FollowCall, _, _>(network, instance, 4096, move |request, _| {
+            let (context, of) = (desk(), desk());
+            let places = Admission::of(Places::new(4096, FOLLOWS_EACH));
+            let admission = places.first(move |caller| is_known(&of, caller));
+            common::serve::<FollowCall, _, _>(network, instance, admission, move |request, _| {
                 follow(context.clone(), request)
             })?
         },
         _register: {
-            let context = desk();
-            common::serve::<RegisterCall, _, _>(network, instance, 1024, move |bundle, caller| {
-                register(context.clone(), bundle, caller)
-            })?
+            let (context, of) = (desk(), desk());
+            // Each waits until it is listed, all of a peer's at once.
+            let each = (context.rules.clients_per_peer as usize).max(CALLS_EACH);
+            let places = Admission::of(Places::new(1024, each));
+            let admission = places.first(move |caller| is_known(&of, caller));
+            common::serve::<RegisterCall, _, _>(
+                network,
+                instance,
+                admission,
+                move |bundle, caller| register(context.clone(), bundle, caller),
+            )?
         },
         _enlist: {
-            let context = desk();
-            common::serve::<EnlistCall, _, _>(network, instance, 64, move |bundle, caller| {
-                ready(enlist(&context, bundle, caller))
-            })?
+            let (context, of) = (desk(), desk());
+            // One that asks for the first time shows its admission here.
+            let admission = Admission::from(64).first(move |caller| is_aggregator(&of, caller));
+            common::serve::<EnlistCall, _, _>(
+                network,
+                instance,
+                admission,
+                move |bundle, caller| ready(enlist(&context, bundle, caller)),
+            )?
         },
         _withdraw: {
             let context = desk();
@@ -93,17 +116,19 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             })?
         },
         _registry: {
-            let context = desk();
-            common::serve::<RegistryCall, _, _>(network, instance, 64, move |request, _| {
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| is_aggregator(&of, caller));
+            common::serve::<RegistryCall, _, _>(network, instance, admission, move |request, _| {
                 ready(registry(&context, &request))
             })?
         },
         _aggregate: {
-            let context = desk();
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| is_aggregator(&of, caller));
             common::serve::<AggregateCall, _, _>(
                 network,
                 instance,
-                64,
+                admission,
                 move |aggregate, caller| submit(context.clone(), aggregate, caller),
             )?
         },
@@ -114,6 +139,36 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             })?
         },
     })
+}
+
+/// Whether the committee deals with this aggregator: it is listed, or the open
+/// round names it.
+fn is_aggregator(context: &Context, caller: &PeerKey) -> bool {
+    let state = &context.view().state;
+    let named = |current: &InFlight| current.round.header().aggregator == *caller;
+    state.aggregators().contains(caller) || state.current().is_some_and(named)
+}
+
+/// Whether the caller has announced evidence here, of which there can be an
+/// opinion: it wants to be a server, or is one.
+fn has_shown(context: &Context, caller: &PeerKey) -> bool {
+    let with = context.attested().zip(common::peer_id(caller));
+    with.is_some_and(|(with, peer)| {
+        let now = with.own.authority().now();
+        with.tickets.verdict(&peer, now).is_some()
+    })
+}
+
+/// Whether the caller is in the committee's state: a client's peer, an
+/// aggregator or a server. Asked only when strangers have filled their share.
+fn is_known(context: &Context, caller: &PeerKey) -> bool {
+    let state = &context.view().state;
+    state.aggregators().contains(caller)
+        || state
+            .servers()
+            .values()
+            .any(|server| server.peer() == caller)
+        || state.clients().iter().any(|client| client.peer() == caller)
 }
 
 fn member(context: &Context) -> Member {
@@ -141,10 +196,9 @@ fn opinion(context: &Context, caller: &PeerKey) -> Opinion {
     match verdict {
         None | Some(Verdict::Asked) => Opinion::None,
         Some(Verdict::Holds(_)) => Opinion::Verified,
-        Some(Verdict::Refused(refusal)) => Opinion::Refused {
-            rule: refusal.rule().number(),
-            text: refusal.to_string(),
-        },
+        Some(Verdict::Refused(refusal)) => {
+            Opinion::refused(refusal.rule().number(), &refusal.to_string())
+        }
     }
 }
 
@@ -175,24 +229,24 @@ fn news(context: &Context, request: &Follow) -> News {
     // broadcasts by then.
     let view = context.view();
     let head = view.state.head();
-    let records = match (head, request.after) {
-        (None, _) => Vec::new(),
-        (Some(head), None) => vec![head.clone()],
+    let (records, more) = match (head, request.after) {
+        (None, _) => (Vec::new(), false),
+        (Some(head), None) => (vec![head.clone()], false),
         (Some(head), Some((epoch, number))) => {
             let from = if epoch == head.epoch() {
                 number.saturating_add(1)
             } else {
                 0
             };
-            context
-                .shared
-                .broadcasts()
-                .range(&head.epoch(), from, MAX_RECORDS)
+            let broadcasts = context.shared.broadcasts();
+            broadcasts.page(&head.epoch(), from, MAX_RECORDS, MAX_NEWS)
         }
     };
+    // Who is still behind cannot tell yet what the open round follows.
     let open = view
         .state
         .current()
+        .filter(|_| !more)
         .filter(|current| current.tally.is_none())
         .and_then(|current| current.certified.as_ref())
         .filter(|round| request.seen != Some(*round.context()))
