@@ -9,7 +9,7 @@
 
 use core::time::Duration;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,29 +17,27 @@ use mosaik::{Network, PeerId};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use zipnet_protocol::{AdmittedServer, Instance, PeerKey};
 
-use super::common::peer_id;
+use super::{
+    asking::{Asking, Outcome},
+    common::peer_id,
+};
 use crate::{
     attestation::Authority,
+    entropy::Dice,
     peers::Peers,
-    wire::{Call as _, Member, MemberCall},
+    wire::{Member, MemberCall},
 };
 
 /// How often the catalog is looked through.
 const TICK: Duration = Duration::from_millis(200);
 /// How long a peer may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon a peer that is no server is asked again.
-const AGAIN: Duration = Duration::from_secs(15);
-/// How soon a peer that did not answer is asked again.
-const RETRY: Duration = Duration::from_secs(1);
-/// Most peers that are asked at once.
-const AT_ONCE: usize = 8;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     servers: BTreeMap<PeerId, AdmittedServer>,
-    /// Peers that are not to be asked before a time.
-    others: BTreeMap<PeerId, Instant>,
+    /// The other peers.
+    asking: Asking,
 }
 
 /// The servers that this process has met.
@@ -50,6 +48,7 @@ pub struct Directory {
     peers: Arc<Peers<(), Member>>,
     known: Mutex<Known>,
     changed: Notify,
+    began: Instant,
 }
 
 impl Directory {
@@ -60,18 +59,17 @@ impl Directory {
         instance: &Instance,
         authority: Option<Arc<Authority>>,
     ) -> Self {
-        let peers = Peers::new(
-            network.clone(),
-            MemberCall::id(instance),
-            MemberCall::LABEL,
-            None,
-        );
+        let peers = Peers::of::<MemberCall>(network.clone(), instance, None);
         Self {
             instance: instance.clone(),
             authority,
             peers: Arc::new(peers),
-            known: Mutex::default(),
+            known: Mutex::new(Known {
+                servers: BTreeMap::new(),
+                asking: Asking::new(Dice::fresh()),
+            }),
             changed: Notify::new(),
+            began: Instant::now(),
         }
     }
 
@@ -101,18 +99,22 @@ impl Directory {
     pub async fn run(self: Arc<Self>) {
         let mut asked = JoinSet::new();
         loop {
-            let serving = self.peers.serving();
-            for peer in self.strangers(&serving) {
+            for peer in self.strangers() {
                 let this = self.clone();
                 asked.spawn(async move { this.ask(peer).await });
             }
-            while asked.join_next().await.is_some() {}
-            tokio::time::sleep(TICK).await;
+            // Whoever is done leaves its place to the next one at once: those
+            // that keep silent hold up nobody.
+            tokio::select! {
+                Some(_) = asked.join_next(), if !asked.is_empty() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
         }
     }
 
     /// The peers to ask next, after those that are gone were forgotten.
-    fn strangers(&self, serving: &[PeerId]) -> Vec<PeerId> {
+    fn strangers(&self) -> Vec<PeerId> {
+        let mut serving: BTreeSet<_> = self.peers.serving().into_iter().collect();
         let mut known = self.lock();
         known.servers.retain(|peer, server| {
             let stands = self
@@ -121,15 +123,8 @@ impl Directory {
                 .is_none_or(|authority| authority.stands(&self.instance, server));
             serving.contains(peer) && stands
         });
-        known.others.retain(|peer, _| serving.contains(peer));
-        let now = Instant::now();
-        serving
-            .iter()
-            .filter(|peer| !known.servers.contains_key(*peer))
-            .filter(|peer| known.others.get(*peer).is_none_or(|until| *until <= now))
-            .take(AT_ONCE)
-            .copied()
-            .collect()
+        serving.retain(|peer| !known.servers.contains_key(peer));
+        known.asking.next(&serving, self.began.elapsed())
     }
 
     async fn ask(&self, peer: PeerId) {
@@ -138,15 +133,17 @@ impl Directory {
             .as_ref()
             .ok()
             .and_then(|member| self.admitted(&peer, member));
+        let outcome = match (&server, &answer) {
+            (Some(_), _) => Outcome::Server,
+            (None, Ok(_)) => Outcome::Stranger,
+            (None, Err(_)) => Outcome::Silent,
+        };
         let mut known = self.lock();
+        known.asking.answered(&peer, outcome, self.began.elapsed());
         if let Some(server) = server {
-            known.others.remove(&peer);
             known.servers.insert(peer, server);
             drop(known);
             self.changed.notify_waiters();
-        } else {
-            let pause = if answer.is_ok() { AGAIN } else { RETRY };
-            known.others.insert(peer, Instant::now() + pause);
         }
     }
 
