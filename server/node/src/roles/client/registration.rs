@@ -3,19 +3,23 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use mosaik::Network;
+use mosaik::{Network, PeerId};
 use tokio::{sync::Notify, time::timeout};
 use zipnet_protocol::{ClientBundle, Instance, SigningSecret, Withdrawal};
 
 use crate::{
-    peers::{Allowed, Peers},
-    wire::{Call as _, RegisterCall, Registration, WithdrawCall},
+    backoff::Backoff,
+    entropy::Dice,
+    peers::{Allowed, PeerError, Peers},
+    wire::{RegisterCall, Registration, WithdrawCall},
 };
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon a registration that does not show yet is looked at again.
+/// How soon a registration that does not show yet is looked at again, at first.
 const PENDING: Duration = Duration::from_millis(300);
+/// How soon at last.
+const PENDING_MAX: Duration = Duration::from_secs(10);
 /// How often a listed client says that it is still there.
 const REFRESH: Duration = Duration::from_secs(15);
 
@@ -41,18 +45,8 @@ impl Registrar {
         servers: Allowed,
     ) -> Self {
         Self {
-            servers: Peers::new(
-                network.clone(),
-                RegisterCall::id(instance),
-                RegisterCall::LABEL,
-                Some(servers.clone()),
-            ),
-            withdrawals: Peers::new(
-                network.clone(),
-                WithdrawCall::id(instance),
-                WithdrawCall::LABEL,
-                Some(servers),
-            ),
+            servers: Peers::of::<RegisterCall>(network.clone(), instance, Some(servers.clone())),
+            withdrawals: Peers::of::<WithdrawCall>(network.clone(), instance, Some(servers)),
             instance: instance.clone(),
             bundle,
             lost: Notify::new(),
@@ -64,29 +58,42 @@ impl Registrar {
         self.lost.notify_one();
     }
 
+    /// Registers with two servers chosen by chance, again and again, so that
+    /// one malicious server does not keep a chosen client out (A6). When it
+    /// does so says nothing of what the client has to say.
     pub async fn run(self: Arc<Self>) {
+        let mut dice = Dice::fresh();
+        let mut backoff = Backoff::new(PENDING, PENDING_MAX);
         let mut listed_before = false;
         loop {
-            let pause = match self.servers.call(&self.bundle, PATIENCE).await {
-                Ok((_, Registration::Listed)) => {
-                    if !listed_before {
-                        tracing::info!(client = %self.bundle.client_id().short(), "registered");
-                    }
-                    listed_before = true;
-                    REFRESH
-                }
-                Ok((_, Registration::Pending)) => {
-                    listed_before = false;
-                    PENDING
-                }
-                Err(error) => {
-                    tracing::debug!(because = %crate::report::chain(&error), "not registered yet");
-                    PENDING
-                }
+            let answers = self.servers.call_two(&self.bundle, PATIENCE).await;
+            let said = Said::of(&answers);
+            if said == Said::Listed && !listed_before {
+                tracing::info!(client = %self.bundle.client_id().short(), "registered");
+            }
+            listed_before = said == Said::Listed;
+            let pause = match said {
+                Said::Listed => Backoff::new(REFRESH, REFRESH).next(&mut dice),
+                // Nobody was asked, so nobody is troubled.
+                Said::Nobody => Backoff::new(PENDING, PENDING).next(&mut dice),
+                Said::Pending | Said::Nothing => backoff.next(&mut dice),
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.lost.notified() => tokio::time::sleep(PENDING).await,
+                () = tokio::time::sleep(pause) => {
+                    if said == Said::Listed {
+                        backoff.reset();
+                    }
+                }
+                () = self.lost.notified() => {
+                    // Whoever said that it is listed was wrong, or lied: the
+                    // others are asked next.
+                    for (peer, answer) in &answers {
+                        if matches!(answer, Ok(Registration::Listed)) {
+                            self.servers.distrust_peer(*peer);
+                        }
+                    }
+                    tokio::time::sleep(backoff.next(&mut dice)).await;
+                }
             }
         }
     }
@@ -94,9 +101,74 @@ impl Registrar {
     /// Takes leave of the committee, if it can be reached soon.
     pub async fn withdraw(&self, transport: &SigningSecret, patience: Duration) {
         let withdrawal = Withdrawal::sign(&self.instance, self.bundle.client_id(), transport);
-        let farewell = self.withdrawals.call(&withdrawal, patience);
-        if !matches!(timeout(patience, farewell).await, Ok(Ok(_))) {
+        let farewell = self.withdrawals.call_two(&withdrawal, patience);
+        let answers = timeout(patience, farewell).await.unwrap_or_default();
+        if !answers.iter().any(|(_, answer)| answer.is_ok()) {
             tracing::debug!("no server took the withdrawal; the registration will lapse");
         }
+    }
+}
+
+/// What the servers said of a registration, taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// All that answered have it listed.
+    Listed,
+    /// One at least has passed it on, and does not see it listed yet. What
+    /// another says does not count against that.
+    Pending,
+    /// None answered what is worth anything.
+    Nothing,
+    /// There is none to ask.
+    Nobody,
+}
+
+impl Said {
+    fn of(answers: &[(PeerId, Result<Registration, PeerError>)]) -> Self {
+        if answers.is_empty() {
+            return Self::Nobody;
+        }
+        let mut said = Self::Nothing;
+        for (peer, answer) in answers {
+            match answer {
+                Ok(Registration::Pending) => return Self::Pending,
+                Ok(Registration::Listed) => said = Self::Listed,
+                Err(error) => tracing::debug!(
+                    peer = %peer.fmt_short(),
+                    because = %crate::report::chain(error),
+                    "a server did not register this client"
+                ),
+            }
+        }
+        said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mosaik::SecretKey;
+
+    use super::*;
+    use crate::wire::Refused;
+
+    #[test]
+    fn a6_one_server_that_says_listed_does_not_silence_another_that_knows_better() {
+        let peer = |seed| SecretKey::from_bytes(&[seed; 32]).public();
+        let listed = || (peer(1), Ok(Registration::Listed));
+        let pending = || (peer(2), Ok(Registration::Pending));
+        let refused = || {
+            let error = PeerError::Refused {
+                call: "register",
+                peer: "x".to_owned(),
+                reason: Refused::Text("no".to_owned()),
+            };
+            (peer(3), Err(error))
+        };
+        assert_eq!(Said::of(&[listed(), pending()]), Said::Pending);
+        assert_eq!(Said::of(&[pending(), listed()]), Said::Pending);
+        assert_eq!(Said::of(&[refused(), pending()]), Said::Pending);
+        assert_eq!(Said::of(&[listed(), refused()]), Said::Listed);
+        assert_eq!(Said::of(&[refused()]), Said::Nothing);
+        assert_eq!(Said::of(&[]), Said::Nobody);
     }
 }
