@@ -13,8 +13,13 @@ use super::{
     state::{Applied, CLIENT_LEASE_ROUNDS, CommitteeState, Final, InFlight, Refusal, rank},
 };
 
-/// Farthest that a reminder may push the round numbers at once.
+/// Farthest that rounds may be ahead of the last record: readers and newcomers
+/// believe no more.
 pub(super) const MAX_JUMP: u64 = 1 << 20;
+/// Farthest that reminders may push the round numbers beyond the last record,
+/// however many there are (A11). The other half is left for rounds that are
+/// given up.
+pub(super) const MAX_FLOOR: u64 = MAX_JUMP / 2;
 
 impl CommitteeState {
     /// The digest that the next header must name as its predecessor.
@@ -244,9 +249,14 @@ impl CommitteeState {
         let opened = if same_epoch { self.opened } else { 0 };
         let number = record.as_ref().map_or(0, |record| record.rank().0);
         let base = opened.max(number);
+        let head = match &self.head {
+            Some(head) if same_epoch => head.rank().0,
+            _ => 0,
+        };
         let floor = match epoch {
             Some(epoch)
-                if epoch == resume.epoch && resume.floor.saturating_sub(base) <= MAX_JUMP =>
+                if epoch == resume.epoch
+                    && resume.floor.saturating_sub(head.max(number)) <= MAX_FLOOR =>
             {
                 resume.floor
             }

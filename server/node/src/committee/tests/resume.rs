@@ -11,6 +11,7 @@ use super::fixture::{EPOCH, Server, World, accept, refuse, registry_of};
 use crate::{
     committee::{
         command::{Order, Published, Resume},
+        rounds::{MAX_FLOOR, MAX_JUMP},
         state::{Applied, CommitteeState, Final, Refusal},
     },
     guard::GuardError,
@@ -251,7 +252,8 @@ fn i7_a_floor_raises_the_number_within_bounds() {
     let (mut world, mut state, rounds) = forked();
     world.open_only(&mut state);
     let before = state.opened();
-    for floor in [before + (1 << 20) + 1, u64::MAX] {
+    let head = rounds[0].rank().0;
+    for floor in [head + MAX_FLOOR + 1, u64::MAX] {
         let order = of(None, EPOCH, floor);
         let refusal = refuse(&mut state, &world.say(0, &order));
         assert_eq!(refusal, Refusal::NotAhead, "{floor} is too far");
@@ -273,7 +275,7 @@ fn i7_a_floor_raises_the_number_within_bounds() {
     assert_eq!(header.previous, *rounds[0].checked.digest());
     assert_ne!(header.previous, Digest::ZERO);
     // Exactly as far as allowed.
-    let far = state.opened() + (1 << 20);
+    let far = next.rank().0 + MAX_FLOOR;
     accept(&mut state, &world.say(0, &of(None, EPOCH, far)));
     assert_eq!(state.opened(), far);
 }
@@ -291,4 +293,36 @@ fn i7_a_record_and_a_floor_come_together() {
     let odd = of(Some(&rounds[1].published), EPOCH, u64::MAX);
     accept(&mut state, &world.say(0, &odd));
     assert_eq!(state.opened(), 2);
+}
+
+#[test]
+fn a11_reminders_do_not_carry_the_numbers_beyond_what_is_believed() {
+    let (mut world, mut state, _) = forked();
+    let head = state.head().unwrap().rank().0;
+    // As far as each is allowed, again and again, of every server.
+    for turn in 0..64 {
+        let far = state.opened() + MAX_FLOOR;
+        for floor in [far, head + MAX_FLOOR, head + MAX_JUMP] {
+            let order = of(None, EPOCH, floor);
+            let _ = state.apply(&world.say(turn % 3, &order));
+        }
+    }
+    assert_eq!(state.opened(), head + MAX_FLOOR);
+    // A restarted server takes the snapshot, and rounds that are given up
+    // have room.
+    let restore = |state: &CommitteeState| {
+        let bytes = postcard::to_stdvec(&state.snapshot()).unwrap();
+        CommitteeState::restore(world.rules.clone(), &bytes)
+    };
+    assert!(restore(&state).is_ok());
+    for _ in 0..6 {
+        world.open(&mut state);
+    }
+    assert!(state.opened() - head < MAX_JUMP);
+    // A record is where the count begins again.
+    let next = world.play(&mut state, &[0, 1, 2]);
+    let far = next.rank().0 + MAX_FLOOR;
+    accept(&mut state, &world.say(1, &of(None, EPOCH, far)));
+    let bytes = postcard::to_stdvec(&state.snapshot()).unwrap();
+    assert!(CommitteeState::restore(world.rules.clone(), &bytes).is_ok());
 }
