@@ -5,6 +5,10 @@
 //! set those three itself.
 
 use core::{net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 
 use ::metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -38,6 +42,42 @@ pub fn serve(address: SocketAddr, instance: &InstanceName) -> Result<(), Metrics
         .map_err(|source| MetricsError { address, source })?;
     describe();
     Ok(())
+}
+
+/// Most peers that have series of their own, as many as a roster can have and
+/// those that they replaced. Whoever holds the committee secret can make up any
+/// number of servers, and a series is never forgotten.
+const MAX_PEERS: usize = 128;
+
+/// The label of a peer: its name, or `other` once there are too many.
+fn label(peer: &str) -> String {
+    static SHOWN: Labels = Labels::new(MAX_PEERS);
+    SHOWN.label(peer)
+}
+
+struct Labels {
+    shown: Mutex<BTreeSet<String>>,
+    most: usize,
+}
+
+impl Labels {
+    const fn new(most: usize) -> Self {
+        Self {
+            shown: Mutex::new(BTreeSet::new()),
+            most,
+        }
+    }
+
+    fn label(&self, peer: &str) -> String {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown.contains(peer) {
+            if shown.len() >= self.most {
+                return "other".to_owned();
+            }
+            shown.insert(peer.to_owned());
+        }
+        peer.to_owned()
+    }
 }
 
 fn describe() {
@@ -267,19 +307,19 @@ pub(crate) fn aggregate(outcome: &'static str) {
     reason = "gauges are floating point; what is lost is beyond 2^53"
 )]
 pub(crate) fn peer_accepted(peer: &str, not_after: u64) {
-    gauge!("zipnet_peer_evidence_not_after_seconds", "peer" => peer.to_owned())
-        .set(not_after as f64);
+    gauge!("zipnet_peer_evidence_not_after_seconds", "peer" => label(peer)).set(not_after as f64);
 }
 
 /// This process refuses the evidence of a server.
 pub(crate) fn peer_refused(peer: &str, rule: Rule) {
-    counter!("zipnet_peers_refused_total", "peer" => peer.to_owned(), "rule" => rule.to_string())
-        .increment(1);
+    let peer = label(peer);
+    counter!("zipnet_peers_refused_total", "peer" => peer, "rule" => rule.to_string()).increment(1);
 }
 
 /// A server refuses this one's evidence, by its word.
 pub(crate) fn refused_by_peer(peer: &str, rule: u16) {
-    counter!("zipnet_refused_by_peers_total", "peer" => peer.to_owned(), "rule" => format!("ZA-{rule}"))
+    let peer = label(peer);
+    counter!("zipnet_refused_by_peers_total", "peer" => peer, "rule" => format!("ZA-{rule}"))
         .increment(1);
 }
 
@@ -353,4 +393,20 @@ pub(crate) fn server(gauges: &ServerGauges) {
     counter!("zipnet_rounds_finalized_total").increment(0);
     counter!("zipnet_rounds_force_advanced_total").increment(0);
     counter!("zipnet_partials_submitted_total").increment(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a18_made_up_peers_do_not_make_series_without_end() {
+        let labels = Labels::new(3);
+        let shown: BTreeSet<_> = (0..1_000)
+            .map(|peer| labels.label(&peer.to_string()))
+            .collect();
+        assert_eq!(shown.len(), 4);
+        assert!(shown.contains("other"));
+        assert_eq!(labels.label("1"), "1", "who was shown stays shown");
+    }
 }
