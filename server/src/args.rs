@@ -44,7 +44,8 @@ pub struct NodeArgs {
     /// File that holds the seed
     #[arg(long, env = "ZIPNET_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
-    /// UDP address to listen on [default: any port on all interfaces]
+    /// UDP address to listen on [default: a port that follows from the peer id, on
+    /// all interfaces]
     #[arg(long, env = "ZIPNET_BIND", value_name = "IP:PORT")]
     pub bind: Option<SocketAddr>,
     /// Relay: `default` (needs the internet), `embedded`, or a URL
