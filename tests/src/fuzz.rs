@@ -24,9 +24,10 @@ use zipnet_node::{
 };
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
-    ClientRegistry, CommitteeSecret, DhSecret, Epoch, Fold, Instance, InstanceName, Message, Nonce,
-    PadTable, Participants, RosterEntry, RoundHeader, RoundParams, SealedEnvelope, Sealer,
-    ServerBundle, SignedHeader, SignedPartial, SigningSecret, SlotKey, Withdrawal,
+    ClientRegistry, CommitteeSecret, DhSecret, EnvelopeReceipt, Epoch, Fault, Fold, Instance,
+    InstanceName, Message, Nonce, PadTable, Participants, PeerKey, Proof, ProofError, RosterEntry,
+    RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial,
+    SigningSecret, SlotKey, SlotOpening, Withdrawal,
 };
 
 /// A fuzz target: its name and its body.
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     ("signed_header", signed_header),
     ("envelope", envelope),
     ("aggregate", aggregate),
+    ("proof", proof),
     ("partial", partial),
     ("record", record),
     ("command", command),
@@ -126,6 +128,16 @@ pub fn signed_header(data: &[u8]) {
     }
     if let Ok(header) = postcard::from_bytes::<SignedHeader>(data) {
         let _ = header.header().context();
+    }
+}
+
+/// [`Proof`], and a receipt.
+pub fn proof(data: &[u8]) {
+    if let Ok(proof) = postcard::from_bytes::<Proof>(data) {
+        let _ = proof.verify(instance());
+    }
+    if let Ok(receipt) = postcard::from_bytes::<EnvelopeReceipt>(data) {
+        let _ = receipt.verify(&PeerKey::new([7; 32]));
     }
 }
 
@@ -290,6 +302,19 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     fold.add(&current.registry, &envelope)?;
     let aggregate = fold.finish(&aggregator);
     apply(&mut state, Order::SubmitAggregate(aggregate.clone()))?;
+    // As an auditor makes it; nothing is wrong, so it is refused at the end.
+    let share = SlotOpening::of(&envelope.vector, header.params, 0).ok_or("no slot")?;
+    let proof = Proof {
+        header: header.clone(),
+        aggregate: aggregate.clone(),
+        fault: Fault::Noise {
+            slot: 0,
+            shares: vec![(envelope.client, share)],
+        },
+    };
+    if proof.verify(instance) != Err(ProofError::Consistent) {
+        return Err("an honest aggregator was framed".into());
+    }
     let pads = PadTable::agree(&dh, &current.registry, None)?;
     let checked = aggregate.check(&context, &header, &current.registry)?;
     let partial = SignedPartial::compute(&current.round, &checked, &pads, id, &signing);
@@ -324,6 +349,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("signed_header", postcard::to_stdvec(&opened)?),
         ("envelope", postcard::to_stdvec(&envelope)?),
         ("aggregate", postcard::to_stdvec(&(&signed, &aggregate))?),
+        ("proof", postcard::to_stdvec(&proof)?),
         ("partial", postcard::to_stdvec(&partial)?),
         ("record", postcard::to_stdvec(&head)?),
         ("command", log.first().cloned().unwrap_or_default()),

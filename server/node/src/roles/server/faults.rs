@@ -63,8 +63,12 @@ impl Faults {
         until: Option<Instant>,
     ) {
         let mut inner = self.lock();
-        let proved = |held: &Held| matches!(held.strike, Strike::Proof(_));
-        if inner.held.get(&aggregator).is_some_and(proved) {
+        // What is proved, or held for ever already, is not found again.
+        let known = |held: &Held| {
+            let proved = matches!(held.strike, Strike::Proof(_));
+            proved || (held.until.is_none() && strike == Strike::Vote)
+        };
+        if inner.held.get(&aggregator).is_some_and(known) {
             return;
         }
         if inner.held.len() >= MAX_FAULTS && !inner.held.contains_key(&aggregator) {
