@@ -151,9 +151,10 @@ pub struct TrustArgs {
     /// Fewest servers of a round [default: all of the committee]
     #[arg(long, env = "ZIPNET_MIN_SERVERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub min_servers: Option<u32>,
-    /// Fewest participants that a round must ask for
-    #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub min_participants: u32,
+    /// Fewest participants that a round must ask for [default: 2 to publish, else
+    /// 1]
+    #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub min_participants: Option<u32>,
     /// Peer ids of the only aggregators to talk to, repeated or comma separated
     #[arg(long, env = "ZIPNET_AGGREGATORS", value_name = "PEERID", value_delimiter = ',', value_parser = parse_peer)]
     pub aggregators: Vec<PeerId>,
@@ -169,7 +170,7 @@ impl TrustArgs {
             required: self.require_servers.clone(),
             committee_size: self.committee_size,
             min_servers: self.min_servers,
-            min_participants: self.min_participants,
+            min_participants: self.min_participants.unwrap_or(1),
             aggregators: self.aggregators.clone(),
             authority,
         }

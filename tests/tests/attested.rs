@@ -270,7 +270,7 @@ fn i5_clients_that_do_not_believe_the_servers_seal_and_read_nothing() -> TestRes
     assert!(doubter.json_since(0).is_empty(), "it read a round");
 
     // One that was told the right policy reads and writes.
-    let mut believer = cluster.client(&["--json", "publish", "seen"])?;
+    let mut believer = cluster.client(&["--json", "publish", "--now", "seen"])?;
     let landed = |value: &Value| value["event"] == "landed";
     believer.expect_json(0, "that its message landed", ROUND, landed)?;
     assert!(doubter.json_since(0).is_empty(), "it read a round");

@@ -97,7 +97,7 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
         cluster.clients.push(client);
     }
     cluster.finalize_another()?;
-    let mut talker = cluster.client(&["publish", "from a host to guests"])?;
+    let mut talker = cluster.client(&["publish", "--now", "from a host to guests"])?;
     watcher.expect("from a host to guests", ROUND * 3)?;
     talker.wait(ROUND)?;
     // Each verified the others as the image of the manifest.

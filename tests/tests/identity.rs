@@ -140,7 +140,7 @@ fn two_committees_of_one_name_and_two_secrets_do_not_disturb_each_other() -> Tes
     };
     // A round may have been given up while clients were still looking around.
     let before = given_up(&one, &two);
-    let mut writer = one.client(&["publish", "for the first only"])?;
+    let mut writer = one.client(&["publish", "--now", "for the first only"])?;
     assert!(writer.wait(ROUND)?.success());
     one_reader.expect_json(0, "the message", ROUND, |round| {
         round["messages"].to_string().contains("for the first only")
@@ -192,7 +192,7 @@ fn i5_a_client_with_another_committee_key_gets_nothing() -> TestResult {
 fn i5_a_client_seals_nothing_for_a_roster_without_a_server_that_it_requires() -> TestResult {
     let mut cluster = Cluster::start(Settings::default(), 2)?;
     let mut reader = cluster.watcher()?;
-    let mut picky = cluster.client_command(&["publish", "not for these servers"])?;
+    let mut picky = cluster.client_command(&["publish", "--now", "not for these servers"])?;
     // No server of this committee.
     let stranger = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6";
     picky.env("ZIPNET_REQUIRE_SERVERS", stranger);

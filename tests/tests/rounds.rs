@@ -60,7 +60,7 @@ fn a_reader_sees_a_message_in_the_round_and_slot_of_its_receipt() -> TestResult 
         is_round(round) && round["participants"] == 3
     })?;
 
-    let mut writer = cluster.client(&["publish", "the first words"])?;
+    let mut writer = cluster.client(&["publish", "--now", "the first words"])?;
     let status = writer.wait(ROUND)?;
     assert!(status.success(), "{status}: {:#?}", writer.lines().since(0));
     let receipt = writer.expect("landed: round r", UP)?;
@@ -71,7 +71,7 @@ fn a_reader_sees_a_message_in_the_round_and_slot_of_its_receipt() -> TestResult 
     );
 
     // A message from standard input, and the receipt as JSON.
-    let mut writer = cluster.client(&["publish", "--json"])?;
+    let mut writer = cluster.client(&["publish", "--now", "--json"])?;
     writer.tell("from standard input");
     writer.close_stdin();
     let status = writer.wait(ROUND)?;
@@ -92,7 +92,7 @@ fn a_reader_sees_a_message_in_the_round_and_slot_of_its_receipt() -> TestResult 
 fn two_lines_of_a_chat_land_in_two_rounds_in_their_order() -> TestResult {
     let mut cluster = Cluster::start(Settings::default(), 2)?;
     let mut reader = cluster.watcher()?;
-    let mut chat = cluster.client(&["--json", "chat"])?;
+    let mut chat = cluster.client(&["--json", "chat", "--now"])?;
     chat.tell("one");
     chat.tell("two");
     let (at, first, slot) = seen(&mut reader, 0, "one")?;
@@ -155,7 +155,7 @@ fn the_longest_message_lands_and_a_longer_one_is_refused_with_the_limit() -> Tes
     let mut cluster = Cluster::start(Settings::default(), 2)?;
     let mut reader = cluster.watcher()?;
     let longest = "x".repeat(LIMIT);
-    let mut writer = cluster.client(&["publish", &longest])?;
+    let mut writer = cluster.client(&["publish", "--now", &longest])?;
     let longer = cluster.client_command(&["publish", &"y".repeat(LIMIT + 1)])?;
     let (status, lines) = Process::run("the refused client", longer, UP)?;
     assert_eq!(status.code(), Some(2), "{lines:#?}");

@@ -309,7 +309,7 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
     /// Compares catalogs with a few peers, in the background: gossip alone may
     /// take very long to tell of a peer that has restarted. Only if somebody did
     /// not answer, or nobody is known.
-    fn refresh(&self, unreachable: bool) {
+    pub(crate) fn refresh(&self, unreachable: bool) {
         let discovery = self.network.discovery();
         let catalog = discovery.catalog();
         // Peers that are known but may not be asked are no reason to look on.

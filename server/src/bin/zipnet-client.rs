@@ -1,14 +1,15 @@
 //! The client.
 
+use core::time::Duration;
 use std::{io::Write as _, process::ExitCode, sync::Arc};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 use zipnet_node::{
     roles::client::{
-        Client, ClientSettings, Participation, Publisher, Receipt,
+        Client, ClientSettings, Participation, PublishOptions, Publisher, Receipt,
         evidence::{self, Shown},
     },
     settings::BootstrapHint,
@@ -16,11 +17,14 @@ use zipnet_node::{
 use zipnet_protocol::FinalizedRound;
 use zipnet_server::{
     Failure,
-    args::{NodeArgs, TrustArgs},
+    args::{self, NodeArgs, TrustArgs},
     attestation::AttestationArgs,
     main_with,
 };
 
+/// Fewest participants that a round must ask for before this client talks in it,
+/// unless it is set: whoever is alone in a round is its author.
+const COMPANY: u32 = 2;
 /// Longest input that is read before it is refused as too long for any slot.
 const MAX_INPUT: u64 = 1 << 17;
 
@@ -43,14 +47,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Publish one message and wait until it has landed
+    /// Take part for some rounds, publish one message, wait until it has landed,
+    /// and take part for some more
     Publish {
         /// The message; standard input if absent
         message: Option<String>,
+        #[command(flatten)]
+        talk: TalkArgs,
     },
-    /// Publish each line of standard input, and print what others publish
+    /// Publish each line of standard input, and print what others publish; take
+    /// part for some rounds more at the end of the input
     #[command(alias = "stream")]
-    Chat,
+    Chat {
+        #[command(flatten)]
+        talk: TalkArgs,
+    },
     /// Take part silently, so that others have company
     Cover,
     /// Print what is published
@@ -62,6 +73,35 @@ enum Verb {
         #[arg(value_name = "PEERID@IP:PORT")]
         server: BootstrapHint,
     },
+}
+
+/// How to publish.
+#[derive(Debug, Clone, Copy, Args)]
+struct TalkArgs {
+    /// In how many rounds a message is sealed at most; each is known to be lost
+    /// before the next
+    #[arg(long, value_name = "N", default_value_t = PublishOptions::default().attempts, value_parser = clap::value_parser!(u32).range(1..=64))]
+    attempts: u32,
+    /// How long a message may take
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = args::duration)]
+    deadline: Duration,
+    /// Seal a message for one round only, whatever becomes of it
+    #[arg(long)]
+    at_most_once: bool,
+    /// Do not take part for some rounds before and after: faster, and whoever
+    /// sees this client come and go knows what it published
+    #[arg(long)]
+    now: bool,
+}
+
+impl TalkArgs {
+    const fn options(&self) -> PublishOptions {
+        PublishOptions {
+            attempts: self.attempts,
+            deadline: self.deadline,
+            at_most_once: self.at_most_once,
+        }
+    }
 }
 
 /// Standard input or output failed.
@@ -85,14 +125,14 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         };
     }
     let participation = match cli.verb {
-        Verb::Publish { .. } | Verb::Chat => Participation::Talk,
+        Verb::Publish { .. } | Verb::Chat { .. } => Participation::Talk,
         Verb::Cover => Participation::Cover,
         Verb::Watch | Verb::Evidence { .. } => Participation::Watch,
     };
     let params = cli.node.params()?;
     // An over-long message is a matter of usage: say so before joining.
     let message = match &cli.verb {
-        Verb::Publish { message } => {
+        Verb::Publish { message, .. } => {
             let bytes = match message {
                 Some(text) => text.clone().into_bytes(),
                 None => read_all().await?,
@@ -102,12 +142,16 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         }
         _ => None,
     };
+    let mut trust = cli
+        .trust
+        .trust(cli.node.instance.clone(), cli.attestation.authority()?);
+    if participation == Participation::Talk && cli.trust.min_participants.is_none() {
+        trust.min_participants = COMPANY;
+    }
     let settings = ClientSettings {
         network: cli.node.network()?,
         params,
-        trust: cli
-            .trust
-            .trust(cli.node.instance.clone(), cli.attestation.authority()?),
+        trust,
     };
     let client = tokio::select! {
         client = Client::start(settings, participation) => client.map_err(Failure::runtime)?,
@@ -128,14 +172,24 @@ async fn act(
     json: bool,
 ) -> Result<(), Failure> {
     match verb {
-        Verb::Publish { .. } => {
-            let receipt = client
+        Verb::Publish { talk, .. } => {
+            if talk.now {
+                warn_of_haste();
+            } else {
+                linger(client, "before the message is published").await;
+            }
+            let published = client
                 .publisher()
-                .publish(message.unwrap_or_default())
-                .await
-                .map_err(Failure::runtime)?;
-            say_receipt(&receipt, json);
-            Ok(())
+                .publish_with(message.unwrap_or_default(), talk.options())
+                .await;
+            if let Ok(receipt) = &published {
+                say_receipt(receipt, json);
+            }
+            // Whether it landed or not: it may have been seen.
+            if !talk.now {
+                linger(client, "before this client leaves").await;
+            }
+            published.map(|_| ()).map_err(Failure::runtime)
         }
         Verb::Cover => {
             let mut reader = client.reader();
@@ -151,7 +205,7 @@ async fn act(
             }
             Ok(())
         }
-        Verb::Chat => {
+        Verb::Chat { talk } => {
             let mut reader = client.reader();
             let listen = async {
                 while let Some(round) = reader.next().await {
@@ -159,16 +213,46 @@ async fn act(
                 }
                 Ok(())
             };
+            let talking = async {
+                if talk.now {
+                    warn_of_haste();
+                }
+                speak(client.publisher(), talk.options(), json).await?;
+                if !talk.now {
+                    linger(client, "before this client leaves").await;
+                }
+                Ok(())
+            };
             tokio::select! {
-                outcome = speak(client.publisher(), json) => outcome,
+                outcome = talking => outcome,
                 outcome = listen => outcome,
             }
         }
     }
 }
 
+/// Takes part for a random number of rounds, and says so on standard error.
+async fn linger(client: &Client, why: &str) {
+    let mut stay = client.linger();
+    loop {
+        note(&format!(
+            "taking part for {} more round(s) {why} (--now would not)",
+            stay.left()
+        ));
+        if !stay.one_more().await {
+            return;
+        }
+    }
+}
+
+fn warn_of_haste() {
+    tracing::warn!(
+        "--now: whoever sees this client come, talk and go knows what it published; without it, it takes part for some rounds before and after"
+    );
+}
+
 /// Publishes each line of standard input until it ends.
-async fn speak(publisher: Publisher, json: bool) -> Result<(), Failure> {
+async fn speak(publisher: Publisher, options: PublishOptions, json: bool) -> Result<(), Failure> {
     let mut lines = BufReader::new(tokio::io::stdin());
     loop {
         let mut line = Vec::new();
@@ -186,7 +270,7 @@ async fn speak(publisher: Publisher, json: bool) -> Result<(), Failure> {
         if line.is_empty() {
             continue;
         }
-        match publisher.publish(line).await {
+        match publisher.publish_with(line, options).await {
             Ok(receipt) => say_receipt(&receipt, json),
             Err(error) => tracing::warn!(
                 because = %zipnet_node::report::chain(&error),
@@ -228,16 +312,25 @@ fn say_receipt(receipt: &Receipt, json: bool) {
     if json {
         say(&json!({
             "event": "landed",
+            "epoch": receipt.epoch.to_string(),
             "round": receipt.round,
             "slot": receipt.slot,
+            "record": receipt.record.to_string(),
             "attempts": receipt.attempts,
             "participants": receipt.participants,
+            "servers": receipt.servers,
         })
         .to_string());
     } else {
         say(&format!(
-            "landed: round r{} slot {} among {} participants, sealed {} time(s)",
-            receipt.round, receipt.slot, receipt.participants, receipt.attempts
+            "landed: round r{} slot {} among {} participants, sealed {} time(s), unblinded by {} server(s), epoch {}, record {}",
+            receipt.round,
+            receipt.slot,
+            receipt.participants,
+            receipt.attempts,
+            receipt.servers,
+            receipt.epoch.short(),
+            receipt.record
         ));
     }
 }
@@ -292,4 +385,9 @@ fn printable(bytes: &[u8]) -> String {
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// One line on standard error, for whoever waits.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "zipnet-client: {line}");
 }

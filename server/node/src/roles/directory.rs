@@ -79,6 +79,15 @@ impl Directory {
         self.lock().servers.contains_key(peer)
     }
 
+    /// Whether a later boot of this server than the given one was met.
+    #[must_use]
+    pub fn outdates(&self, server: &AdmittedServer) -> bool {
+        let known = self.lock();
+        peer_id(server.peer())
+            .and_then(|peer| known.servers.get(&peer))
+            .is_some_and(|met| met.boot() > server.boot())
+    }
+
     /// The transport keys of the servers that announce themselves now.
     #[must_use]
     pub fn servers(&self) -> Vec<PeerKey> {

@@ -1,41 +1,57 @@
 //! Following the committee from outside: clients, readers and aggregators ask
-//! one server after the other for news and verify all of it.
+//! servers for news and verify all of it.
+//!
+//! No server is believed alone, and none can blind (A1, A6, A13): two are
+//! followed at once, chosen at random and changed at random times and upon any
+//! refusal, error, nonsense or silence. One of them is asked for records and
+//! open rounds, the other for open rounds only: these are short, and name the
+//! newest record, so whoever keeps records back is found out by the next round.
+//! What is missing is then fetched from the others, all of them if need be, in
+//! random order.
+//!
+//! Nothing here knows whether its process talks: what is asked, when and of whom
+//! is the same for all.
+
+mod course;
+mod polls;
 
 use core::time::Duration;
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use mosaik::Network;
-use tokio::time::{Instant, timeout};
+use mosaik::{Network, PeerId};
+use tokio::time::{Instant, sleep, sleep_until};
 use zipnet_protocol::{
-    CertificateError, CertifiedRound, Digest, Epoch, FinalizedRound, Instance, MAX_ROSTER, PeerKey,
+    CertificateError, CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, PeerKey,
     RecordError, Round, RoundContext,
 };
 
+use self::{
+    course::{Course, Step, Turn},
+    polls::{Answer, Asked, Polls},
+};
 use super::directory::Directory;
 use crate::{
     attestation::{Credential, VouchError, vouch},
     peers::{Allowed, Peers},
     settings::TrustSettings,
-    wire::{Call as _, CredentialCall, Follow, FollowCall, MAX_RECORDS, News},
+    wire::{Call as _, CredentialCall, FollowCall, MAX_RECORDS, News},
 };
 
-/// How long a server may keep us waiting for news.
-const WAIT: Duration = Duration::from_secs(4);
-/// How much longer the call may take.
-const SLACK: Duration = Duration::from_secs(2);
 /// How long a server may take to hand on evidence.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long to wait when nobody answers, or somebody answers nothing.
+/// How long to wait when there is nobody to ask.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a round is kept back whose predecessor's record may be on its way
+/// from the other server. A client that knows what became of its message can go
+/// on in this round.
+const GRACE: Duration = Duration::from_millis(300);
+/// After how long without anything of use one server's certified round is enough
+/// to go into another epoch. Otherwise two must speak of it.
+const STALE: Duration = Duration::from_secs(10);
 /// Farthest that a round may be ahead of the last record.
 const MAX_JUMP: u64 = 1 << 20;
-/// Farthest that a record which is not trusted may move a reader.
-const MAX_PASSED: u64 = 64;
-/// Most epochs that are remembered as left.
-const MAX_EPOCHS: usize = 64;
+/// Most records that are fetched from one server to fill a gap.
+const MAX_GAP: usize = 64;
 
 /// Something a server sent that does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +81,20 @@ pub enum NewsError {
         needed: u32,
     },
     /// The round asks for too few participants (I5).
-    #[error("The round asks for {found} participants; at least {needed} are required here")]
+    #[error(
+        "The committee asks for {found} participant(s) a round, and this process takes part only where {needed} or more are asked for: whoever is alone in a round hides behind nobody. ZIPNET_MIN_PARTICIPANTS={found} here would take part all the same"
+    )]
     FewParticipants {
         /// By the header's word.
         found: u32,
         /// Wanted.
         needed: u32,
+    },
+    /// The aggregator is none of those that were named (A3).
+    #[error("The round's aggregator is {found}, which is none of those named here")]
+    Aggregator {
+        /// By the header's word.
+        found: PeerKey,
     },
     /// Nobody vouches for the roster (I5, I6).
     #[error("The roster is not vouched for")]
@@ -81,9 +105,17 @@ pub enum NewsError {
         /// By the header's word.
         number: u64,
     },
-    /// An epoch that is over.
-    #[error("The round belongs to an epoch that the committee has left")]
-    OldEpoch,
+    /// A round of servers that have started over since (A13).
+    #[error("The roster names an earlier boot of server {server}, which has started over since")]
+    Outdated {
+        /// Whose transport key it is.
+        server: PeerKey,
+    },
+    /// An epoch that too few speak of (A13).
+    #[error(
+        "The round belongs to another epoch than the one that is followed, and no second server speaks of it"
+    )]
+    OtherEpoch,
 }
 
 /// What happened.
@@ -95,12 +127,38 @@ pub enum Event {
     Finalized(Arc<FinalizedRound>),
 }
 
-/// What a record means for the reader's position.
-enum Step {
-    New,
-    Old,
-    /// Records before it are missing.
-    Gap,
+/// A certified round that is kept back for a moment.
+#[derive(Debug)]
+struct Held {
+    round: Arc<CertifiedRound>,
+    until: Instant,
+}
+
+/// Records that are missing, and who was asked for them.
+#[derive(Debug)]
+struct Gap {
+    /// Digest of the newest one.
+    wanted: Digest,
+    /// Whether a certified round names it.
+    certified: bool,
+    /// Servers that were really asked.
+    asked: BTreeSet<PeerId>,
+    /// What the server at hand has given so far.
+    chain: Vec<FinalizedRound>,
+    /// The longest answer that leads to the newest one, from whoever.
+    best: Vec<FinalizedRound>,
+}
+
+/// What became of news.
+#[derive(Debug, Default)]
+struct Taken {
+    events: Vec<Event>,
+    /// What does not hold.
+    problem: Option<NewsError>,
+    /// Whether any of it was of use.
+    useful: bool,
+    /// Whether records were left out.
+    gap: bool,
 }
 
 /// Follows the committee of an instance.
@@ -109,15 +167,17 @@ pub struct Follower {
     instance: Instance,
     trust: TrustSettings,
     directory: Arc<Directory>,
-    peers: Peers<Follow, News>,
     credentials: Peers<Digest, Credential>,
-    position: Option<(Epoch, u64)>,
-    digest: Option<Digest>,
-    seen: Option<RoundContext>,
-    /// Epochs that were left, with the last number there.
-    left: VecDeque<(Epoch, u64)>,
-    /// How many servers were asked for the same missing records.
-    gap_tries: usize,
+    polls: Polls,
+    course: Course,
+    held: Option<Held>,
+    gap: Option<Gap>,
+    /// The open round that was complained of last.
+    refused: Option<RoundContext>,
+    /// When anything of use came last.
+    useful: Instant,
+    /// Whether it was said that rounds are too small here.
+    told_few: bool,
 }
 
 impl Follower {
@@ -132,12 +192,12 @@ impl Follower {
         let servers = directory.clone();
         let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
         Self {
-            peers: Peers::new(
+            polls: Polls::new(Peers::new(
                 network.clone(),
                 FollowCall::id(instance),
                 FollowCall::LABEL,
                 Some(allowed.clone()),
-            ),
+            )),
             credentials: Peers::new(
                 network,
                 CredentialCall::id(instance),
@@ -147,49 +207,79 @@ impl Follower {
             instance: instance.clone(),
             trust: trust.clone(),
             directory: directory.clone(),
-            position: None,
-            digest: None,
-            seen: None,
-            left: VecDeque::new(),
-            gap_tries: 0,
+            course: Course::default(),
+            held: None,
+            gap: None,
+            refused: None,
+            useful: Instant::now(),
+            told_few: false,
         }
     }
 
-    /// Waits for news, for ever if need be. Everything in it was verified.
+    /// Waits for news, for ever if need be. Everything in it was verified. Once
+    /// this was dropped before it was done, nothing more need come.
     pub async fn next(&mut self) -> Vec<Event> {
         loop {
-            let request = Follow {
-                after: self.position,
-                seen: self.seen,
-                wait: u32::try_from(WAIT.as_millis()).unwrap_or(u32::MAX),
-            };
-            let asked = Instant::now();
-            let news = match self.peers.call(&request, WAIT + SLACK).await {
-                Ok((_, news)) => news,
-                Err(error) => {
-                    tracing::debug!(because = %crate::report::chain(&error), "no news");
-                    // A server that was just met may know more.
-                    let _ = timeout(PAUSE, self.directory.changed()).await;
-                    continue;
+            let all = self.polls.keep(self.course.position());
+            let until = self.held.as_ref().map(|held| held.until);
+            let events = tokio::select! {
+                Some(answer) = self.polls.next() => self.hear(answer).await,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    // Whoever is asked for records has kept one back.
+                    self.polls.blame_records();
+                    self.release()
                 }
+                // A server that was just met may take the place.
+                () = sleep(PAUSE), if !all => Vec::new(),
+                () = self.directory.changed(), if !all => Vec::new(),
             };
-            let started = self.position.is_some();
-            self.fetch_credentials(&news).await;
-            let (events, problem) = self.take(news);
-            if let Some(error) = &problem {
-                tracing::warn!(
-                    because = %crate::report::chain(error),
-                    "refused news of a server"
-                );
-            }
-            // Whoever answers nothing at once, or nonsense, is not asked
-            // again at once.
-            if problem.is_some() || (events.is_empty() && started && asked.elapsed() < PAUSE) {
-                self.peers.distrust();
-                tokio::time::sleep(PAUSE).await;
-            }
             if !events.is_empty() {
                 return events;
+            }
+        }
+    }
+
+    /// Looks into the answer of a server.
+    async fn hear(&mut self, answer: Answer) -> Vec<Event> {
+        let Answer {
+            asked,
+            peer,
+            outcome,
+        } = answer;
+        match outcome {
+            Ok(news) => {
+                self.fetch_credentials(&news).await;
+                match asked {
+                    Asked::Seat { at, turn } => {
+                        let seen = news
+                            .open
+                            .as_ref()
+                            .map(|open| open.certificate.header.header().context());
+                        let taken = self.take(news, peer);
+                        if let Some(error) = &taken.problem {
+                            tracing::warn!(
+                                because = %crate::report::chain(error),
+                                "refused news of a server"
+                            );
+                        }
+                        let nonsense = taken.problem.is_some() || taken.gap;
+                        self.polls
+                            .answered((at, turn), seen, taken.useful, nonsense);
+                        taken.events
+                    }
+                    Asked::Gap => self.filling(news, peer),
+                }
+            }
+            Err(error) => {
+                tracing::debug!(because = %crate::report::chain(&error), "no news");
+                self.polls.look_around(&error);
+                match asked {
+                    Asked::Seat { at, turn } => {
+                        self.polls.failed((at, turn));
+                        Vec::new()
+                    }
+                    Asked::Gap => self.ask_on(),
+                }
             }
         }
     }
@@ -233,59 +323,235 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, news: News) -> (Vec<Event>, Option<NewsError>) {
-        let mut events = Vec::new();
+    /// Takes news in.
+    fn take(&mut self, news: News, from: PeerId) -> Taken {
+        // Records of another epoch are no reason to go there, since one server
+        // may have kept those of a life that is over. Two servers' word is, and
+        // so is one's certified round if nobody has anything else (A13).
+        let lone = self.useful.elapsed() > STALE
+            && news.open.as_ref().is_some_and(|open| {
+                let round = open.certificate.verify(&self.instance, &open.bundles);
+                round.is_ok_and(|round| self.trusted_open(&round).is_ok())
+            });
+        let quorum = if lone { 1 } else { self.polls.quorum() };
+        let taken = self.take_of(news, from, quorum);
+        if taken.useful {
+            self.useful = Instant::now();
+        }
+        taken
+    }
+
+    fn take_of(&mut self, news: News, from: PeerId, quorum: usize) -> Taken {
+        let mut taken = Taken::default();
         let full = news.records.len() >= MAX_RECORDS;
+        let mut foreign = false;
         for published in news.records.iter().take(MAX_RECORDS) {
             let done = match published.record.verify(&self.instance, &published.bundles) {
                 Ok(done) => done,
-                Err(error) => return (events, Some(NewsError::Record(error))),
-            };
-            if self.is_over(done.round()) {
-                return (events, Some(NewsError::OldEpoch));
-            }
-            if let Err(error) = self.trusted_roster(done.round()) {
-                self.pass_over(&done);
-                return (events, Some(error));
-            }
-            if self.position.is_none() {
-                // The newest record is where to start, not news.
-                self.position = Some(done.round().position());
-                self.digest = Some(*done.digest());
-                continue;
-            }
-            match self.step(&done) {
-                Step::Old => continue,
-                Step::Gap if self.gap_tries < self.peers.serving().len() => {
-                    // Another server may still have what is missing.
-                    self.gap_tries = self.gap_tries.saturating_add(1);
-                    self.peers.distrust();
-                    return (events, None);
+                Err(error) => {
+                    taken.problem = Some(NewsError::Record(error));
+                    return taken;
                 }
-                Step::Gap | Step::New => self.advance(&done),
+            };
+            if let Err(error) = self.trusted_roster(done.round()) {
+                self.course.pass_over(done.round());
+                taken.problem = Some(error);
+                return taken;
             }
-            events.push(Event::Finalized(Arc::new(done)));
+            match self.course.record(&done, from, quorum) {
+                Step::Old => {}
+                Step::Start => taken.useful = true,
+                Step::New => {
+                    taken.useful = true;
+                    taken.events.push(Event::Finalized(Arc::new(done)));
+                }
+                Step::Gap => {
+                    taken.gap = true;
+                    taken.events.extend(self.miss(*done.digest(), Some(done)));
+                    return taken;
+                }
+                // A server that was asked for another epoch begins with its
+                // oldest records. Where it is now, its open round says.
+                Step::Foreign => {
+                    foreign = true;
+                    break;
+                }
+            }
         }
-        if self.position.is_none() {
-            self.position = Some((Epoch::new([0; 32]), 0));
-        }
+        self.unhold(&mut taken.events);
         // With a full page there may be a record of the open round's
         // predecessor that has not been seen.
-        if let Some(open) = news.open.filter(|_| !full) {
+        if let Some(open) = news.open.filter(|_| foreign || !full) {
             let round = open
                 .certificate
                 .verify(&self.instance, &open.bundles)
                 .map_err(NewsError::Certificate)
                 .and_then(|round| self.trusted_open(&round).map(|()| round));
             match round {
-                Ok(round) => {
-                    self.seen = Some(*round.context());
-                    events.push(Event::Opened(Arc::new(round)));
+                Ok(round) => self.take_open(round, from, quorum, &mut taken),
+                Err(error) => {
+                    // Each server shows it. It is complained of once.
+                    let context = open.certificate.header.header().context();
+                    let few = matches!(error, NewsError::FewParticipants { .. });
+                    let told = few && core::mem::replace(&mut self.told_few, few);
+                    if self.refused.replace(context) != Some(context) && !told {
+                        taken.problem = Some(error);
+                    }
                 }
-                Err(error) => return (events, Some(error)),
             }
         }
-        (events, None)
+        if foreign && !taken.useful && taken.problem.is_none() {
+            taken.problem = Some(NewsError::OtherEpoch);
+        }
+        taken
+    }
+
+    fn take_open(&mut self, round: CertifiedRound, from: PeerId, quorum: usize, taken: &mut Taken) {
+        let previous = round.header().previous;
+        match self.course.open(&round, from, quorum) {
+            Turn::Old => {}
+            Turn::Foreign => taken.problem = Some(NewsError::OtherEpoch),
+            Turn::Next => {
+                taken.useful = true;
+                self.held = None;
+                taken.events.push(Event::Opened(Arc::new(round)));
+            }
+            Turn::Gap => {
+                taken.useful = true;
+                let round = Arc::new(round);
+                // Whoever is asked for records had the time to give this one.
+                if self.polls.gives_records(&from) {
+                    self.held = None;
+                    taken.gap = true;
+                    taken.events.push(Event::Opened(round));
+                    taken.events.extend(self.miss(previous, None));
+                } else {
+                    let until = Instant::now() + GRACE;
+                    self.held = Some(Held { round, until });
+                }
+            }
+        }
+    }
+
+    /// Reports the round that was kept back, if its predecessor is here by now.
+    fn unhold(&mut self, events: &mut Vec<Event>) {
+        if let Some(held) = self
+            .held
+            .take_if(|held| self.course.confirm(&held.round.header().previous))
+        {
+            events.push(Event::Opened(held.round));
+        }
+    }
+
+    /// Reports the round that was kept back although its predecessor is missing:
+    /// a client can cover in it. What is missing is fetched meanwhile.
+    fn release(&mut self) -> Vec<Event> {
+        let Some(held) = self.held.take() else {
+            return Vec::new();
+        };
+        let previous = held.round.header().previous;
+        let mut events = vec![Event::Opened(held.round)];
+        events.extend(self.miss(previous, None));
+        events
+    }
+
+    /// What leads to `wanted` is missing: asks others, each once. `have` is that
+    /// record, if it is in hand.
+    fn miss(&mut self, wanted: Digest, have: Option<FinalizedRound>) -> Vec<Event> {
+        let certified = have.is_none();
+        let best = have.into_iter().collect();
+        if let Some(gap) = &mut self.gap {
+            // The newer one leads to the older one.
+            if gap.wanted != wanted {
+                gap.wanted = wanted;
+                gap.certified = certified;
+                gap.best = best;
+            }
+            return Vec::new();
+        }
+        self.gap = Some(Gap {
+            wanted,
+            certified,
+            asked: BTreeSet::new(),
+            chain: Vec::new(),
+            best,
+        });
+        self.ask_on()
+    }
+
+    /// Asks the next server for what is missing. If all were asked, goes on
+    /// without it.
+    fn ask_on(&mut self) -> Vec<Event> {
+        let Some(gap) = &mut self.gap else {
+            return Vec::new();
+        };
+        gap.chain.clear();
+        if let Some(after) = self.course.certain()
+            && let Some(peer) = self.polls.ask_another(&gap.asked, after)
+        {
+            gap.asked.insert(peer);
+            return Vec::new();
+        }
+        tracing::warn!(
+            asked = gap.asked.len(),
+            "records are missing: no server has them any more"
+        );
+        let Some(gap) = self.gap.take() else {
+            return Vec::new();
+        };
+        let events = finalized(&self.course.fill(&gap.best, &gap.wanted, true));
+        if events.is_empty() {
+            self.course.skip(gap.wanted);
+        }
+        events
+    }
+
+    /// Looks into what a server has of the missing records.
+    fn filling(&mut self, news: News, peer: PeerId) -> Vec<Event> {
+        let Some(mut gap) = self.gap.take() else {
+            return Vec::new();
+        };
+        let full = news.records.len() >= MAX_RECORDS;
+        let before = gap.chain.last().map(|done| done.round().position());
+        for published in news.records.iter().take(MAX_RECORDS) {
+            match published.record.verify(&self.instance, &published.bundles) {
+                Ok(done) if self.trusted_roster(done.round()).is_ok() => gap.chain.push(done),
+                Ok(_) => {}
+                Err(error) => {
+                    let error = NewsError::Record(error);
+                    tracing::warn!(
+                        because = %crate::report::chain(&error),
+                        "refused missing records of a server"
+                    );
+                    break;
+                }
+            }
+        }
+        let mut events = finalized(&self.course.fill(&gap.chain, &gap.wanted, false));
+        if !events.is_empty() || self.course.knows(&gap.wanted) {
+            if gap.certified {
+                self.course.confirm(&gap.wanted);
+            }
+            self.unhold(&mut events);
+            return events;
+        }
+        let last = gap.chain.last().map(|done| done.round().position());
+        let leads = gap.chain.iter().any(|done| *done.digest() == gap.wanted);
+        if full
+            && !leads
+            && last > before
+            && gap.chain.len() < MAX_GAP
+            && let Some(last) = last
+        {
+            self.polls.ask_peer(peer, last);
+            self.gap = Some(gap);
+            return events;
+        }
+        if leads && gap.chain.len() > gap.best.len() {
+            gap.best = core::mem::take(&mut gap.chain);
+        }
+        self.gap = Some(gap);
+        self.ask_on()
     }
 
     /// What must hold of any roster.
@@ -321,13 +587,7 @@ impl Follower {
     /// number was set as enough.
     fn trusted_open(&self, round: &Round) -> Result<(), NewsError> {
         let header = round.header();
-        if self.is_over(round) {
-            return Err(NewsError::OldEpoch);
-        }
-        let base = self
-            .position
-            .filter(|(epoch, _)| *epoch == header.epoch)
-            .map_or(0, |(_, number)| number);
+        let base = self.course.highest(&header.epoch);
         if header.number.saturating_sub(base) > MAX_JUMP {
             return Err(NewsError::Ahead {
                 number: header.number,
@@ -337,6 +597,25 @@ impl Follower {
             return Err(NewsError::FewParticipants {
                 found: header.min_participants,
                 needed: self.trust.min_participants,
+            });
+        }
+        let named = &self.trust.aggregators;
+        let aggregator = header.aggregator;
+        if !named.is_empty()
+            && !named
+                .iter()
+                .any(|peer| peer.as_bytes() == aggregator.as_bytes())
+        {
+            return Err(NewsError::Aggregator { found: aggregator });
+        }
+        // The keys of that boot are gone, so nobody finalizes this any more.
+        let outdated = round
+            .roster()
+            .iter()
+            .find(|server| self.directory.outdates(server));
+        if let Some(server) = outdated {
+            return Err(NewsError::Outdated {
+                server: *server.peer(),
             });
         }
         self.trusted_roster(round)?;
@@ -350,70 +629,12 @@ impl Follower {
             Some(_) => Ok(()),
         }
     }
+}
 
-    /// Whether a round lies behind in an epoch that was left. The committee may
-    /// come back to one, but only to go on.
-    fn is_over(&self, round: &Round) -> bool {
-        let (epoch, number) = round.position();
-        self.left
-            .iter()
-            .any(|(left, last)| *left == epoch && number <= *last)
-    }
-
-    /// Moves past a record that is not trusted, so that those behind it can be
-    /// read, but not far: it may be made up.
-    fn pass_over(&mut self, done: &FinalizedRound) {
-        let (epoch, number) = done.round().position();
-        if let Some((current, last)) = &mut self.position
-            && *current == epoch
-            && number > *last
-            && number.saturating_sub(*last) <= MAX_PASSED
-        {
-            *last = number;
-        }
-    }
-
-    fn step(&self, done: &FinalizedRound) -> Step {
-        let (epoch, number) = done.round().position();
-        match self.position {
-            Some((current, last)) if epoch == current && number <= last => Step::Old,
-            Some((current, _))
-                if epoch == current
-                    && self
-                        .digest
-                        .is_some_and(|digest| digest != done.round().header().previous) =>
-            {
-                Step::Gap
-            }
-            _ => Step::New,
-        }
-    }
-
-    /// Moves on to a record.
-    fn advance(&mut self, done: &FinalizedRound) {
-        let (epoch, number) = done.round().position();
-        if let Some((current, last)) = self.position {
-            if epoch != current && last > 0 {
-                tracing::warn!(
-                    epoch = %epoch.short(),
-                    "the committee started over with a new epoch"
-                );
-                if self.left.len() >= MAX_EPOCHS {
-                    self.left.pop_front();
-                }
-                self.left.retain(|(left, _)| *left != current);
-                self.left.push_back((current, last));
-            } else if self.gap_tries > 0 {
-                tracing::warn!(
-                    round = number,
-                    "records before this round are missing: no server has them any more, or the chain was forked"
-                );
-            }
-        }
-        self.gap_tries = 0;
-        self.position = Some((epoch, number));
-        self.digest = Some(*done.digest());
-    }
+fn finalized(news: &[&FinalizedRound]) -> Vec<Event> {
+    news.iter()
+        .map(|done| Event::Finalized(Arc::new((*done).clone())))
+        .collect()
 }
 
 fn holds_all(round: &Round, servers: impl IntoIterator<Item = PeerKey>) -> Result<(), NewsError> {
@@ -432,3 +653,6 @@ fn holds_all(round: &Round, servers: impl IntoIterator<Item = PeerKey>) -> Resul
 #[cfg(test)]
 #[path = "follow_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod network_tests;

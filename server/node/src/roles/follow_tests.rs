@@ -4,7 +4,8 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use zipnet_protocol::{
-    Certificate, Certification, HeaderError, KeyError, PartialError, RoundHeader, SignedHeader,
+    Certificate, Certification, Epoch, HeaderError, KeyError, PartialError, RoundHeader,
+    SignedHeader,
 };
 
 use super::*;
@@ -103,9 +104,28 @@ fn forged(record: &Published) -> News {
     }
 }
 
+/// Who hands the news out.
+fn server_peer(server: usize) -> PeerId {
+    let seed = zeroize::Zeroizing::new([u8::try_from(server).unwrap(); 32]);
+    let key = zipnet_protocol::SigningSecret::from_seed(&seed).peer_key();
+    peer_id(&key).unwrap()
+}
+
 /// The numbers of what is reported, and what is wrong.
 fn take(follower: &mut Follower, news: News) -> (Vec<u64>, Option<NewsError>) {
-    let (events, problem) = follower.take(news);
+    take_of(follower, news, 0, 1)
+}
+
+/// The same of one of several servers, when so many have to speak of an epoch.
+fn take_of(
+    follower: &mut Follower,
+    news: News,
+    server: usize,
+    quorum: usize,
+) -> (Vec<u64>, Option<NewsError>) {
+    let Taken {
+        events, problem, ..
+    } = follower.take_of(news, server_peer(server), quorum);
     let numbers = events
         .iter()
         .map(|event| match event {
@@ -330,4 +350,207 @@ async fn i6_a_record_that_is_not_trusted_moves_nothing() {
         let next = opened(&world, &state, |_| {});
         assert_eq!(take(&mut follower, open(next)).0, [3]);
     }
+}
+
+/// The same record with another partial of one server, signed by it: one in
+/// which no slot holds what was sealed.
+fn signed_again(world: &World, done: &Published, server: usize) -> Published {
+    let mut other = done.clone();
+    let liar = &world.servers[server];
+    let partial = other
+        .record
+        .partials
+        .iter_mut()
+        .find(|partial| partial.server == liar.id())
+        .unwrap();
+    let vector: Vec<u8> = partial.vector.iter().map(|byte| byte ^ 0x55).collect();
+    *partial = zipnet_protocol::SignedPartial::sign(
+        partial.context,
+        partial.aggregate,
+        liar.id(),
+        vector.into(),
+        &liar.signing,
+    );
+    other
+}
+
+fn opened_numbers(events: &[Event]) -> Vec<u64> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Opened(round) => Some(round.header().number),
+            Event::Finalized(_) => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a1_a_round_whose_predecessor_is_missing_is_a_gap_and_still_to_be_covered() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let rounds: Vec<_> = (0..3).map(|_| world.play(&mut state, &[0, 1, 2])).collect();
+    let (_node, mut follower) = follower(&world, |_| {}).await;
+    take(&mut follower, records(&[&rounds[0]]));
+    // Records 2 and 3 are kept back.
+    let next = open(opened(&world, &state, |_| {}));
+    let taken = follower.take_of(next, server_peer(0), 1);
+    assert_eq!(opened_numbers(&taken.events), [4]);
+    assert!(taken.gap, "whoever gave this is not the one to stay with");
+    // Nobody is there to be asked. What comes later is still followed.
+    let fourth = world.play(&mut state, &[0, 1, 2]);
+    assert_eq!(take(&mut follower, records(&[&fourth])).0, [4]);
+}
+
+#[tokio::test]
+async fn a1_what_is_missing_is_filled_in_order_and_only_by_what_leads_to_it() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let rounds: Vec<_> = (0..4).map(|_| world.play(&mut state, &[0, 1, 2])).collect();
+    let (_node, mut follower) = follower(&world, |_| {}).await;
+    take(&mut follower, records(&[&rounds[0]]));
+    let wanted = *rounds[3].checked.digest();
+    let gap = |best| Gap {
+        wanted,
+        certified: true,
+        asked: BTreeSet::new(),
+        chain: Vec::new(),
+        best,
+    };
+    // One server has all but the one that counts; it asks on, and there is
+    // nobody: what came is not reported.
+    follower.gap = Some(gap(Vec::new()));
+    let most = records(&[&rounds[1], &rounds[2]]);
+    assert_eq!(follower.filling(most, server_peer(1)).len(), 0);
+
+    let (_node, mut follower) = self::follower(&world, |_| {}).await;
+    take(&mut follower, records(&[&rounds[0]]));
+    follower.gap = Some(gap(Vec::new()));
+    let all = records(&[&rounds[1], &rounds[2], &rounds[3]]);
+    let numbers: Vec<_> = follower
+        .filling(all, server_peer(2))
+        .iter()
+        .map(|event| match event {
+            Event::Finalized(done) => done.round().header().number,
+            Event::Opened(_) => 0,
+        })
+        .collect();
+    assert_eq!(numbers, [2, 3, 4]);
+    let next = open(opened(&world, &state, |_| {}));
+    assert_eq!(take(&mut follower, next).0, [5]);
+}
+
+#[tokio::test]
+async fn a1_a_record_signed_a_second_time_gives_way_to_the_one_that_counts() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let first = world.play(&mut state, &[0, 1, 2]);
+    let second = world.play(&mut state, &[0, 1, 2]);
+    let forged = signed_again(&world, &second.published, 1);
+    let (_node, mut follower) = follower(&world, |_| {}).await;
+    take(&mut follower, records(&[&first]));
+    let news = News {
+        records: vec![forged],
+        open: None,
+    };
+    assert_eq!(take(&mut follower, news).0, [2], "it verifies");
+    // The certified round names another record. It is asked for from behind the
+    // last one that is certain.
+    assert_eq!(
+        follower.course.certain(),
+        Some(first.checked.round().position())
+    );
+    let next = opened(&world, &state, |_| {});
+    follower.held = Some(Held {
+        round: Arc::new(
+            next.certificate
+                .verify(&world.rules.instance, &next.bundles)
+                .unwrap(),
+        ),
+        until: Instant::now(),
+    });
+    follower.gap = Some(Gap {
+        wanted: *second.checked.digest(),
+        certified: true,
+        asked: BTreeSet::new(),
+        chain: Vec::new(),
+        best: Vec::new(),
+    });
+    let events = follower.filling(records(&[&second]), server_peer(2));
+    assert!(
+        matches!(&events[..], [Event::Finalized(done), Event::Opened(_)]
+        if done.digest() == second.checked.digest())
+    );
+    let third = world.play(&mut state, &[0, 1, 2]);
+    assert_eq!(take(&mut follower, records(&[&third])).0, [3]);
+}
+
+#[tokio::test]
+async fn a10_only_later_rounds_are_reported_as_open() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let first = world.play(&mut state, &[0, 1, 2]);
+    let old = opened(&world, &state, |_| {});
+    let second = world.play(&mut state, &[0, 1, 2]);
+    let (_node, mut follower) = follower(&world, |_| {}).await;
+    take(&mut follower, records(&[&first]));
+    assert_eq!(take(&mut follower, records(&[&second])).0, [2]);
+    let (events, problem) = take(&mut follower, open(old));
+    assert_eq!(events, [0_u64; 0]);
+    assert!(problem.is_none(), "a server that is late is no liar");
+    let next = opened(&world, &state, |_| {});
+    assert_eq!(take(&mut follower, open(next.clone())).0, [3]);
+    assert_eq!(take(&mut follower, open(next)).0, [0_u64; 0], "and once");
+    // A made-up header lacks the words of the others.
+    let mut alone = opened(&world, &state, |header| header.number += 1 << 19);
+    alone.certificate.signatures.truncate(1);
+    let (events, problem) = take(&mut follower, open(alone));
+    assert_eq!(events, [0_u64; 0]);
+    assert!(matches!(problem, Some(NewsError::Certificate(_))));
+}
+
+#[tokio::test]
+async fn a13_one_server_alone_brings_nobody_into_another_epoch() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let first = world.play(&mut state, &[0, 1, 2]);
+    let stray = other_epoch(&mut world);
+    let (_node, mut follower) = follower(&world, |_| {}).await;
+    let mut hears = |news, server| take_of(&mut follower, news, server, 2);
+    // Two are asked where to start.
+    assert!(hears(records(&[&first]), 0).1.is_some());
+    assert!(hears(records(&[&first]), 1).1.is_none());
+    for _ in 0..10 {
+        let (events, problem) = hears(records(&[&stray]), 2);
+        assert_eq!(events, [0_u64; 0], "records that only it has kept");
+        assert!(matches!(problem, Some(NewsError::OtherEpoch)));
+    }
+    let second = world.play(&mut state, &[0, 1, 2]);
+    assert_eq!(hears(records(&[&second]), 2).0, [2]);
+    // The committee did start over.
+    assert_eq!(hears(records(&[&stray]), 2).0, [0_u64; 0]);
+    assert_eq!(hears(records(&[&stray]), 0).0, [1]);
+}
+
+#[tokio::test]
+async fn a13_in_an_epoch_that_the_committee_returns_to_it_is_asked_at_the_right_place() {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
+    let rounds: Vec<_> = (0..7).map(|_| world.play(&mut state, &[0, 1, 2])).collect();
+    let stray = other_epoch(&mut world);
+    let (_node, mut follower) = follower(&world, |_| {}).await;
+    take(&mut follower, records(&[&rounds[0]]));
+    take(&mut follower, records(&[&rounds[1], &rounds[2]]));
+    assert_eq!(take(&mut follower, records(&[&stray])).0, [1]);
+    // Servers that are asked with the stray epoch answer from their oldest
+    // record on: what is known already says nothing.
+    let old = records(&[&rounds[0], &rounds[1], &rounds[2], &rounds[3]]);
+    assert!(take(&mut follower, old.clone()).1.is_some());
+    // An open round says that the committee goes on there, and where to ask.
+    let news = News {
+        open: Some(opened(&world, &state, |_| {})),
+        ..old
+    };
+    assert_eq!(take(&mut follower, news).0, [8]);
+    let after = rounds[2].checked.round().position();
+    assert_eq!(follower.course.certain(), Some(after));
 }

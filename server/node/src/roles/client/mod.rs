@@ -20,13 +20,18 @@
 
 mod driver;
 pub mod evidence;
+mod fate;
+mod linger;
+mod offer;
+mod pace;
+mod pending;
 mod publisher;
 mod reader;
 mod registration;
 mod witness;
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{
     sync::{broadcast, mpsc},
@@ -34,7 +39,8 @@ use tokio::{
 };
 use zipnet_protocol::{DhSecret, Instance, RoundParams, Sealer, SlotKey};
 
-pub use publisher::{PublishError, Publisher, Receipt};
+pub use linger::Linger;
+pub use publisher::{GivenUp, PublishError, PublishOptions, Publisher, Receipt};
 pub use reader::Reader;
 
 use super::{
@@ -50,14 +56,21 @@ use crate::{
     settings::{NetworkSettings, TrustSettings},
 };
 use driver::Driver;
+use offer::Offers;
 use publisher::Outgoing;
 use registration::Registrar;
 use witness::Witness;
 
 /// Events that a slow listener may lag behind before it loses some.
 const BACKLOG: usize = 512;
+/// Events that wait for a driver. The follower waits for a driver that has so
+/// many: it must miss none.
+const INBOX: usize = 16;
 /// Messages that wait to be sealed.
 const OUTBOX: usize = 64;
+
+/// Where the drivers of one process hear what happens.
+type Inboxes = Arc<Mutex<Vec<mpsc::Sender<Event>>>>;
 
 /// What a user sets for a client.
 #[derive(Debug)]
@@ -100,10 +113,10 @@ pub enum ClientError {
 struct Host {
     node: Node,
     instance: Instance,
-    trust: TrustSettings,
     params: RoundParams,
     directory: Arc<Directory>,
     events: broadcast::Sender<Event>,
+    inboxes: Inboxes,
     tasks: JoinSet<()>,
 }
 
@@ -148,14 +161,15 @@ impl Client {
             tasks.spawn(upkeep::run(authority));
         }
         tasks.spawn(directory.clone().run());
-        tasks.spawn(follow(follower, events.clone()));
+        let inboxes = Inboxes::default();
+        tasks.spawn(follow(follower, events.clone(), inboxes.clone()));
         let host = Host {
             node,
             instance,
-            trust,
             params,
             directory,
             events,
+            inboxes,
             tasks,
         };
         Self::on(Arc::new(host), participation)
@@ -171,7 +185,11 @@ impl Client {
     }
 
     fn on(host: Arc<Host>, participation: Participation) -> Result<Self, ClientError> {
-        let (outbox, incoming) = mpsc::channel(OUTBOX);
+        let (outbox, mut incoming) = mpsc::channel(OUTBOX);
+        if participation == Participation::Cover {
+            // Nobody publishes through a client that covers always.
+            incoming.close();
+        }
         let mut tasks = JoinSet::new();
         let mut registrar = None;
         if participation != Participation::Watch {
@@ -185,16 +203,10 @@ impl Client {
             let witness = Witness::new(network, &host.instance, servers.clone());
             let registered = Arc::new(Registrar::new(network, &host.instance, bundle, servers));
             tasks.spawn(registered.clone().run());
-            let driver = Driver::new(
-                network,
-                &host.instance,
-                sealer,
-                registered.clone(),
-                host.trust.aggregators.clone(),
-                witness,
-                incoming,
-            );
-            tasks.spawn(driver.run(host.events.subscribe()));
+            let offers = Offers::new(network, &host.instance, registered.clone(), witness);
+            let (inbox, heard) = mpsc::channel(INBOX);
+            lock(&host.inboxes).push(inbox);
+            tasks.spawn(Driver::new(sealer, offers, incoming).run(heard));
             registrar = Some(registered);
         }
         Ok(Self {
@@ -215,6 +227,13 @@ impl Client {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(self.host.events.subscribe())
+    }
+
+    /// Takes part for a random number of rounds: before a message and after it,
+    /// whoever comes to say one thing only should (A8).
+    #[must_use]
+    pub fn linger(&self) -> Linger {
+        Linger::new(self.reader())
     }
 
     /// The instance that the client belongs to.
@@ -247,11 +266,24 @@ impl Client {
 }
 
 /// Tells all clients of the node what happens.
-async fn follow(mut follower: Follower, events: broadcast::Sender<Event>) {
+async fn follow(mut follower: Follower, events: broadcast::Sender<Event>, inboxes: Inboxes) {
     loop {
         for event in follower.next().await {
+            let heard_by = {
+                let mut inboxes = lock(&inboxes);
+                inboxes.retain(|inbox| !inbox.is_closed());
+                inboxes.clone()
+            };
+            for inbox in heard_by {
+                // It may have left by now.
+                let _ = inbox.send(event.clone()).await;
+            }
             // Nobody may be listening.
             let _ = events.send(event);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

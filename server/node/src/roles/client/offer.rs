@@ -1,0 +1,131 @@
+//! Hands an envelope to the aggregator of its round (A12).
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mosaik::Network;
+use tokio::time::{Instant, sleep};
+use zipnet_protocol::{EnvelopeReceipt, FinalizedRound, Instance, Round, SealedEnvelope};
+
+use super::{registration::Registrar, witness::Witness};
+use crate::{
+    backoff::Backoff,
+    entropy::Dice,
+    peers::Peers,
+    roles::common::peer_id,
+    wire::{Call as _, EnvelopeCall, Refused},
+};
+
+/// How long one attempt to hand an envelope over may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Within which all clients begin, each after a time of its own choice.
+const WINDOW: Duration = Duration::from_millis(25);
+/// First and longest pause before it is offered again to an aggregator that does
+/// not collect for its round yet.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(60), Duration::from_secs(2));
+/// How long it is offered at most; the next round ends it before, as a rule.
+const OFFER: Duration = Duration::from_secs(30);
+
+/// How a client hands its envelopes over. Nothing here knows whether one is
+/// cover, so neither pauses nor retries can tell.
+pub(super) struct Offers {
+    aggregators: Peers<SealedEnvelope, EnvelopeReceipt>,
+    registrar: Arc<Registrar>,
+    witness: Witness,
+    dice: Mutex<Dice>,
+}
+
+impl Offers {
+    pub fn new(
+        network: &Arc<Network>,
+        instance: &Instance,
+        registrar: Arc<Registrar>,
+        witness: Witness,
+    ) -> Self {
+        Self {
+            aggregators: Peers::new(
+                network.clone(),
+                EnvelopeCall::id(instance),
+                EnvelopeCall::LABEL,
+                None,
+            ),
+            registrar,
+            witness,
+            dice: Mutex::new(Dice::fresh()),
+        }
+    }
+
+    /// Offers an envelope until it is taken, or refused for good. Whoever calls
+    /// drops this once the next round opens.
+    pub async fn hand_over(&self, round: &Round, envelope: &SealedEnvelope) {
+        let number = round.header().number;
+        // The one that the header names, and nobody else: every server of the
+        // roster signed that, so no stranger can split the participants (A3).
+        let Some(aggregator) = peer_id(&round.header().aggregator) else {
+            return;
+        };
+        let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        let until = Instant::now() + OFFER;
+        sleep(self.roll(|dice| dice.time(WINDOW))).await;
+        while Instant::now() < until {
+            match self
+                .aggregators
+                .call_peer(aggregator, envelope, PATIENCE)
+                .await
+            {
+                Ok(receipt) => match receipt.answers(envelope, round.header()) {
+                    Ok(()) => {
+                        tracing::debug!(round = number, "handed the envelope over");
+                        self.witness.hold(receipt);
+                        return;
+                    }
+                    // Without a receipt nothing is promised: it is asked for again.
+                    Err(error) => {
+                        tracing::warn!(
+                            round = number,
+                            because = %crate::report::chain(&error),
+                            "the aggregator gave no receipt"
+                        );
+                        sleep(self.roll(|dice| backoff.next(dice))).await;
+                    }
+                },
+                Err(error) => match error.refusal() {
+                    // A call that timed out may have arrived all the same.
+                    Some(Refused::Repeated) => return,
+                    Some(Refused::Unregistered) => {
+                        tracing::debug!(round = number, "the aggregator does not know this client");
+                        self.registrar.lost();
+                        return;
+                    }
+                    Some(Refused::Text(_)) => {
+                        tracing::warn!(
+                            round = number,
+                            because = %crate::report::chain(&error),
+                            "an envelope was refused"
+                        );
+                        return;
+                    }
+                    Some(Refused::NotOpen | Refused::Busy) | None => {
+                        sleep(self.roll(|dice| backoff.next(dice))).await;
+                    }
+                },
+            }
+        }
+        tracing::debug!(round = number, "the aggregator did not take the envelope");
+    }
+
+    /// Holds the receipt of a round against its record.
+    pub fn finalized(&self, done: &FinalizedRound) {
+        self.witness.finalized(done);
+    }
+
+    fn roll<T>(&self, roll: impl FnOnce(&mut Dice) -> T) -> T {
+        roll(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl core::fmt::Debug for Offers {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Offers(..)")
+    }
+}

@@ -1,0 +1,320 @@
+//! Where a follower stands in the committee's history, and what news means for
+//! it. No clock and no socket; all that comes here was verified.
+//!
+//! Records make a chain by their digests, and certified rounds say which chain
+//! it is: every server of a roster signed the digest that it held as the newest.
+//! A record alone may be one that a single server signed a second time.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use mosaik::PeerId;
+use zipnet_protocol::{Digest, Epoch, FinalizedRound, Round};
+
+/// Most epochs that are remembered as left, and most that are heard of.
+const MAX_EPOCHS: usize = 64;
+/// Most records that are remembered behind the last one that a certified round
+/// named.
+const MAX_KNOWN: usize = 1024;
+/// Farthest that a record which is not trusted is passed over.
+const MAX_PASSED: u64 = 64;
+
+/// How far a follower is in one epoch.
+#[derive(Debug, Clone)]
+struct Place {
+    epoch: Epoch,
+    /// Number of the newest record.
+    number: u64,
+    /// The last record that a certified round named, if any did, and those that
+    /// came since, by number and digest.
+    known: VecDeque<(u64, Digest)>,
+    /// Number of the newest certified round that was reported.
+    opened: u64,
+    /// Number of a later record that is not trusted and not waited for.
+    passed: u64,
+}
+
+impl Place {
+    const fn new(epoch: Epoch, number: u64) -> Self {
+        Self {
+            epoch,
+            number,
+            known: VecDeque::new(),
+            opened: 0,
+            passed: 0,
+        }
+    }
+
+    fn knows(&self, digest: &Digest) -> Option<usize> {
+        self.known.iter().position(|(_, known)| known == digest)
+    }
+
+    fn tip(&self) -> Option<&Digest> {
+        self.known.back().map(|(_, digest)| digest)
+    }
+
+    /// Keeps one record as the newest and the only one.
+    fn rest_on(&mut self, at: usize) {
+        self.known.truncate(at.saturating_add(1));
+        self.known.drain(..at);
+        self.number = self.known.back().map_or(self.number, |(at, _)| *at);
+        self.passed = 0;
+    }
+
+    fn advance(&mut self, number: u64, digest: Digest) {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back((number, digest));
+        self.number = number;
+    }
+}
+
+/// What a record means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The newest record at the start: where to begin, not news.
+    Start,
+    /// The next one.
+    New,
+    /// It was seen, or lies behind.
+    Old,
+    /// Records before it are missing.
+    Gap,
+    /// Of an epoch that too few servers speak of.
+    Foreign,
+}
+
+/// What a certified round means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It follows the newest record in hand.
+    Next,
+    /// The record that it names as the newest is not in hand.
+    Gap,
+    /// It was seen, or lies behind.
+    Old,
+    /// Of an epoch that too few servers speak of.
+    Foreign,
+}
+
+/// A follower's place, and those of the epochs that it left.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    here: Option<Place>,
+    left: VecDeque<Place>,
+    /// Who speaks of another epoch than this one.
+    voices: VecDeque<(Epoch, BTreeSet<PeerId>)>,
+}
+
+impl Course {
+    /// The newest record, to ask for what comes after.
+    pub fn position(&self) -> Option<(Epoch, u64)> {
+        let here = self.here.as_ref();
+        here.map(|here| (here.epoch, here.number.max(here.passed)))
+    }
+
+    /// The number of the newest record that a certified round named: what comes
+    /// after it is to be asked for to fill a gap.
+    pub fn certain(&self) -> Option<(Epoch, u64)> {
+        let here = self.here.as_ref()?;
+        let number = here
+            .known
+            .front()
+            .map_or(here.number, |(number, _)| *number);
+        Some((here.epoch, number))
+    }
+
+    /// Whether a record is in hand, or was named as the newest.
+    pub fn knows(&self, digest: &Digest) -> bool {
+        let here = self.here.as_ref();
+        here.is_some_and(|here| here.knows(digest).is_some())
+    }
+
+    /// The highest number that was heard of in an epoch.
+    pub fn highest(&self, epoch: &Epoch) -> u64 {
+        let places = self.here.iter().chain(&self.left);
+        places
+            .filter(|place| place.epoch == *epoch)
+            .map(|place| place.number.max(place.opened))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Takes note of a record of `from`. As many servers as `quorum` have to
+    /// speak of an epoch before it is gone into: one alone may keep records of
+    /// a life of the committee that is long over (A13).
+    pub fn record(&mut self, done: &FinalizedRound, from: PeerId, quorum: usize) -> Step {
+        let (epoch, number) = done.round().position();
+        let started = self.here.is_some();
+        if !self.enter((epoch, number), from, quorum) {
+            return Step::Foreign;
+        }
+        let Some(here) = &mut self.here else {
+            return Step::Foreign;
+        };
+        let digest = *done.digest();
+        if !started {
+            here.advance(number, digest);
+            return Step::Start;
+        }
+        if number <= here.number {
+            return Step::Old;
+        }
+        let fits = here
+            .tip()
+            .is_none_or(|tip| *tip == done.round().header().previous);
+        if !fits {
+            return Step::Gap;
+        }
+        here.advance(number, digest);
+        Step::New
+    }
+
+    /// Takes note of a certified round of `from`.
+    pub fn open(&mut self, round: &Round, from: PeerId, quorum: usize) -> Turn {
+        let (epoch, number) = round.position();
+        let started = self.here.is_some();
+        if !self.enter((epoch, number), from, quorum) {
+            return Turn::Foreign;
+        }
+        let previous = round.header().previous;
+        // At the start, what was before is history; and so it is if nothing was
+        // before in this epoch.
+        let first = !started
+            || number == 1
+            || previous == Digest::new([0; 32])
+            || self.left.iter().any(|left| left.knows(&previous).is_some());
+        let Some(here) = &mut self.here else {
+            return Turn::Foreign;
+        };
+        if number <= here.number || number <= here.opened {
+            return Turn::Old;
+        }
+        here.opened = number;
+        if here.known.is_empty() && first {
+            here.advance(number.saturating_sub(1), previous);
+        }
+        if self.confirm(&previous) {
+            Turn::Next
+        } else {
+            Turn::Gap
+        }
+    }
+
+    /// A certified round names this record as the newest. Whether it is in hand;
+    /// if so, what came after it is not in the chain: one server signed it a
+    /// second time, or held it back.
+    pub fn confirm(&mut self, previous: &Digest) -> bool {
+        let Some(here) = &mut self.here else {
+            return false;
+        };
+        let Some(at) = here.knows(previous) else {
+            return false;
+        };
+        here.rest_on(at);
+        true
+    }
+
+    /// Fills a gap with records that lead to `wanted`, oldest first, as far as
+    /// they are of this epoch. Returns those that are news. With `anyway` they
+    /// need not go back to a record in hand: nobody has those any more.
+    pub fn fill<'a>(
+        &mut self,
+        chain: &'a [FinalizedRound],
+        wanted: &Digest,
+        anyway: bool,
+    ) -> Vec<&'a FinalizedRound> {
+        let Some(here) = &mut self.here else {
+            return Vec::new();
+        };
+        let mut path = Vec::new();
+        let mut at = *wanted;
+        for done in chain.iter().rev() {
+            // What is in hand was reported.
+            if here.knows(&at).is_some() {
+                break;
+            }
+            if *done.digest() == at && done.round().position().0 == here.epoch {
+                at = done.round().header().previous;
+                path.push(done);
+            }
+        }
+        let base = here.knows(&at);
+        // Where nothing is in hand, all of it is news.
+        let anyway = anyway || here.known.is_empty();
+        if path.is_empty() || (base.is_none() && !anyway) {
+            return Vec::new();
+        }
+        // Forget what is not in the chain, and begin behind what is.
+        match base {
+            Some(base) => here.rest_on(base),
+            None => here.known.clear(),
+        }
+        path.reverse();
+        for done in &path {
+            here.advance(done.round().position().1, *done.digest());
+        }
+        path
+    }
+
+    /// Nobody has the record that a certified round named: goes on as if it
+    /// were in hand.
+    pub fn skip(&mut self, wanted: Digest) {
+        if let Some(here) = &mut self.here {
+            let number = here.number;
+            here.known.clear();
+            here.known.push_back((number, wanted));
+        }
+    }
+
+    /// Asks for what is behind a record that is not trusted, but not far: it may
+    /// be made up. The next certified round tells.
+    pub fn pass_over(&mut self, round: &Round) {
+        let (epoch, number) = round.position();
+        if let Some(here) = &mut self.here
+            && here.epoch == epoch
+            && number.saturating_sub(here.number) <= MAX_PASSED
+        {
+            here.passed = number;
+        }
+    }
+
+    /// Goes to an epoch, if this is it or enough servers speak of it.
+    fn enter(&mut self, (epoch, number): (Epoch, u64), from: PeerId, quorum: usize) -> bool {
+        let here = self.here.as_ref().map(|here| here.epoch);
+        if here == Some(epoch) {
+            return true;
+        }
+        // The committee may come back to an epoch, but only to go on.
+        if number <= self.highest(&epoch) {
+            return false;
+        }
+        let at = self.voices.iter().position(|(of, _)| *of == epoch);
+        let mut voices = at
+            .and_then(|at| self.voices.remove(at))
+            .map(|(_, voices)| voices)
+            .unwrap_or_default();
+        voices.insert(from);
+        if voices.len() < quorum.max(1) {
+            if self.voices.len() >= MAX_EPOCHS {
+                self.voices.pop_front();
+            }
+            self.voices.push_back((epoch, voices));
+            return false;
+        }
+        self.voices.clear();
+        let at = self.left.iter().position(|place| place.epoch == epoch);
+        let place = at.and_then(|at| self.left.remove(at));
+        let before = self
+            .here
+            .replace(place.unwrap_or_else(|| Place::new(epoch, 0)));
+        if let Some(before) = before {
+            tracing::warn!(epoch = %epoch.short(), "the committee went on in another epoch");
+            if self.left.len() >= MAX_EPOCHS {
+                self.left.pop_front();
+            }
+            self.left.push_back(before);
+        }
+        true
+    }
+}

@@ -1,0 +1,254 @@
+//! A follower on the network between servers of which most lie. Each is a node
+//! on loopback that serves the calls of a server; what it gives out is played
+//! by a committee in memory.
+
+use core::net::{Ipv4Addr, SocketAddr};
+
+use tokio::{sync::watch, task::JoinSet, time::timeout_at};
+use zipnet_protocol::SigningSecret;
+
+use super::*;
+use crate::{
+    committee::{
+        command::Published,
+        state::CommitteeState,
+        tests::fixture::{World, entropy},
+    },
+    network::{Node, Presence},
+    roles::common::{self, Served},
+    settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed},
+    wire::{Follow, Member, MemberCall, Opened, Refused},
+};
+
+/// How long anything may take.
+const LONG: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Default)]
+struct History {
+    records: Vec<Published>,
+    open: Option<Opened>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Honest,
+    /// Shows open rounds and no record but the first.
+    KeepsRecords,
+    /// Shows records and no open round.
+    KeepsRounds,
+    /// Refuses in words.
+    Refuses,
+    /// Answers at once, and nothing.
+    Empty,
+}
+
+fn settings(seed: TransportSeed, bootstrap: Vec<BootstrapHint>) -> NetworkSettings {
+    NetworkSettings {
+        universe: "zipnet.follow.network.test".to_owned(),
+        seed: Some(seed),
+        bootstrap,
+        bind: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        relay: RelaySetting::Embedded,
+    }
+}
+
+/// What a server with this manner has for a request now, if anything.
+fn news(history: &History, request: &Follow, manner: Manner) -> Option<News> {
+    let position = |record: &Published| {
+        let header = record.record.header.header();
+        (header.epoch, header.number)
+    };
+    let mut records: Vec<_> = match request.after {
+        None => history.records.last().cloned().into_iter().collect(),
+        Some(after) => history
+            .records
+            .iter()
+            .filter(|record| position(record) > after)
+            .take(MAX_RECORDS)
+            .cloned()
+            .collect(),
+    };
+    let context = |open: &Opened| open.certificate.header.header().context();
+    let mut open = history
+        .open
+        .clone()
+        .filter(|open| request.seen != Some(context(open)));
+    if manner == Manner::KeepsRecords && request.after.is_some() {
+        records.clear();
+    }
+    if manner == Manner::KeepsRounds {
+        open = None;
+    }
+    let some = request.after.is_none() || !records.is_empty() || open.is_some();
+    some.then_some(News { records, open })
+}
+
+struct Played {
+    node: Node,
+    _member: Served<MemberCall>,
+    _follow: Served<FollowCall>,
+}
+
+async fn server(
+    world: &World,
+    at: usize,
+    manner: Manner,
+    history: &watch::Receiver<History>,
+    bootstrap: Vec<BootstrapHint>,
+) -> Played {
+    let admitted = world.servers[at].admitted.clone();
+    let seed = (0..)
+        .map(|index| entropy("server transport", index, 0))
+        .find(|seed| SigningSecret::from_seed(seed).peer_key() == *admitted.peer())
+        .unwrap();
+    let network = settings(TransportSeed::from_entropy(seed), bootstrap);
+    let node = Node::join(&network, Presence::Infrastructure)
+        .await
+        .unwrap();
+    let instance = &world.rules.instance;
+    let member = Member {
+        bundle: admitted.bundle().clone(),
+        credential: None,
+    };
+    let member = common::serve::<MemberCall, _, _>(node.network(), instance, 64, move |(), _| {
+        core::future::ready(Ok(member.clone()))
+    })
+    .unwrap();
+    let history = history.clone();
+    let follow = common::serve::<FollowCall, _, _>(node.network(), instance, 64, {
+        move |request: Follow, _| {
+            let mut history = history.clone();
+            async move {
+                match manner {
+                    Manner::Refuses => return Err(Refused::Text("not today".to_owned())),
+                    Manner::Empty => return Ok(News::default()),
+                    _ => {}
+                }
+                let wait = Duration::from_millis(request.wait.into());
+                let until = Instant::now() + wait;
+                loop {
+                    let found = news(&history.borrow_and_update(), &request, manner);
+                    if let Some(news) = found {
+                        return Ok(news);
+                    }
+                    if !matches!(timeout_at(until, history.changed()).await, Ok(Ok(()))) {
+                        return Ok(News::default());
+                    }
+                }
+            }
+        }
+    })
+    .unwrap();
+    node.show();
+    Played {
+        node,
+        _member: member,
+        _follow: follow,
+    }
+}
+
+/// The round that is open in a state.
+fn shown(state: &CommitteeState) -> Opened {
+    let round = state.current().unwrap().certified.as_ref().unwrap();
+    Opened {
+        certificate: round.certificate().clone(),
+        bundles: round.bundles(),
+    }
+}
+
+/// Plays rounds before servers of these manners and checks that the follower
+/// reports each record and each open round, once and in order.
+async fn all_is_reported(manners: &[Manner]) {
+    let mut world = World::new(manners.len(), 3);
+    let mut state = world.founded();
+    let mut history = History::default();
+    history
+        .records
+        .push(world.play(&mut state, &[0, 1, 2]).published.clone());
+    let (tell, told) = watch::channel(history.clone());
+    let mut servers: Vec<Played> = Vec::new();
+    for (at, manner) in manners.iter().enumerate() {
+        let hints = servers.first().map(|first| first.node.hint());
+        servers.push(server(&world, at, *manner, &told, hints.into_iter().collect()).await);
+    }
+
+    let network = settings(
+        TransportSeed::from_text("a follower on the network"),
+        servers.iter().map(|server| server.node.hint()).collect(),
+    );
+    let node = Node::join(&network, Presence::Client).await.unwrap();
+    let instance = &world.rules.instance;
+    let trust = TrustSettings {
+        name: instance.name().clone(),
+        committee: Some(*instance.committee()),
+        required: Vec::new(),
+        committee_size: None,
+        min_servers: None,
+        min_participants: 1,
+        aggregators: Vec::new(),
+        authority: None,
+    };
+    let directory = Arc::new(Directory::new(node.network(), instance, None));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(directory.clone().run());
+    let until = Instant::now() + LONG;
+    while directory.servers().len() < manners.len() {
+        let _ = timeout_at(until.min(Instant::now() + PAUSE), directory.changed()).await;
+        assert!(Instant::now() < until, "servers were not found");
+    }
+    let mut follower = Follower::new(node.network().clone(), instance, &trust, &directory);
+    let (report, mut reported) = tokio::sync::mpsc::unbounded_channel();
+    tasks.spawn(async move {
+        loop {
+            for event in follower.next().await {
+                let _ = report.send(event);
+            }
+        }
+    });
+
+    let mut finalized = Vec::new();
+    let mut opened = Vec::new();
+    for number in 2..12 {
+        world.open(&mut state);
+        history.open = Some(shown(&state));
+        tell.send_replace(history.clone());
+        let until = Instant::now() + LONG;
+        while opened.last() != Some(&number)
+            || finalized.last().is_some_and(|last| last + 1 < number)
+        {
+            let event = timeout_at(until, reported.recv()).await;
+            match event.unwrap_or_else(|_| panic!("round {number} of {manners:?} was not reported"))
+            {
+                Some(Event::Opened(round)) => opened.push(round.header().number),
+                Some(Event::Finalized(done)) => finalized.push(done.round().header().number),
+                None => panic!("the follower ended"),
+            }
+        }
+        world.aggregate(&mut state, &[0, 1, 2]);
+        let all: Vec<_> = (0..manners.len()).collect();
+        let done = world.partials(&mut state, &all).unwrap();
+        history.records.push(done.published.clone());
+        history.open = None;
+        tell.send_replace(history.clone());
+    }
+    assert_eq!(opened, (2..12).collect::<Vec<_>>());
+    let reported: Vec<u64> = (2..2 + u64::try_from(finalized.len()).unwrap()).collect();
+    assert_eq!(finalized, reported);
+    assert!(finalized.len() >= 9, "{finalized:?}");
+    tasks.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_servers_that_keep_records_back_keep_nobody_from_them() {
+    all_is_reported(&[Manner::KeepsRecords, Manner::Honest, Manner::KeepsRecords]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a6_servers_that_refuse_or_say_nothing_blind_nobody() {
+    all_is_reported(&[Manner::Refuses, Manner::Empty, Manner::Honest]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a6_a_server_that_keeps_rounds_back_and_one_that_keeps_records_back_blind_nobody() {
+    all_is_reported(&[Manner::Honest, Manner::KeepsRounds, Manner::KeepsRecords]).await;
+}
