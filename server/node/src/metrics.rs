@@ -80,7 +80,78 @@ impl Labels {
     }
 }
 
+fn describe_aggregation() {
+    describe_gauge!(
+        "zipnet_round_envelopes",
+        "Envelopes in the newest aggregate of this aggregator"
+    );
+    describe_gauge!(
+        "zipnet_round_registered",
+        "Registered clients of the round that it is of"
+    );
+    describe_counter!(
+        "zipnet_audits_total",
+        "Rounds that this server looked into at their aggregator, by outcome"
+    );
+    describe_counter!(
+        "zipnet_strikes_total",
+        "Faults of aggregators that this server found or learned of, by reason"
+    );
+    describe_counter!(
+        "zipnet_envelopes_total",
+        "Envelopes that reached this aggregator, by outcome"
+    );
+    describe_counter!(
+        "zipnet_aggregates_total",
+        "Aggregates that this aggregator delivered, by outcome"
+    );
+}
+
+fn describe_rounds() {
+    describe_counter!("zipnet_rounds_finalized_total", "Rounds finalized");
+    describe_counter!(
+        "zipnet_rounds_force_advanced_total",
+        "Rounds given up unfinished"
+    );
+    describe_counter!(
+        "zipnet_partials_submitted_total",
+        "Partials of this server that were committed"
+    );
+    describe_counter!(
+        "zipnet_partials_refused_total",
+        "Partials that this server did not give, by reason"
+    );
+    describe_histogram!(
+        "zipnet_partial_seconds",
+        Unit::Seconds,
+        "Time to compute a partial"
+    );
+    describe_histogram!(
+        "zipnet_round_seconds",
+        Unit::Seconds,
+        "From open to finalized"
+    );
+    describe_counter!(
+        "zipnet_rounds_not_certified_total",
+        "Rounds that this server did not stand for, by reason"
+    );
+    describe_gauge!(
+        "zipnet_round_participants",
+        "Participants of the last finalized round"
+    );
+    describe_gauge!(
+        "zipnet_round_floor",
+        "Fewest distinct peers that the last opened round needs"
+    );
+    describe_gauge!(
+        "zipnet_round_servers",
+        "Servers in the roster of the last finalized round"
+    );
+}
+
 fn describe() {
+    describe_rounds();
+    describe_aggregation();
     describe_gauge!(
         "mosaik_groups_leader_is_local",
         "1 on the committee's leader, 0 elsewhere"
@@ -97,46 +168,9 @@ fn describe() {
         "zipnet_log_entries",
         "Entries that the replicated log holds in memory"
     );
-    describe_counter!("zipnet_rounds_finalized_total", "Rounds finalized");
-    describe_counter!(
-        "zipnet_rounds_force_advanced_total",
-        "Rounds given up unfinished"
-    );
-    describe_counter!(
-        "zipnet_partials_submitted_total",
-        "Partials of this server that were committed"
-    );
-    describe_counter!(
-        "zipnet_partials_refused_total",
-        "Partials that this server did not give, by reason"
-    );
     describe_counter!(
         "zipnet_commands_refused_total",
         "Committed commands that changed nothing, by reason"
-    );
-    describe_counter!(
-        "zipnet_envelopes_total",
-        "Envelopes that reached this aggregator, by outcome"
-    );
-    describe_counter!(
-        "zipnet_aggregates_total",
-        "Aggregates that this aggregator delivered, by outcome"
-    );
-    describe_gauge!(
-        "zipnet_round_envelopes",
-        "Envelopes in the newest aggregate of this aggregator"
-    );
-    describe_gauge!(
-        "zipnet_round_registered",
-        "Registered clients of the round that it is of"
-    );
-    describe_counter!(
-        "zipnet_audits_total",
-        "Rounds that this server looked into at their aggregator, by outcome"
-    );
-    describe_counter!(
-        "zipnet_strikes_total",
-        "Faults of aggregators that this server found or learned of, by reason"
     );
     describe_gauge!("zipnet_client_registry_size", "Registered clients");
     describe_gauge!("zipnet_server_registry_size", "Registered servers");
@@ -170,16 +204,6 @@ fn describe() {
         "Guests that asked this server for the committee secret, by outcome"
     );
     describe_histogram!(
-        "zipnet_partial_seconds",
-        Unit::Seconds,
-        "Time to compute a partial"
-    );
-    describe_histogram!(
-        "zipnet_round_seconds",
-        Unit::Seconds,
-        "From open to finalized"
-    );
-    describe_histogram!(
         "zipnet_certificate_seconds",
         Unit::Seconds,
         "From open until every server of the roster stands for the round"
@@ -187,22 +211,6 @@ fn describe() {
     describe_counter!(
         "zipnet_certificates_late_total",
         "Rounds that were given up before this server stood for them, by server"
-    );
-    describe_counter!(
-        "zipnet_rounds_not_certified_total",
-        "Rounds that this server did not stand for, by reason"
-    );
-    describe_gauge!(
-        "zipnet_round_participants",
-        "Participants of the last finalized round"
-    );
-    describe_gauge!(
-        "zipnet_round_floor",
-        "Fewest distinct peers that the last opened round needs"
-    );
-    describe_gauge!(
-        "zipnet_round_servers",
-        "Servers in the roster of the last finalized round"
     );
     describe_counter!(
         "zipnet_slots_total",

@@ -42,10 +42,10 @@ impl Stage {
         let (envelope, caller) = self.sealed(client);
         self.desk.take(&envelope, &caller)
     }
+}
 
-    fn is_done(&self, done: impl Future<Output = ()>) -> impl Future<Output = bool> {
-        async { timeout(Duration::ZERO, done).await.is_ok() }
-    }
+async fn is_done(done: impl Future<Output = ()>) -> bool {
+    timeout(Duration::ZERO, done).await.is_ok()
 }
 
 #[test]
@@ -122,12 +122,8 @@ async fn a4_a_round_is_closed_when_enough_are_in_or_all() {
         (3, true, true),
     ] {
         stage.hand_over(client).unwrap();
-        assert_eq!(stage.is_done(stage.desk.enough()).await, enough, "{client}");
-        assert_eq!(
-            stage.is_done(stage.desk.complete()).await,
-            complete,
-            "{client}"
-        );
+        assert_eq!(is_done(stage.desk.enough()).await, enough, "{client}");
+        assert_eq!(is_done(stage.desk.complete()).await, complete, "{client}");
     }
 }
 
@@ -141,9 +137,9 @@ fn a2_a_round_is_begun_once_and_only_by_whom_its_header_names() {
     let restarted = Desk::new(stage.world.aggregator_transport(0));
     restarted.set_aside(*stage.round.context());
     assert!(!restarted.begins(&stage.round));
-    let mut state = stage.world.founded_with(&[0, 1, 2]);
-    stage.world.open(&mut state);
-    let next = stage.world.open(&mut state);
+    let mut founded = stage.world.founded_with(&[0, 1, 2]);
+    stage.world.open(&mut founded);
+    let next = stage.world.open(&mut founded);
     assert!(restarted.begins(&next));
     // And none that comes before one that was begun (A10).
     assert!(

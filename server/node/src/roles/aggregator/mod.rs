@@ -20,7 +20,7 @@ use zipnet_protocol::{Admission, Aggregate, AggregatorBundle, CertifiedRound, In
 
 use self::{collect::Desk, registry::Registries};
 use super::{
-    common::{self, CommitteeKeyError, ServeError},
+    common::{self, CommitteeKeyError, ServeError, Served},
     directory::Directory,
     enlist,
     follow::{Event, Follower},
@@ -128,21 +128,8 @@ pub async fn run(
         })
         .map_err(AggregatorError::Serve)?
     };
-    let audits = {
-        let aggregator = aggregator.clone();
-        let is_server = servers.clone();
-        common::serve::<AuditCall, _, _>(&network, &instance, AUDITORS, move |request, caller| {
-            let asked_by_server = common::peer_id(&caller).is_some_and(|peer| is_server(&peer));
-            ready(if asked_by_server {
-                let from = request.from as usize;
-                let desk = &aggregator.desk;
-                desk.page(&request.context, from, AUDIT_PAGE_BYTES)
-            } else {
-                Err(Refused::Text("only servers audit".to_owned()))
-            })
-        })
-        .map_err(AggregatorError::Serve)?
-    };
+    let audits = serve_audits(&network, &instance, &aggregator, servers.clone())
+        .map_err(AggregatorError::Serve)?;
     node.show();
     tracing::info!("aggregator booting; waiting for collections to come online");
 
@@ -191,6 +178,26 @@ pub async fn run(
     drop((desk, audits, hello, follower, aggregator, network));
     node.leave().await;
     Ok(())
+}
+
+/// Shows the envelopes of the last rounds to servers, and to nobody else.
+fn serve_audits(
+    network: &Network,
+    instance: &Instance,
+    aggregator: &Arc<Aggregator>,
+    is_server: Allowed,
+) -> Result<Served<AuditCall>, ServeError> {
+    let aggregator = aggregator.clone();
+    common::serve::<AuditCall, _, _>(network, instance, AUDITORS, move |request, caller| {
+        let asked_by_server = common::peer_id(&caller).is_some_and(|peer| is_server(&peer));
+        ready(if asked_by_server {
+            let from = request.from as usize;
+            let desk = &aggregator.desk;
+            desk.page(&request.context, from, AUDIT_PAGE_BYTES)
+        } else {
+            Err(Refused::Text("only servers audit".to_owned()))
+        })
+    })
 }
 
 impl Aggregator {

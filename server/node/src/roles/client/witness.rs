@@ -31,8 +31,10 @@ use crate::{
 const RECEIPTS: usize = 64;
 /// One receipt in so many is shown without a reason.
 const ONE_IN: u8 = 16;
-/// Shortest and longest time until a receipt is shown.
-const DELAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
+/// Shortest time until a receipt is shown.
+const DELAY: Duration = Duration::from_secs(2);
+/// How much longer it may take.
+const SPREAD: Duration = Duration::from_secs(18);
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How many servers are tried.
@@ -109,8 +111,7 @@ fn broken(held: &mut VecDeque<EnvelopeReceipt>, done: &FinalizedRound) -> Option
 }
 
 async fn show(servers: Arc<Peers<EnvelopeReceipt, ()>>, receipt: EnvelopeReceipt) {
-    let (least, most) = DELAY;
-    tokio::time::sleep(least + (most - least) * u32::from(random()) / 65_536).await;
+    tokio::time::sleep(DELAY + SPREAD * u32::from(random()) / 65_536).await;
     let mut peers = servers.serving();
     for _ in 0..TRIES {
         if peers.is_empty() {
@@ -129,7 +130,7 @@ async fn show(servers: Arc<Peers<EnvelopeReceipt, ()>>, receipt: EnvelopeReceipt
 }
 
 fn dice() -> bool {
-    random() % u16::from(ONE_IN) == 0
+    random().is_multiple_of(u16::from(ONE_IN))
 }
 
 fn random() -> u16 {

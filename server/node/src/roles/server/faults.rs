@@ -16,7 +16,7 @@ use crate::{committee::strikes::Strike, metrics};
 const SILENCES: u32 = 3;
 /// How long a server holds silence against an aggregator. It may have been the
 /// network's; a fault that was found is held against it for ever.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
 /// Most aggregators that something is held against.
 const MAX_FAULTS: usize = 1024;
 
