@@ -43,7 +43,7 @@ const MAX_CHAIN: usize = 4096;
 
 /// A certified round, as far as the fate of a message depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Opened {
+pub struct Opened {
     /// Its epoch.
     pub epoch: Epoch,
     /// Its number.
@@ -58,7 +58,7 @@ pub(super) struct Opened {
 
 /// A verified record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recorded {
+pub struct Recorded {
     /// Its epoch.
     pub epoch: Epoch,
     /// Its number.
@@ -103,7 +103,7 @@ enum State {
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// It may be sealed, if the round takes it.
     Queued,
     /// An envelope is out, and nobody told yet what became of it.
@@ -116,7 +116,7 @@ pub(super) enum Standing {
 
 /// The fate of one message.
 #[derive(Debug)]
-pub(super) struct Fate {
+pub struct Fate {
     budget: u32,
     /// In the order of sealing; at most `budget`.
     attempts: Vec<Attempt>,
@@ -125,7 +125,7 @@ pub(super) struct Fate {
 
 /// Leave to seal the message for one round.
 #[derive(Debug)]
-pub(super) struct Permit<'a> {
+pub struct Permit<'a> {
     fate: &'a mut Fate,
     round: Opened,
 }
@@ -145,6 +145,7 @@ impl Permit<'_> {
 
 impl Fate {
     /// A message that may be sealed `budget` times, at least once.
+    #[must_use]
     pub fn new(budget: u32) -> Self {
         Self {
             budget: budget.max(1),
@@ -154,11 +155,13 @@ impl Fate {
     }
 
     /// How often it was sealed.
+    #[must_use]
     pub fn attempts(&self) -> u32 {
         u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
     }
 
     /// Where it stands.
+    #[must_use]
     pub const fn standing(&self) -> Standing {
         match &self.state {
             State::Queued => Standing::Queued,
@@ -169,6 +172,7 @@ impl Fate {
     }
 
     /// The slot that it was sealed into in a round, if it was.
+    #[must_use]
     pub fn slot(&self, context: &RoundContext) -> Option<u32> {
         self.attempts
             .iter()

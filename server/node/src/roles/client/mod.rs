@@ -20,10 +20,10 @@
 
 mod driver;
 pub mod evidence;
-mod fate;
+pub mod fate;
 mod linger;
 mod offer;
-mod pace;
+pub mod pace;
 mod pending;
 mod publisher;
 mod reader;

@@ -23,7 +23,7 @@
 
 /// What is in the slots of a record: everybody's knowledge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Occupancy {
+pub struct Occupancy {
     /// Slots of a round.
     pub slots: u32,
     /// Of them, all zero.
@@ -34,6 +34,7 @@ pub(super) struct Occupancy {
 
 impl Occupancy {
     /// Whether the round is noise as a whole.
+    #[must_use]
     pub const fn is_noise(&self) -> bool {
         self.messages == 0 && self.empty < self.slots
     }
@@ -67,14 +68,21 @@ const LEAST: f64 = 1.0 / 65_536.0;
 
 /// The probability to talk in the next round.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Pace {
+pub struct Pace {
     talk: f64,
     paused: bool,
     backlog: f64,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pace {
     /// The pace of a committee that nobody talks in.
+    #[must_use]
     pub const fn new() -> Self {
         Self {
             talk: 1.0,
@@ -100,11 +108,13 @@ impl Pace {
     }
 
     /// Whether to talk, given a random number.
+    #[must_use]
     pub fn talks(&self, draw: u64) -> bool {
         !self.paused && unit(draw) < self.talk
     }
 
     /// How many messages wait for a slot, by estimate from the last record.
+    #[must_use]
     pub const fn backlog(&self) -> f64 {
         self.backlog
     }
