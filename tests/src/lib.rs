@@ -23,3 +23,4 @@ pub mod process;
 pub mod rogue;
 pub mod server;
 pub mod settings;
+pub mod sim;
