@@ -10,6 +10,7 @@
 //!
 //! Every wait has a time-out and is on a condition, never on time alone.
 
+pub mod attacks;
 pub mod attestation;
 pub mod cheat;
 pub mod cluster;

@@ -1,0 +1,71 @@
+//! The attacks of the review as programs.
+//!
+//! Each is run twice: against the rule of release 0.1.0, written down here as a small
+//! policy (the control), and against the rules as they are. Against the control it must
+//! win, or it tests nothing; against the rules as they are, what it learns must be no more
+//! than a uniform guess among the honest participants that stayed, by an exact test at
+//! [`ALPHA`]. Seeds are fixed in the short form.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "everything that is indexed or expected here was made here; otherwise the test is wrong and fails"
+)]
+
+mod a01;
+mod a02;
+mod a03;
+mod a08;
+mod a09;
+mod a10;
+mod a13;
+mod a15;
+pub mod report;
+pub mod stage;
+pub mod stats;
+
+pub use report::{ALPHA, Outcome, Row};
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// In less than a minute.
+    Short,
+    /// Ten times as much.
+    Long,
+}
+
+impl Form {
+    const fn trials(self, short: u64) -> u64 {
+        match self {
+            Self::Short => short,
+            Self::Long => short * 10,
+        }
+    }
+}
+
+/// An attack, by its name.
+pub type Attack = (&'static str, fn(Form) -> Row);
+
+/// All of them.
+pub const ATTACKS: &[Attack] = &[
+    ("A1", |form| a01::run(form.trials(100))),
+    ("A2", |form| a02::run_model(form.trials(20))),
+    ("A2", |form| a02::run_real(form.trials(20))),
+    ("A2", |form| a02::run_decoy(form.trials(20))),
+    ("A3", |form| a03::run(form.trials(20))),
+    ("A8", |form| a08::run(form.trials(30))),
+    ("A9", |form| a09::run(form.trials(20))),
+    ("A10", |form| a10::run(form.trials(5))),
+    ("A13", |_| a13::run()),
+    ("A15", |form| a15::run(form.trials(10))),
+];
+
+/// Runs an attack where partials are computed in the thread that asks for them.
+#[must_use]
+pub fn run(attack: fn(Form) -> Row, form: Form) -> Row {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    pool.expect("a thread").install(|| attack(form))
+}
