@@ -267,7 +267,7 @@ impl Follower {
                             .answered((at, turn), seen, taken.useful, nonsense);
                         taken.events
                     }
-                    Asked::Gap => self.filling(news, peer),
+                    Asked::Gap => self.filling(&news, peer),
                 }
             }
             Err(error) => {
@@ -507,7 +507,7 @@ impl Follower {
     }
 
     /// Looks into what a server has of the missing records.
-    fn filling(&mut self, news: News, peer: PeerId) -> Vec<Event> {
+    fn filling(&mut self, news: &News, peer: PeerId) -> Vec<Event> {
         let Some(mut gap) = self.gap.take() else {
             return Vec::new();
         };

@@ -420,14 +420,14 @@ async fn a1_what_is_missing_is_filled_in_order_and_only_by_what_leads_to_it() {
     // nobody: what came is not reported.
     follower.gap = Some(gap(Vec::new()));
     let most = records(&[&rounds[1], &rounds[2]]);
-    assert_eq!(follower.filling(most, server_peer(1)).len(), 0);
+    assert_eq!(follower.filling(&most, server_peer(1)).len(), 0);
 
     let (_node, mut follower) = self::follower(&world, |_| {}).await;
     take(&mut follower, records(&[&rounds[0]]));
     follower.gap = Some(gap(Vec::new()));
     let all = records(&[&rounds[1], &rounds[2], &rounds[3]]);
     let numbers: Vec<_> = follower
-        .filling(all, server_peer(2))
+        .filling(&all, server_peer(2))
         .iter()
         .map(|event| match event {
             Event::Finalized(done) => done.round().header().number,
@@ -475,7 +475,7 @@ async fn a1_a_record_signed_a_second_time_gives_way_to_the_one_that_counts() {
         chain: Vec::new(),
         best: Vec::new(),
     });
-    let events = follower.filling(records(&[&second]), server_peer(2));
+    let events = follower.filling(&records(&[&second]), server_peer(2));
     assert!(
         matches!(&events[..], [Event::Finalized(done), Event::Opened(_)]
         if done.digest() == second.checked.digest())

@@ -81,7 +81,7 @@ impl Driver {
         // The die falls for cover too.
         let talks = self.pace.talks(self.dice.below(u64::MAX));
         let chosen = if talks {
-            self.pending.to_seal(&facts)
+            self.pending.sealable(&facts)
         } else {
             None
         };

@@ -88,7 +88,7 @@ impl Pending {
 
     /// The message to seal for a certified round that was taken note of, if
     /// there is one that may be sealed.
-    pub fn to_seal(&mut self, round: &Opened) -> Option<(&Message, Permit<'_>)> {
+    pub fn sealable(&mut self, round: &Opened) -> Option<(&Message, Permit<'_>)> {
         let Current { outgoing, fate } = self.current.as_mut()?;
         let permit = fate.permit(round)?;
         Some((&outgoing.message, permit))

@@ -63,7 +63,7 @@ impl Scene {
             panic!("three sealers");
         };
         let chosen = if hears {
-            self.pending.to_seal(&facts)
+            self.pending.sealable(&facts)
         } else {
             None
         };
