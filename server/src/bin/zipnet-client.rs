@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 use zipnet_node::{
     roles::client::{
-        Client, ClientSettings, Participation, PublishOptions, Publisher, Receipt,
+        Client, ClientSettings, Linger, Participation, PublishOptions, Publisher, Receipt,
         evidence::{self, Shown},
     },
     settings::BootstrapHint,
@@ -130,6 +130,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Verb::Watch | Verb::Evidence { .. } => Participation::Watch,
     };
     let params = cli.node.params()?;
+    let network = cli.node.network()?;
     // An over-long message is a matter of usage: say so before joining.
     let message = match &cli.verb {
         Verb::Publish { message, .. } => {
@@ -149,7 +150,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         trust.min_participants = COMPANY;
     }
     let settings = ClientSettings {
-        network: cli.node.network()?,
+        network,
         params,
         trust,
     };
@@ -173,10 +174,10 @@ async fn act(
 ) -> Result<(), Failure> {
     match verb {
         Verb::Publish { talk, .. } => {
-            if talk.now {
-                warn_of_haste();
-            } else {
-                linger(client, "before the message is published").await;
+            let mut stay = (!talk.now).then(|| client.linger());
+            match &mut stay {
+                Some(stay) => linger(stay, "before the message is published").await,
+                None => warn_of_haste(),
             }
             let published = client
                 .publisher()
@@ -186,8 +187,8 @@ async fn act(
                 say_receipt(receipt, json);
             }
             // Whether it landed or not: it may have been seen.
-            if !talk.now {
-                linger(client, "before this client leaves").await;
+            if let Some(stay) = stay {
+                linger(&mut stay.behind(client), "before this client leaves").await;
             }
             published.map(|_| ()).map_err(Failure::runtime)
         }
@@ -219,7 +220,7 @@ async fn act(
                 }
                 speak(client.publisher(), talk.options(), json).await?;
                 if !talk.now {
-                    linger(client, "before this client leaves").await;
+                    linger(&mut client.linger(), "before this client leaves").await;
                 }
                 Ok(())
             };
@@ -232,8 +233,7 @@ async fn act(
 }
 
 /// Takes part for a random number of rounds, and says so on standard error.
-async fn linger(client: &Client, why: &str) {
-    let mut stay = client.linger();
+async fn linger(stay: &mut Linger, why: &str) {
     loop {
         note(&format!(
             "taking part for {} more round(s) {why} (--now would not)",

@@ -2,17 +2,10 @@
 //!
 //! The registry is public by its digest in each header. Release 0.1.0 registered, sealed,
 //! and withdrew within a second after the message had landed: who left after the round of
-//! a message had written it. Now a client lingers for a geometric number of rounds before
-//! and after. Both have the same law, so that *n* rounds of presence are as likely with the
-//! message in the first of them as in the last: when somebody came and left says nothing
-//! of when he wrote. How long he stayed does: of ten who are there, whoever is there for
-//! three rounds only wrote now with a chance of one third.
-//!
-//! **A gap that is known.** What is tested of the law as it is (`roles/client/linger.rs`) is that
-//! comings and goings do not tell *when* in his stay somebody wrote. *Who* wrote they tell
-//! better than a uniform guess among those who are there; the table says how much. If all
-//! stayed equally long, with the message anywhere in it, they would not: that is measured
-//! beside it, and [`ENOUGH`] is what to raise the test to then.
+//! a message had written it. Now it stays for 17 rounds in all, with the message in any of
+//! them but the first: the same for everybody, so that neither when somebody came and left
+//! nor how long he stayed says who wrote. (Geometric stays, which were tried first, hid
+//! *when* and told *who*: 33.6 % right where a uniform guess has 14.8 %.)
 
 use super::{
     report::{Outcome, Row},
@@ -20,16 +13,11 @@ use super::{
 };
 use crate::sim::rng::Rng;
 
-/// Whether the law as it is has to withstand a guess of who wrote, too.
-const ENOUGH: bool = false;
-
 /// How long a client stays.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stay {
     /// Until its message has landed (0.1.0).
     Landed,
-    /// For a geometric number of rounds before and after, with this mean.
-    Geometric(f64),
     /// For so many rounds, with the message in any of them.
     Fixed(u64),
 }
@@ -45,10 +33,6 @@ fn visit(rng: &mut Rng, stay: Stay) -> Visit {
     let first = rng.between(0, 200);
     let (before, after) = match stay {
         Stay::Landed => (1, 0),
-        Stay::Geometric(mean) => {
-            let stop = 1.0 / (mean + 1.0);
-            (rng.geometric(stop), rng.geometric(stop))
-        }
         Stay::Fixed(rounds) => {
             let before = rng.between(0, rounds - 1);
             (before, rounds - 1 - before)
@@ -70,7 +54,7 @@ fn guess(rng: &mut Rng, visits: &[Visit], wrote: u64, stay: Stay) -> (usize, usi
     let weight = |at: usize| match stay {
         Stay::Landed => f64::from(u8::from(visits[at].last == wrote)),
         #[expect(clippy::cast_precision_loss, reason = "hundreds")]
-        Stay::Geometric(_) | Stay::Fixed(_) => {
+        Stay::Fixed(_) => {
             1.0 / (visits[at].last - visits[at].first + 1) as f64
         }
     };
@@ -119,10 +103,7 @@ fn outcome(trials: u64, stay: Stay) -> Outcome {
         }
     }
     let when = alike(&eighths);
-    let by_chance = match stay {
-        Stay::Geometric(_) if !ENOUGH => when,
-        _ => when.min(guesses.tail()),
-    };
+    let by_chance = when.min(guesses.tail());
     Outcome {
         learnt: format!(
             "author right {:.1} % of {} (uniform {:.1} % of who is there); messages by the eighth of their author's stay: {eighths:?}",
@@ -135,16 +116,9 @@ fn outcome(trials: u64, stay: Stay) -> Outcome {
     }
 }
 
+/// As `zipnet-client publish` does it: 17 rounds, with the message in any but the first.
 fn now(trials: u64) -> Outcome {
-    let geometric = outcome(trials, Stay::Geometric(7.0));
-    let equal = outcome(trials, Stay::Fixed(15));
-    Outcome {
-        learnt: format!(
-            "{}; KNOWN GAP: how long somebody stays tells who; with equal stays of the same mean: {} (p {:.0e})",
-            geometric.learnt, equal.learnt, equal.by_chance
-        ),
-        ..geometric
-    }
+    outcome(trials, Stay::Fixed(17))
 }
 
 /// Runs it.
@@ -152,7 +126,7 @@ fn now(trials: u64) -> Outcome {
 pub fn run(trials: u64) -> Row {
     Row {
         attack: "A8",
-        title: "who leaves after a message has written it (when in his stay)",
+        title: "who leaves after a message has written it",
         invariant: "-",
         before: outcome(trials, Stay::Landed),
         after: now(trials),

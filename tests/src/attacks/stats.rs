@@ -23,14 +23,23 @@ pub fn tail(chances: &[f64], right: usize) -> f64 {
 }
 
 /// Chance that a statistic of `degrees` freedom under chi-square is at least `value`
-/// (Wilson and Hilferty's normal approximation, good to some tenths of the exponent).
+/// (the finite sums of Abramowitz and Stegun 26.4.4 and 26.4.5).
 #[must_use]
 pub fn chi_square_tail(value: f64, degrees: usize) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a handful")]
-    let degrees = degrees as f64;
-    let scaled = (value / degrees).cbrt();
-    let spread = 2.0 / (9.0 * degrees);
-    normal_tail((scaled - (1.0 - spread)) / spread.sqrt())
+    let half = value / 2.0;
+    // The first term of each sum, and what stands before it.
+    let (mut sum, mut term, mut at) = if degrees.is_multiple_of(2) {
+        (0.0, (-half).exp(), 0.0)
+    } else {
+        let first = (-half).exp() * (half / core::f64::consts::PI).sqrt() * 2.0;
+        (2.0 * normal_tail(value.sqrt()), first, 0.5)
+    };
+    for _ in 0..degrees / 2 {
+        sum += term;
+        at += 1.0;
+        term *= half / at;
+    }
+    sum
 }
 
 /// Upper tail of the normal law (Abramowitz and Stegun 7.1.26 below 3, the asymptotic

@@ -127,6 +127,14 @@ pub enum Event {
     Finalized(Arc<FinalizedRound>),
 }
 
+/// What shows that records are missing.
+enum ToldBy {
+    /// A certified round of this number, which names one.
+    Round(u64),
+    /// A record whose predecessor is not in hand.
+    Record(Box<FinalizedRound>),
+}
+
 /// A certified round that is kept back for a moment.
 #[derive(Debug)]
 struct Held {
@@ -139,8 +147,8 @@ struct Held {
 struct Gap {
     /// Digest of the newest one.
     wanted: Digest,
-    /// Whether a certified round names it.
-    certified: bool,
+    /// Number of the certified round that names it, if one does.
+    certified: Option<u64>,
     /// Servers that were really asked.
     asked: BTreeSet<PeerId>,
     /// What the server at hand has given so far.
@@ -367,7 +375,9 @@ impl Follower {
                 }
                 Step::Gap => {
                     taken.gap = true;
-                    taken.events.extend(self.miss(*done.digest(), Some(done)));
+                    taken
+                        .events
+                        .extend(self.miss(*done.digest(), ToldBy::Record(Box::new(done))));
                     return taken;
                 }
                 // A server that was asked for another epoch begins with its
@@ -423,8 +433,11 @@ impl Follower {
                 if self.polls.gives_records(&from) {
                     self.held = None;
                     taken.gap = true;
+                    let number = round.header().number;
                     taken.events.push(Event::Opened(round));
-                    taken.events.extend(self.miss(previous, None));
+                    taken
+                        .events
+                        .extend(self.miss(previous, ToldBy::Round(number)));
                 } else {
                     let until = Instant::now() + GRACE;
                     self.held = Some(Held { round, until });
@@ -435,11 +448,19 @@ impl Follower {
 
     /// Reports the round that was kept back, if its predecessor is here by now.
     fn unhold(&mut self, events: &mut Vec<Event>) {
-        if let Some(held) = self
-            .held
-            .take_if(|held| self.course.confirm(&held.round.header().previous))
-        {
-            events.push(Event::Opened(held.round));
+        let course = &mut self.course;
+        if let Some(held) = self.held.take_if(|held| {
+            let header = held.round.header();
+            course.confirm(&header.previous, header.number)
+        }) {
+            // It may be over by now.
+            let (epoch, number) = held.round.position();
+            if course
+                .position()
+                .is_none_or(|at| (epoch, at.1) != at || at.1 < number)
+            {
+                events.push(Event::Opened(held.round));
+            }
         }
     }
 
@@ -449,17 +470,19 @@ impl Follower {
         let Some(held) = self.held.take() else {
             return Vec::new();
         };
-        let previous = held.round.header().previous;
+        let header = held.round.header();
+        let (previous, number) = (header.previous, header.number);
         let mut events = vec![Event::Opened(held.round)];
-        events.extend(self.miss(previous, None));
+        events.extend(self.miss(previous, ToldBy::Round(number)));
         events
     }
 
-    /// What leads to `wanted` is missing: asks others, each once. `have` is that
-    /// record, if it is in hand.
-    fn miss(&mut self, wanted: Digest, have: Option<FinalizedRound>) -> Vec<Event> {
-        let certified = have.is_none();
-        let best = have.into_iter().collect();
+    /// What leads to `wanted` is missing: asks others, each once.
+    fn miss(&mut self, wanted: Digest, told_by: ToldBy) -> Vec<Event> {
+        let (certified, best) = match told_by {
+            ToldBy::Round(number) => (Some(number), Vec::new()),
+            ToldBy::Record(done) => (None, vec![*done]),
+        };
         if let Some(gap) = &mut self.gap {
             // The newer one leads to the older one.
             if gap.wanted != wanted {
@@ -529,8 +552,8 @@ impl Follower {
         }
         let mut events = finalized(&self.course.fill(&gap.chain, &gap.wanted, false));
         if !events.is_empty() || self.course.knows(&gap.wanted) {
-            if gap.certified {
-                self.course.confirm(&gap.wanted);
+            if let Some(number) = gap.certified {
+                self.course.confirm(&gap.wanted, number);
             }
             self.unhold(&mut events);
             return events;

@@ -411,7 +411,7 @@ async fn a1_what_is_missing_is_filled_in_order_and_only_by_what_leads_to_it() {
     let wanted = *rounds[3].checked.digest();
     let gap = |best| Gap {
         wanted,
-        certified: true,
+        certified: Some(u64::MAX),
         asked: BTreeSet::new(),
         chain: Vec::new(),
         best,
@@ -470,7 +470,7 @@ async fn a1_a_record_signed_a_second_time_gives_way_to_the_one_that_counts() {
     });
     follower.gap = Some(Gap {
         wanted: *second.checked.digest(),
-        certified: true,
+        certified: Some(u64::MAX),
         asked: BTreeSet::new(),
         chain: Vec::new(),
         best: Vec::new(),

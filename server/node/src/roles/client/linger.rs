@@ -1,21 +1,21 @@
 //! How long to stay for company's sake (A8).
 //!
 //! Who registers, talks and leaves has given itself away with one message:
-//! comings and goings are public. So whoever talks takes part for a random number
-//! of rounds before and after. The number is geometric: how long somebody has
-//! been there tells nothing of how long he stays.
+//! comings and goings are public. So whoever talks takes part for some rounds
+//! before and after: as many in all as everybody else who comes to talk, with the
+//! message at a random place among them. Stays of random length would hide when
+//! somebody wrote, and tell who wrote better than a guess: who stays longer has
+//! more messages fall into his stay (measured, decision 0016).
 
 use core::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Reader;
+use super::{Client, Reader};
 use crate::entropy::Dice;
 
-/// Rounds to stay, in the mean.
-const STAY: u64 = 8;
-/// Rounds to stay, at most: more would be a matter of patience, not of hiding.
-const LONGEST: u32 = 64;
+/// Rounds to stay, before and after together.
+const WHOLE: u32 = 17;
 /// How long to stay if rounds do not come: there is no more company then.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -23,15 +23,31 @@ const PATIENCE: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub struct Linger {
     reader: Reader,
+    /// How long the stay before was, of which this is the rest or the whole.
+    before: u32,
     left: u32,
     until: Instant,
 }
 
 impl Linger {
     pub(super) fn new(reader: Reader) -> Self {
+        let before = rounds(&mut Dice::fresh());
         Self {
             reader,
-            left: rounds(&mut Dice::fresh()),
+            before,
+            left: before,
+            until: Instant::now() + PATIENCE,
+        }
+    }
+
+    /// The stay behind a message that this one came before: the rest of the whole,
+    /// counted from now.
+    #[must_use]
+    pub fn behind(&self, client: &Client) -> Self {
+        Self {
+            reader: client.reader(),
+            before: self.before,
+            left: after(self.before),
             until: Instant::now() + PATIENCE,
         }
     }
@@ -58,11 +74,15 @@ impl Linger {
     }
 }
 
-/// At least one.
+/// One at least, and one less than the whole at most, each as likely.
 fn rounds(dice: &mut Dice) -> u32 {
-    (1..LONGEST)
-        .find(|_| dice.below(STAY) == 0)
-        .unwrap_or(LONGEST)
+    let most = WHOLE.saturating_sub(1);
+    let drawn = u32::try_from(dice.below(u64::from(most))).unwrap_or(0);
+    drawn.saturating_add(1)
+}
+
+const fn after(before: u32) -> u32 {
+    WHOLE.saturating_sub(before)
 }
 
 #[cfg(test)]
@@ -70,21 +90,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a8_stays_are_geometric() {
+    fn a8_every_stay_is_as_long_and_the_message_anywhere_in_it() {
         let mut dice = Dice::seeded(&[8; 32]);
-        let stays: Vec<_> = (0..8000).map(|_| rounds(&mut dice)).collect();
-        let sum: u32 = stays.iter().sum();
-        // Ten standard deviations of the mean of 8 are 0.84.
-        assert!((58_000..=70_000).contains(&sum), "{sum} rounds");
-        // Of those who stayed ten rounds, as many go in the next as of all.
-        let share = |from: u32| {
-            let there = stays.iter().filter(|stay| **stay >= from).count();
-            let go = stays.iter().filter(|stay| **stay == from).count();
-            go * 100 / there
-        };
-        for from in [1, 5, 10] {
-            assert!((8..=17).contains(&share(from)), "{}", share(from));
+        let mut places = [0_u32; 17];
+        for _ in 0..16_000 {
+            let before = rounds(&mut dice);
+            assert_eq!(before + after(before), WHOLE);
+            places[before as usize] += 1;
         }
-        assert!(stays.iter().all(|stay| (1..=LONGEST).contains(stay)));
+        assert_eq!(places[0], 0, "one round at least");
+        // A thousand each; seven standard deviations are 215.
+        let alike = places[1..].iter().all(|count| (785..=1215).contains(count));
+        assert!(alike, "{places:?}");
     }
 }

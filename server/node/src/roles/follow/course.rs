@@ -52,9 +52,17 @@ impl Place {
         self.known.back().map(|(_, digest)| digest)
     }
 
-    /// Keeps one record as the newest and the only one.
-    fn rest_on(&mut self, at: usize) {
-        self.known.truncate(at.saturating_add(1));
+    /// Forgets what came before a record, and what came after it but before
+    /// round `until`: that is not in the chain.
+    fn rest_on(&mut self, at: usize, until: u64) {
+        let next = at.saturating_add(1);
+        if self
+            .known
+            .get(next)
+            .is_some_and(|(number, _)| *number < until)
+        {
+            self.known.truncate(next);
+        }
         self.known.drain(..at);
         self.number = self.known.back().map_or(self.number, |(at, _)| *at);
         self.passed = 0;
@@ -194,24 +202,25 @@ impl Course {
         if here.known.is_empty() && first {
             here.advance(number.saturating_sub(1), previous);
         }
-        if self.confirm(&previous) {
+        if self.confirm(&previous, number) {
             Turn::Next
         } else {
             Turn::Gap
         }
     }
 
-    /// A certified round names this record as the newest. Whether it is in hand;
-    /// if so, what came after it is not in the chain: one server signed it a
-    /// second time, or held it back.
-    pub fn confirm(&mut self, previous: &Digest) -> bool {
+    /// Certified round `number` names this record as the newest. Whether it is in
+    /// hand; if so, what came between the two is not in the chain: one server
+    /// signed it a second time, or held it back. The round's own record, and those
+    /// behind it, may be in hand as well.
+    pub fn confirm(&mut self, previous: &Digest, number: u64) -> bool {
         let Some(here) = &mut self.here else {
             return false;
         };
         let Some(at) = here.knows(previous) else {
             return false;
         };
-        here.rest_on(at);
+        here.rest_on(at, number);
         true
     }
 
@@ -247,7 +256,7 @@ impl Course {
         }
         // Forget what is not in the chain, and begin behind what is.
         match base {
-            Some(base) => here.rest_on(base),
+            Some(base) => here.rest_on(base, u64::MAX),
             None => here.known.clear(),
         }
         path.reverse();
@@ -316,5 +325,32 @@ impl Course {
             self.left.push_back(before);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committee::tests::fixture::World;
+
+    #[test]
+    fn a1_a_late_certified_round_makes_no_record_news_again() {
+        let mut world = World::new(3, 3);
+        let mut state = world.founded();
+        let records: Vec<_> = (0..4).map(|_| world.play(&mut state, &[0, 1, 2])).collect();
+        let from = PeerId::from_bytes(world.servers[0].admitted.peer().as_bytes()).unwrap();
+        let mut course = Course::default();
+        let take = |course: &mut Course, at: usize| course.record(&records[at].checked, from, 1);
+        assert_eq!(take(&mut course, 0), Step::Start);
+        for at in [1, 2] {
+            assert_eq!(take(&mut course, at), Step::New);
+        }
+        // Round 3 was certified on top of record 2, and its own record is here.
+        assert!(course.confirm(records[1].checked.digest(), 3));
+        assert_eq!(take(&mut course, 2), Step::Old);
+        assert_eq!(take(&mut course, 3), Step::New);
+        // Round 9 on top of record 3: what came between is not in the chain.
+        assert!(course.confirm(records[2].checked.digest(), 9));
+        assert_eq!(take(&mut course, 3), Step::New, "unless it comes to be");
     }
 }
