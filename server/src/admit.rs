@@ -32,7 +32,7 @@ pub struct Admit {
     /// File that holds the committee admission secret
     #[arg(long, env = "ZIPNET_COMMITTEE_SECRET_FILE", value_name = "FILE")]
     committee_secret_file: Option<PathBuf>,
-    /// Peer id of the aggregator, as it logs it (`peer=`); it needs a lasting ZIPNET_SECRET
+    /// Peer id of the aggregator, as it logs it (`peer=`); it needs a lasting `ZIPNET_SECRET`
     #[arg(long, value_name = "PEERID", value_parser = parse_peer)]
     aggregator: PeerId,
 }

@@ -229,6 +229,10 @@ pub fn settings(data: &[u8]) {
 ///
 /// # Errors
 /// Whatever in the round did not work.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one round from its beginning to its end"
+)]
 pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let instance = instance();
     let secret = |byte: u8| Zeroizing::new([byte; 32]);

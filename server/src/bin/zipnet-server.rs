@@ -24,7 +24,7 @@ use zipnet_server::{
 ///
 /// The first server of a deployment starts without --bootstrap; its log says
 /// `bootstrap=PEERID@ip:port` for the others. `zipnet-server admit --aggregator PEERID`
-/// prints what the aggregator takes as ZIPNET_ADMISSION.
+/// prints what the aggregator takes as `ZIPNET_ADMISSION`.
 #[derive(Debug, Parser)]
 #[command(name = "zipnet-server", version)]
 struct Cli {

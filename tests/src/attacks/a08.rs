@@ -54,9 +54,7 @@ fn guess(rng: &mut Rng, visits: &[Visit], wrote: u64, stay: Stay) -> (usize, usi
     let weight = |at: usize| match stay {
         Stay::Landed => f64::from(u8::from(visits[at].last == wrote)),
         #[expect(clippy::cast_precision_loss, reason = "hundreds")]
-        Stay::Fixed(_) => {
-            1.0 / (visits[at].last - visits[at].first + 1) as f64
-        }
+        Stay::Fixed(_) => 1.0 / (visits[at].last - visits[at].first + 1) as f64,
     };
     let most = present.iter().map(|at| weight(*at)).fold(0.0, f64::max);
     let best: Vec<_> = present
