@@ -92,6 +92,7 @@ fn a_reader_sees_a_message_in_the_round_and_slot_of_its_receipt() -> TestResult 
 fn two_lines_of_a_chat_land_in_two_rounds_in_their_order() -> TestResult {
     let mut cluster = Cluster::start(Settings::default(), 2)?;
     let mut reader = cluster.watcher()?;
+    reader.expect_json(0, "a round", ROUND, is_round)?;
     let mut chat = cluster.client(&["--json", "chat", "--now"])?;
     chat.tell("one");
     chat.tell("two");
@@ -154,6 +155,8 @@ fn i6_records_chain_and_every_server_finalizes_the_same_ones() -> TestResult {
 fn the_longest_message_lands_and_a_longer_one_is_refused_with_the_limit() -> TestResult {
     let mut cluster = Cluster::start(Settings::default(), 2)?;
     let mut reader = cluster.watcher()?;
+    // It yields what comes after it has begun.
+    reader.expect_json(0, "a round", ROUND, is_round)?;
     let longest = "x".repeat(LIMIT);
     let mut writer = cluster.client(&["publish", "--now", &longest])?;
     let longer = cluster.client_command(&["publish", &"y".repeat(LIMIT + 1)])?;
