@@ -134,7 +134,7 @@ impl Desk {
         let participants = collected.fold.count();
         let registered = collected.registry.len();
         let context = *collected.round.context();
-        lock(&self.kept).push(context, collected.envelopes);
+        lock(&self.kept).push(context, collected.envelopes, tokio::time::Instant::now());
         Some(Collected {
             aggregate: collected.fold.finish(&self.signing),
             participants,

@@ -4,12 +4,19 @@
 //! whoever took the memory of every server of a roster could open what is kept
 //! here. So it is kept for as long as an audit takes to begin, and no longer.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
+use tokio::time::Instant;
 use zipnet_protocol::{CheckedEnvelope, ClientId, RoundContext, SealedEnvelope};
 
-/// Most rounds that are kept.
+/// Rounds that are kept however long ago they were.
 const ROUNDS: usize = 4;
+/// How long others are kept: auditors take half a second to begin, and rounds may
+/// be shorter than that.
+const AGE: Duration = Duration::from_secs(10);
+/// Most rounds that are kept.
+const MOST: usize = 4096;
 /// Most bytes of vectors that are kept, but for the newest round: that one is
 /// kept whole, or nobody could ever audit a large one.
 const BYTES: usize = 64 << 20;
@@ -21,6 +28,7 @@ struct Round {
     context: RoundContext,
     envelopes: Envelopes,
     bytes: usize,
+    since: Instant,
 }
 
 /// The rounds that are kept, oldest first.
@@ -29,7 +37,7 @@ pub(super) struct Kept(VecDeque<Round>);
 
 impl Kept {
     /// Keeps a round, and forgets others for it.
-    pub fn push(&mut self, context: RoundContext, envelopes: Envelopes) {
+    pub fn push(&mut self, context: RoundContext, envelopes: Envelopes, now: Instant) {
         let bytes = envelopes
             .values()
             .map(|one| one.envelope().vector.len())
@@ -38,12 +46,20 @@ impl Kept {
             context,
             envelopes,
             bytes,
+            since: now,
         });
         let total = |rounds: &VecDeque<Round>| {
             let bytes = rounds.iter().map(|round| round.bytes);
             bytes.fold(0, usize::saturating_add)
         };
-        while self.0.len() > ROUNDS || (self.0.len() > 1 && total(&self.0) > BYTES) {
+        let is_old = |rounds: &VecDeque<Round>| {
+            let oldest = rounds.front();
+            oldest.is_some_and(|round| now.saturating_duration_since(round.since) >= AGE)
+        };
+        while self.0.len() > MOST
+            || (self.0.len() > ROUNDS && is_old(&self.0))
+            || (self.0.len() > 1 && total(&self.0) > BYTES)
+        {
             self.0.pop_front();
         }
     }
@@ -56,7 +72,11 @@ impl Kept {
         from: usize,
         bytes: usize,
     ) -> Option<Vec<SealedEnvelope>> {
-        let round = self.0.iter().find(|round| round.context == *context)?;
+        let round = self
+            .0
+            .iter()
+            .rev()
+            .find(|round| round.context == *context)?;
         let mut room = bytes;
         let mut page = Vec::new();
         for one in round.envelopes.values().skip(from) {
@@ -72,7 +92,11 @@ impl Kept {
 
     /// A client's envelope in a round that is kept.
     pub fn of(&self, context: &RoundContext, client: &ClientId) -> Option<&CheckedEnvelope> {
-        let round = self.0.iter().find(|round| round.context == *context)?;
+        let round = self
+            .0
+            .iter()
+            .rev()
+            .find(|round| round.context == *context)?;
         let mut envelopes = round.envelopes.values();
         envelopes.find(|one| one.envelope().client == *client)
     }
@@ -104,18 +128,22 @@ mod tests {
         let (context, envelopes) = round(&mut world, 3, 256);
         let mut kept = Kept::default();
         let of = |number: u8| RoundContext::new([number; 32]);
+        let start = Instant::now();
         for number in 0..10 {
-            kept.push(of(number), envelopes.clone());
+            kept.push(of(number), envelopes.clone(), start);
         }
+        assert_eq!(kept.0.len(), 10, "an audit may be on its way");
+        let later = start + AGE;
+        kept.push(of(10), envelopes.clone(), later);
         assert_eq!(kept.0.len(), ROUNDS);
-        assert!(kept.page(&of(5), 0, 1 << 20).is_none());
-        for number in 6..10 {
+        assert!(kept.page(&of(6), 0, 1 << 20).is_none());
+        for number in 7..11 {
             assert_eq!(kept.page(&of(number), 0, 1 << 20).unwrap().len(), 3);
         }
         // As a round that is too large beside others.
-        kept.push(context, envelopes.clone());
+        kept.push(context, envelopes.clone(), later);
         kept.0.back_mut().unwrap().bytes = BYTES + 1;
-        kept.push(of(20), envelopes);
+        kept.push(of(20), envelopes, later);
         assert_eq!(kept.0.len(), 1);
         assert!(kept.page(&of(20), 0, 1 << 20).is_some());
     }
@@ -129,7 +157,7 @@ mod tests {
             .map(|one| one.envelope().clone())
             .collect();
         let mut kept = Kept::default();
-        kept.push(context, envelopes);
+        kept.push(context, envelopes, Instant::now());
         for (bytes, expected) in [
             (0, 1),
             (255, 1),
