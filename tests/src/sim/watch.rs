@@ -143,6 +143,8 @@ pub struct Watch {
     standing: HashMap<(ServerId, u64, Epoch, u64), RoundContext>,
     words: HashSet<(ServerId, RoundContext)>,
     certified: HashSet<RoundContext>,
+    /// What all had committed to when the first honest server gave its partial.
+    committed: HashMap<(RoundContext, Digest), BTreeMap<ServerId, Digest>>,
     /// Records by their digests.
     heads: HashMap<Digest, Arc<Final>>,
     seals: HashSet<(ClientId, Epoch, u64)>,
@@ -291,7 +293,9 @@ impl Watch {
             );
             return Err(self.violated("I17", what));
         };
-        drop(commitments);
+        self.committed
+            .entry((partial.context, partial.aggregate))
+            .or_insert(commitments);
         Ok(())
     }
 
@@ -362,6 +366,7 @@ impl Watch {
             }
         }
         self.check_floor(done)?;
+        self.check_commitments(done)?;
         for (_, bytes) in done.checked.messages() {
             let text = digest(&bytes);
             if !self.spoken.contains_key(&text) {
@@ -425,5 +430,24 @@ impl Watch {
         self.heads
             .insert(*done.checked.digest(), Arc::new(done.clone()));
         Ok(())
+    }
+
+    /// I17: every partial is what its server had committed to when the first honest one
+    /// gave its own away.
+    fn check_commitments(&self, done: &Final) -> Result<(), Violation> {
+        let record = &done.published.record;
+        let key = (*done.checked.context(), record.aggregate.digest());
+        let committed = self.committed.get(&key);
+        let other = record.partials.iter().find(|partial| {
+            committed.is_some_and(|all| all.get(&partial.server) != Some(&partial.commitment()))
+        });
+        other.map_or(Ok(()), |partial| {
+            let server = partial.server.short();
+            let number = done.checked.round().header().number;
+            let what = format!(
+                "the partial of server {server} in round {number} is not what it committed to"
+            );
+            Err(self.violated("I17", what))
+        })
     }
 }

@@ -505,6 +505,8 @@ impl Follower {
     /// Asks the next server for what is missing. If all were asked, goes on
     /// without it.
     fn ask_on(&mut self) -> Vec<Event> {
+        // It may have come another way.
+        self.gap.take_if(|gap| self.course.knows(&gap.wanted));
         let Some(gap) = &mut self.gap else {
             return Vec::new();
         };

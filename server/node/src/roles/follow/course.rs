@@ -27,6 +27,9 @@ struct Place {
     /// The last record that a certified round named, if any did, and those that
     /// came since, by number and digest.
     known: VecDeque<(u64, Digest)>,
+    /// The last records that were reported: none is news twice, whichever way
+    /// it comes.
+    reported: VecDeque<Digest>,
     /// Number of the newest certified round that was reported.
     opened: u64,
     /// Number of a later record that is not trusted and not waited for.
@@ -39,6 +42,7 @@ impl Place {
             epoch,
             number,
             known: VecDeque::new(),
+            reported: VecDeque::new(),
             opened: 0,
             passed: 0,
         }
@@ -68,12 +72,21 @@ impl Place {
         self.passed = 0;
     }
 
-    fn advance(&mut self, number: u64, digest: Digest) {
+    /// Goes on to a record. `false` if it was reported before.
+    fn advance(&mut self, number: u64, digest: Digest) -> bool {
         if self.known.len() >= MAX_KNOWN {
             self.known.pop_front();
         }
         self.known.push_back((number, digest));
         self.number = number;
+        if self.reported.contains(&digest) {
+            return false;
+        }
+        if self.reported.len() >= MAX_KNOWN {
+            self.reported.pop_front();
+        }
+        self.reported.push_back(digest);
+        true
     }
 }
 
@@ -132,10 +145,10 @@ impl Course {
         Some((here.epoch, number))
     }
 
-    /// Whether a record is in hand, or was named as the newest.
+    /// Whether a record is in hand, was reported, or was named as the newest.
     pub fn knows(&self, digest: &Digest) -> bool {
         let here = self.here.as_ref();
-        here.is_some_and(|here| here.knows(digest).is_some())
+        here.is_some_and(|here| here.knows(digest).is_some() || here.reported.contains(digest))
     }
 
     /// The highest number that was heard of in an epoch.
@@ -174,8 +187,11 @@ impl Course {
         if !fits {
             return Step::Gap;
         }
-        here.advance(number, digest);
-        Step::New
+        if here.advance(number, digest) {
+            Step::New
+        } else {
+            Step::Old
+        }
     }
 
     /// Takes note of a certified round of `from`.
@@ -260,9 +276,7 @@ impl Course {
             None => here.known.clear(),
         }
         path.reverse();
-        for done in &path {
-            here.advance(done.round().position().1, *done.digest());
-        }
+        path.retain(|done| here.advance(done.round().position().1, *done.digest()));
         path
     }
 
@@ -351,6 +365,14 @@ mod tests {
         assert_eq!(take(&mut course, 3), Step::New);
         // Round 9 on top of record 3: what came between is not in the chain.
         assert!(course.confirm(records[2].checked.digest(), 9));
-        assert_eq!(take(&mut course, 3), Step::New, "unless it comes to be");
+        assert_eq!(take(&mut course, 3), Step::Old, "it was reported");
+        // A gap that somebody fills late, whether he has all of it or not.
+        let chain: Vec<_> = records.iter().map(|done| done.checked.clone()).collect();
+        for anyway in [false, true] {
+            let wanted = records[2].checked.digest();
+            assert!(course.fill(&chain[1..3], wanted, anyway).is_empty());
+            assert!(course.knows(wanted));
+        }
+        assert_eq!(take(&mut course, 3), Step::Old);
     }
 }
