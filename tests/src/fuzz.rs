@@ -25,9 +25,9 @@ use zipnet_node::{
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
     ClientRegistry, CommitteeSecret, DhSecret, EnvelopeReceipt, Epoch, Fault, Fold, Instance,
-    InstanceName, Message, Nonce, PadTable, Participants, PeerKey, Proof, ProofError, RosterEntry,
-    RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial,
-    SigningSecret, SlotKey, SlotOpening, Withdrawal,
+    InstanceName, Message, Nonce, PadTable, Partial, Participants, PeerKey, Proof, ProofError,
+    RosterEntry, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedHeader,
+    SignedPartial, SigningSecret, SlotKey, SlotOpening, Withdrawal,
 };
 
 /// A fuzz target: its name and its body.
@@ -321,7 +321,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     }
     let pads = PadTable::agree(&dh, &current.registry, None)?;
     let checked = aggregate.check(&context, &header, &current.registry)?;
-    let partial = SignedPartial::compute(&current.round, &checked, &pads, id, &signing);
+    let partial = Partial::compute(&current.round, &checked, &pads, id, &signing);
     let commitment = PartialCommitment {
         context,
         aggregate: *checked.digest(),
@@ -329,6 +329,9 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     };
     apply(&mut state, Order::CommitPartial(commitment))?;
     let snapshot = postcard::to_stdvec(&state.snapshot())?;
+    let tally = state.current().and_then(|current| current.tally.clone());
+    let committed = tally.and_then(|tally| tally.committed(&current.round));
+    let partial = partial.sign(committed.ok_or("nobody committed")?, &signing);
     let order = Order::SubmitPartial(partial.clone());
     apply(&mut state, order.clone())?;
     let head = state.head().ok_or("not finalized")?.published.clone();

@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use zipnet_protocol::{
-    Aggregate, AggregateError, Certification, ClientRegistry, Digest, Epoch, PadTable, PeerKey,
-    Round, RoundHeader, ServerId, SignedPartial, SigningSecret, Tally,
+    Aggregate, AggregateError, Certification, ClientRegistry, Digest, Epoch, PadTable, Partial,
+    PeerKey, Round, RoundHeader, ServerId, SignedPartial, SigningSecret, Tally,
 };
 
 use crate::{attestation::Vouched, settings::CommitteeRules};
@@ -28,6 +28,12 @@ pub enum GuardError {
     /// I3.
     #[error("The servers that were vouched for are those of another round")]
     NotVouched,
+    /// I17: in another log, somebody had committed to something else.
+    #[error("This server gave its partial of round {number} for other commitments than these")]
+    Given {
+        /// The round.
+        number: u64,
+    },
     /// The registry is not the one that the header names.
     #[error("The client registry is not the one that the round's header names")]
     Registry,
@@ -93,6 +99,7 @@ impl GuardError {
             Self::Uncertified { .. } => "uncertified",
             Self::Unblinded { .. } => "unblinded",
             Self::Uncommitted { .. } => "uncommitted",
+            Self::Given { .. } => "given",
             Self::Amnesia { .. } => "amnesia",
             Self::Epochs => "epochs",
         }
@@ -138,8 +145,16 @@ pub struct Guard {
     certified: BTreeMap<Epoch, u64>,
     /// The last certification. Only its round may be unblinded.
     standing: Option<Certification>,
-    /// The partial of that round, and of which aggregate.
-    unblinded: Option<(Digest, SignedPartial)>,
+    /// The partial of that round, and what it was given for.
+    unblinded: Option<Unblinded>,
+}
+
+/// A partial that was computed.
+#[derive(Debug)]
+struct Unblinded {
+    aggregate: Digest,
+    partial: Partial,
+    given: Option<SignedPartial>,
 }
 
 impl Guard {
@@ -257,39 +272,54 @@ impl Guard {
             .check(round.context(), header, registry)
             .map_err(GuardError::Aggregate)?;
         match &self.unblinded {
-            Some((digest, partial)) if digest == checked.digest() => Ok(partial.commitment()),
+            Some(known) if known.aggregate == *checked.digest() => Ok(known.partial.commitment()),
             Some(_) => Err(GuardError::Unblinded {
                 number: header.number,
             }),
             None => {
-                let partial = SignedPartial::compute(round, &checked, pads, self.server, signing);
+                let partial = Partial::compute(round, &checked, pads, self.server, signing);
                 let commitment = partial.commitment();
-                self.unblinded = Some((*checked.digest(), partial));
+                self.unblinded = Some(Unblinded {
+                    aggregate: *checked.digest(),
+                    partial,
+                    given: None,
+                });
                 Ok(commitment)
             }
         }
     }
 
     /// Hands out the partial that was committed to, once every server of the
-    /// roster has committed to its own (I17). The number of times makes no
-    /// difference: it is the same one.
+    /// roster has committed to its own, and signed for these commitments (I17).
+    /// In a log where they are others, it is not given again: whoever has seen it
+    /// could have committed anew.
     ///
     /// # Errors
-    /// [`GuardError::Uncommitted`].
-    pub fn reveal(&self, round: &Round, tally: &Tally) -> Result<SignedPartial, GuardError> {
-        let uncommitted = GuardError::Uncommitted {
-            number: round.header().number,
-        };
-        let Some((aggregate, partial)) = &self.unblinded else {
+    /// [`GuardError::Uncommitted`] or [`GuardError::Given`].
+    pub fn reveal(
+        &mut self,
+        round: &Round,
+        tally: &Tally,
+        signing: &SigningSecret,
+    ) -> Result<SignedPartial, GuardError> {
+        let number = round.header().number;
+        let uncommitted = GuardError::Uncommitted { number };
+        let Some(known) = &mut self.unblinded else {
             return Err(uncommitted);
         };
-        let ours = partial.context == *round.context()
-            && tally.digest() == aggregate
-            && tally.commitment(&self.server) == Some(&partial.commitment());
-        if ours && tally.is_committed(round) {
-            Ok(partial.clone())
+        let ours = known.partial.context() == round.context()
+            && *tally.digest() == known.aggregate
+            && tally.commitment(&self.server) == Some(&known.partial.commitment());
+        let Some(commitments) = tally.committed(round).filter(|_| ours) else {
+            return Err(uncommitted);
+        };
+        let given = known
+            .given
+            .get_or_insert_with(|| known.partial.sign(commitments, signing));
+        if given.commitments == commitments {
+            Ok(given.clone())
         } else {
-            Err(uncommitted)
+            Err(GuardError::Given { number })
         }
     }
 

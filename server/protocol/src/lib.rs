@@ -75,7 +75,7 @@ pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSe
 pub use pad::{PadSecret, RoundPads};
 pub use pad_table::PadTable;
 pub use params::{ParamsError, RoundParams, TAG_BYTES};
-pub use partial::{PartialError, SignedPartial};
+pub use partial::{Partial, PartialError, SignedPartial, commitments_digest};
 pub use participants::{Participants, ParticipantsError};
 pub use proof::{Fault, Proof, ProofError};
 pub use receipt::{EnvelopeReceipt, ReceiptError};

@@ -12,7 +12,8 @@ use crate::{
     round::Round,
 };
 
-const PARTIAL: &str = "zipnet/partial/v1";
+const PARTIAL: &str = "zipnet/partial/v2";
+const OPENING: &str = "zipnet/partial-opening/v1";
 
 /// A partial that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,30 +56,33 @@ pub enum PartialError {
         /// Who.
         server: ServerId,
     },
+    /// I17: it was given for other commitments than these.
+    #[error(
+        "The partial of server {server} was given for other commitments than those of this round"
+    )]
+    Commitments {
+        /// Who.
+        server: ServerId,
+    },
     /// I6, I12.
     #[error("The partial is not signed by the server that it names")]
     Signature(#[source] KeyError),
 }
 
-/// A server's partial, signed over context, aggregate and vector (I6). Not
-/// trusted before [`SignedPartial::verify`]; that its vector is the XOR of the
-/// right pads, nobody but its maker can tell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedPartial {
-    /// The round.
-    pub context: RoundContext,
-    /// Digest of the aggregate that it unblinds.
-    pub aggregate: Digest,
-    /// Whose it is.
-    pub server: ServerId,
-    /// As long as a broadcast.
-    pub vector: Bytes,
-    signature: Signature,
+/// A server's partial as it is computed, before anybody may see it: the server
+/// commits to it first, and signs it for the commitments of all (I17).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    context: RoundContext,
+    aggregate: Digest,
+    server: ServerId,
+    vector: Bytes,
+    opening: Digest,
 }
 
-impl SignedPartial {
-    /// Computes and signs the partial of a server. The caller answers for I2
-    /// and I3: once per round number, for a roster that it has verified.
+impl Partial {
+    /// Computes the partial of a server. The caller answers for I2 and I3: once
+    /// per round number, for a roster that it has verified.
     #[must_use]
     pub fn compute(
         round: &Round,
@@ -93,42 +97,139 @@ impl SignedPartial {
             &server,
             round.header().params.broadcast_bytes(),
         );
-        Self::sign(
-            *round.context(),
-            *aggregate.digest(),
-            server,
-            vector.into(),
-            signing,
-        )
+        let aggregate = *aggregate.digest();
+        Self::new(*round.context(), aggregate, server, vector.into(), signing)
     }
 
-    /// Signs a vector as the partial of a server.
+    /// Takes a vector as the partial of a server.
     #[must_use]
-    pub fn sign(
+    pub fn new(
         context: RoundContext,
         aggregate: Digest,
         server: ServerId,
         vector: Bytes,
         signing: &SigningSecret,
     ) -> Self {
+        // Ed25519 signatures are deterministic, and nobody else can make them.
         let body = body(&context, &aggregate, &server, &vector);
+        let secret = signing.sign(OPENING, &body).to_bytes();
         Self {
             context,
             aggregate,
             server,
             vector,
-            signature: signing.sign(PARTIAL, &body),
+            opening: Canonical::new().fixed(&secret).digest(OPENING),
         }
     }
 
-    /// What the server commits to before it has seen anybody's vector (I17). It
-    /// covers the signature, which nobody else can make: so nobody can try out
-    /// vectors against it.
+    /// The round.
+    #[must_use]
+    pub const fn context(&self) -> &RoundContext {
+        &self.context
+    }
+
+    /// Digest of the aggregate that it unblinds.
+    #[must_use]
+    pub const fn aggregate(&self) -> &Digest {
+        &self.aggregate
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn server(&self) -> &ServerId {
+        &self.server
+    }
+
+    /// The vector, which its server shows to nobody before it has signed.
+    #[must_use]
+    pub const fn vector(&self) -> &Bytes {
+        &self.vector
+    }
+
+    /// What the server commits to before it has seen anybody's vector.
     #[must_use]
     pub fn commitment(&self) -> Digest {
-        body(&self.context, &self.aggregate, &self.server, &self.vector)
-            .fixed(&self.signature.to_bytes())
-            .digest("zipnet/partial-commitment/v1")
+        commitment(
+            &self.context,
+            &self.aggregate,
+            &self.server,
+            &self.vector,
+            &self.opening,
+        )
+    }
+
+    /// Signs it for the commitments of the whole roster ([`commitments_digest`]). The
+    /// caller answers for I17: for one set of them only.
+    #[must_use]
+    pub fn sign(&self, commitments: Digest, signing: &SigningSecret) -> SignedPartial {
+        let body = signed_body(
+            &body(&self.context, &self.aggregate, &self.server, &self.vector),
+            &self.opening,
+            &commitments,
+        );
+        SignedPartial {
+            context: self.context,
+            aggregate: self.aggregate,
+            server: self.server,
+            vector: self.vector.clone(),
+            opening: self.opening,
+            commitments,
+            signature: signing.sign(PARTIAL, &body),
+        }
+    }
+}
+
+/// The digest of what all servers of a roster have committed to, in its order.
+#[must_use]
+pub fn commitments_digest<'a>(
+    context: &RoundContext,
+    aggregate: &Digest,
+    commitments: impl ExactSizeIterator<Item = (&'a ServerId, Digest)>,
+) -> Digest {
+    let start = Canonical::new()
+        .fixed(context.as_bytes())
+        .fixed(aggregate.as_bytes())
+        .count(commitments.len());
+    commitments
+        .fold(start, |to, (server, commitment)| {
+            to.fixed(server.as_bytes()).fixed(commitment.as_bytes())
+        })
+        .digest("zipnet/partial-commitments/v1")
+}
+
+/// A server's partial as it travels, signed over context, aggregate, vector and
+/// the commitments of all servers (I6, I17): in a round where any of them had
+/// committed to something else it is worth nothing. Not trusted before
+/// [`SignedPartial::verify`]; that its vector is the XOR of the right pads,
+/// nobody but its maker can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPartial {
+    /// The round.
+    pub context: RoundContext,
+    /// Digest of the aggregate that it unblinds.
+    pub aggregate: Digest,
+    /// Whose it is.
+    pub server: ServerId,
+    /// As long as a broadcast.
+    pub vector: Bytes,
+    /// 32 bytes without which nobody could try out vectors against the commitment.
+    pub opening: Digest,
+    /// Digest of the commitments that it was given for.
+    pub commitments: Digest,
+    signature: Signature,
+}
+
+impl SignedPartial {
+    /// What its server had to commit to.
+    #[must_use]
+    pub fn commitment(&self) -> Digest {
+        commitment(
+            &self.context,
+            &self.aggregate,
+            &self.server,
+            &self.vector,
+            &self.opening,
+        )
     }
 
     /// The digest of the vector.
@@ -158,7 +259,11 @@ impl SignedPartial {
                 expected,
             });
         }
-        let body = body(&self.context, &self.aggregate, &self.server, &self.vector);
+        let body = signed_body(
+            &body(&self.context, &self.aggregate, &self.server, &self.vector),
+            &self.opening,
+            &self.commitments,
+        );
         server
             .signing()
             .verify(PARTIAL, &body, &self.signature)
@@ -172,4 +277,23 @@ fn body(context: &RoundContext, aggregate: &Digest, server: &ServerId, vector: &
         .fixed(aggregate.as_bytes())
         .fixed(server.as_bytes())
         .fixed(domain_digest("zipnet/partial-vector/v1", vector).as_bytes())
+}
+
+fn signed_body(body: &Canonical, opening: &Digest, commitments: &Digest) -> Canonical {
+    Canonical::new()
+        .bytes(body.as_bytes())
+        .fixed(opening.as_bytes())
+        .fixed(commitments.as_bytes())
+}
+
+fn commitment(
+    context: &RoundContext,
+    aggregate: &Digest,
+    server: &ServerId,
+    vector: &[u8],
+    opening: &Digest,
+) -> Digest {
+    body(context, aggregate, server, vector)
+        .fixed(opening.as_bytes())
+        .digest("zipnet/partial-commitment/v1")
 }

@@ -9,7 +9,7 @@ use crate::{
     ids::{Digest, RoundContext},
     instance::Instance,
     pad::xor,
-    partial::{PartialError, SignedPartial},
+    partial::{PartialError, SignedPartial, commitments_digest},
     participants::Participants,
     round::{HeaderError, Round, SignedHeader},
     slot::{self, SlotContent},
@@ -109,6 +109,23 @@ impl BroadcastRecord {
             canonical = canonical
                 .fixed(partial.server.as_bytes())
                 .fixed(partial.vector_digest().as_bytes());
+        }
+        // I17: each was given for the commitments to all of these.
+        let commitments = commitments_digest(
+            round.context(),
+            &aggregate,
+            self.partials
+                .iter()
+                .map(|partial| (&partial.server, partial.commitment())),
+        );
+        if let Some(other) = self
+            .partials
+            .iter()
+            .find(|partial| partial.commitments != commitments)
+        {
+            return Err(RecordError::Partial(PartialError::Commitments {
+                server: other.server,
+            }));
         }
         let canonical =
             canonical.fixed(domain_digest("zipnet/broadcast/v1", &broadcast).as_bytes());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     fold::{Aggregate, CheckedAggregate},
     ids::{Digest, ServerId},
-    partial::{PartialError, SignedPartial},
+    partial::{PartialError, SignedPartial, commitments_digest},
     record::BroadcastRecord,
     round::Round,
 };
@@ -56,13 +56,17 @@ impl Tally {
         self.commitments.iter()
     }
 
-    /// Whether every server of the roster has committed to its partial.
+    /// What the servers of the roster have committed to, once all have: that
+    /// is what each signs its partial for.
     #[must_use]
-    pub fn is_committed(&self, round: &Round) -> bool {
-        let roster = round.roster();
-        roster
+    pub fn committed(&self, round: &Round) -> Option<Digest> {
+        let all: Option<Vec<_>> = round
+            .roster()
             .iter()
-            .all(|server| self.commitments.contains_key(server.id()))
+            .map(|server| Some((server.id(), *self.commitments.get(server.id())?)))
+            .collect();
+        let all = all?.into_iter();
+        Some(commitments_digest(round.context(), &self.digest, all))
     }
 
     /// Takes a server's commitment in. That it is the server's, the caller
@@ -114,11 +118,14 @@ impl Tally {
         }
         partial.verify(round, &self.digest)?;
         let server = partial.server;
-        if !self.is_committed(round) {
-            return Err(PartialError::Early { server });
-        }
+        let committed = self
+            .committed(round)
+            .ok_or(PartialError::Early { server })?;
         if self.commitment(&server) != Some(&partial.commitment()) {
             return Err(PartialError::Commitment { server });
+        }
+        if partial.commitments != committed {
+            return Err(PartialError::Commitments { server });
         }
         self.partials.insert(partial.server, partial);
         if round

@@ -10,7 +10,9 @@ use zipnet_node::committee::{
     command::{Order, Published},
     state::{Applied, Refusal},
 };
-use zipnet_protocol::{BroadcastRecord, CertifiedRound, PartialError, SignedPartial};
+use zipnet_protocol::{
+    BroadcastRecord, CertifiedRound, Partial, PartialError, SignedPartial, commitments_digest,
+};
 
 use super::{
     report::{Outcome, Row},
@@ -63,18 +65,18 @@ fn until_the_aggregate(stage: &mut Stage) -> Arc<CertifiedRound> {
 }
 
 /// The partial that makes the broadcast what the attacker wants.
-fn chosen(stage: &Stage, round: &CertifiedRound, partials: &[SignedPartial]) -> SignedPartial {
+fn chosen(stage: &Stage, round: &CertifiedRound, vectors: &[&[u8]]) -> Partial {
     let tally = stage
         .state
         .current()
         .and_then(|current| current.tally.clone());
     let tally = tally.expect("a tally");
     let mut vector = xor(&tally.aggregate().vector, &wanted(round));
-    for partial in partials {
-        vector = xor(&vector, &partial.vector);
+    for other in vectors {
+        vector = xor(&vector, other);
     }
     let last = &stage.servers.last().expect("a server").keys;
-    SignedPartial::sign(
+    Partial::new(
         *round.context(),
         *tally.digest(),
         last.id(),
@@ -95,9 +97,19 @@ fn control(seed: u64) -> Learnt {
         .iter_mut()
         .map(|node| node.unblind_anything(&round, &current.registry, tally.aggregate()))
         .collect();
-    partials.push(chosen(&stage, &round, &partials));
+    let vectors: Vec<&[u8]> = partials.iter().map(|one| &one.vector()[..]).collect();
+    partials.push(chosen(&stage, &round, &vectors));
     let roster: Vec<_> = round.roster().iter().map(|server| *server.id()).collect();
-    partials.sort_by_key(|partial| roster.iter().position(|id| *id == partial.server));
+    partials.sort_by_key(|partial| roster.iter().position(|id| id == partial.server()));
+    // What all "commit" to is settled when everything has been seen.
+    let all = partials.iter().map(|one| (one.server(), one.commitment()));
+    let commitments = commitments_digest(round.context(), tally.digest(), all);
+    let signed = |partial: &Partial| {
+        let mut nodes = stage.servers.iter();
+        let node = nodes.find(|node| node.keys.id() == *partial.server());
+        partial.sign(commitments, &node.expect("a server").keys.signing)
+    };
+    let partials = partials.iter().map(signed).collect();
     let published = Published {
         record: BroadcastRecord {
             header: round.signed().clone(),
@@ -126,13 +138,16 @@ fn real(seed: u64) -> Learnt {
     // It would like to see the others' partials first; nobody shows one.
     let early = (0..last).filter_map(|server| stage.partial(server)).count();
     stage.commit(last).expect("its commitment");
-    let mut partials = Vec::new();
+    let mut partials: Vec<SignedPartial> = Vec::new();
     for server in 0..last {
         let partial = stage.partial(server).expect("all have committed");
         stage.submit(server, partial.clone());
         partials.push(partial);
     }
-    let partial = chosen(&stage, &round, &partials);
+    let commitments = partials.first().expect("another server").commitments;
+    let vectors: Vec<&[u8]> = partials.iter().map(|one| &one.vector[..]).collect();
+    let partial = chosen(&stage, &round, &vectors);
+    let partial = partial.sign(commitments, &stage.servers[last].keys.signing);
     let me = partial.server;
     let order = Order::SubmitPartial(partial);
     let command = stage.servers[last].keys.say(&order);

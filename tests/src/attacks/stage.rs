@@ -161,9 +161,9 @@ impl Stage {
 
     /// The partial of an honest server, if all have committed to theirs.
     #[must_use]
-    pub fn partial(&self, server: usize) -> Option<SignedPartial> {
-        let current = self.state.current()?;
-        self.servers[server].reveal(current).ok()
+    pub fn partial(&mut self, server: usize) -> Option<SignedPartial> {
+        let current = self.state.current()?.clone();
+        self.servers[server].reveal(&current).ok()
     }
 
     /// All servers unblind, honestly.

@@ -55,7 +55,11 @@ pub fn lie(node: &mut Node, rng: &mut Rng) -> Option<Order> {
                 aggregate = noisy(&aggregate, &node.keys.signing, rng);
             }
             let partial = node.unblind_anything(&current.round, &current.registry, &aggregate);
-            Some(Order::SubmitPartial(partial))
+            let commitments = tally
+                .committed(&current.round)
+                .unwrap_or(zipnet_protocol::Digest::ZERO);
+            let signed = partial.sign(commitments, &node.keys.signing);
+            Some(Order::SubmitPartial(signed))
         }
         // An aggregate of its own.
         4 => {

@@ -15,7 +15,7 @@ use zipnet_node::{
 };
 use zipnet_protocol::{
     AdmittedServer, Aggregate, Certification, ClientBundle, ClientRegistry, Digest, Epoch, Nonce,
-    PadTable, PeerKey, RosterEntry, Round, RoundContext, RoundHeader, SignedPartial,
+    PadTable, Partial, PeerKey, RosterEntry, Round, RoundContext, RoundHeader, SignedPartial,
 };
 
 use super::{
@@ -343,7 +343,7 @@ impl Node {
             return None;
         }
         let committed = tally.commitment(&me).is_some();
-        if committed && !tally.is_committed(&current.round) {
+        if committed && tally.committed(&current.round).is_none() {
             return None;
         }
         // At once for another round, otherwise with patience.
@@ -359,7 +359,10 @@ impl Node {
             return self.partial_of_a_liar(&current, committed);
         }
         if committed {
-            let partial = self.guard.reveal(&current.round, &tally).ok()?;
+            let partial = self
+                .guard
+                .reveal(&current.round, &tally, &self.keys.signing)
+                .ok()?;
             return Some(vec![
                 Act::Gave(partial.clone(), current),
                 Act::Say(Order::SubmitPartial(partial)),
@@ -385,7 +388,8 @@ impl Node {
         let tally = current.tally.clone()?;
         let partial = self.unblind_anything(&current.round, &current.registry, tally.aggregate());
         let order = if committed {
-            Order::SubmitPartial(partial)
+            let commitments = tally.committed(&current.round)?;
+            Order::SubmitPartial(partial.sign(commitments, &self.keys.signing))
         } else {
             Order::CommitPartial(PartialCommitment {
                 context: *current.round.context(),
@@ -424,9 +428,9 @@ impl Node {
     ///
     /// # Errors
     /// The guard's.
-    pub fn reveal(&self, current: &InFlight) -> Result<SignedPartial, GuardError> {
+    pub fn reveal(&mut self, current: &InFlight) -> Result<SignedPartial, GuardError> {
         let tally = current.tally.as_ref().expect("a tally");
-        self.guard.reveal(&current.round, tally)
+        self.guard.reveal(&current.round, tally, &self.keys.signing)
     }
 
     /// The partial of whoever holds itself to nothing.
@@ -435,7 +439,7 @@ impl Node {
         round: &Round,
         registry: &ClientRegistry,
         aggregate: &Aggregate,
-    ) -> SignedPartial {
+    ) -> Partial {
         self.agree(registry);
         let (_, pads) = self.pads.as_ref().expect("agreed");
         let vector = pads.xor_of(
@@ -444,7 +448,7 @@ impl Node {
             &self.keys.id(),
             round.header().params.broadcast_bytes(),
         );
-        SignedPartial::sign(
+        Partial::new(
             *round.context(),
             aggregate.digest(),
             self.keys.id(),

@@ -14,7 +14,7 @@ use crate::{
         command::Published,
         state::{CommitteeState, Final},
         tests::{
-            fixture::{World, accept},
+            fixture::{World, accept, give_all},
             made_up::made_up,
         },
     },
@@ -352,25 +352,30 @@ async fn i6_a_record_that_is_not_trusted_moves_nothing() {
     }
 }
 
-/// The same record with another partial of one server, signed by it: one in
-/// which no slot holds what was sealed.
+/// The same record with another partial of one server, for which all servers
+/// sign again: one in which no slot holds what was sealed. It takes a roster
+/// that lies as a whole, since each signs what all have committed to.
 fn signed_again(world: &World, done: &Published, server: usize) -> Published {
     let mut other = done.clone();
     let liar = &world.servers[server];
-    let partial = other
-        .record
-        .partials
-        .iter_mut()
-        .find(|partial| partial.server == liar.id())
-        .unwrap();
-    let vector: Vec<u8> = partial.vector.iter().map(|byte| byte ^ 0x55).collect();
-    *partial = zipnet_protocol::SignedPartial::sign(
-        partial.context,
-        partial.aggregate,
-        liar.id(),
-        vector.into(),
-        &liar.signing,
-    );
+    let servers: Vec<_> = world.servers.iter().collect();
+    let again = |partial: &zipnet_protocol::SignedPartial| {
+        let mut signers = servers.iter();
+        let signer = signers
+            .find(|server| server.id() == partial.server)
+            .unwrap();
+        let change = if signer.id() == liar.id() { 0x55 } else { 0 };
+        let vector: Vec<u8> = partial.vector.iter().map(|byte| byte ^ change).collect();
+        zipnet_protocol::Partial::new(
+            partial.context,
+            partial.aggregate,
+            partial.server,
+            vector.into(),
+            &signer.signing,
+        )
+    };
+    let partials: Vec<_> = other.record.partials.iter().map(again).collect();
+    other.record.partials = give_all(&servers, &partials);
     other
 }
 

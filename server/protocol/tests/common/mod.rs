@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use zipnet_protocol::{
     AdmittedServer, Aggregate, BroadcastRecord, Certification, Certifications, CertifiedRound,
     ClientBundle, ClientRegistry, CommitteeSecret, DhPublic, DhSecret, Digest, Epoch, Fold,
-    Instance, Message, Nonce, PadTable, RegisteredClient, RosterEntry, Round, RoundHeader,
+    Instance, Message, Nonce, PadTable, Partial, RegisteredClient, RosterEntry, Round, RoundHeader,
     RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedPartial, SigningSecret, SlotKey,
     Tally,
 };
@@ -255,9 +255,9 @@ impl World {
         fold.finish(&self.aggregator)
     }
 
-    pub fn partial(&self, round: &Round, aggregate: &Aggregate, server: usize) -> SignedPartial {
+    pub fn partial(&self, round: &Round, aggregate: &Aggregate, server: usize) -> Partial {
         let server = &self.servers[server];
-        SignedPartial::compute(
+        Partial::compute(
             round,
             &aggregate
                 .check(round.context(), round.header(), &self.registry)
@@ -266,6 +266,16 @@ impl World {
             *server.admitted.id(),
             &server.signing,
         )
+    }
+
+    /// A server's partial, signed for the commitments of all.
+    pub fn give(&self, partial: &Partial, commitments: Digest) -> SignedPartial {
+        let server = self
+            .servers
+            .iter()
+            .find(|server| server.admitted.id() == partial.server())
+            .unwrap();
+        partial.sign(commitments, &server.signing)
     }
 
     /// All partials of an aggregate, tallied.
@@ -279,13 +289,15 @@ impl World {
             .collect();
         for partial in &partials {
             tally
-                .commit(round, partial.server, partial.commitment())
+                .commit(round, *partial.server(), partial.commitment())
                 .unwrap();
         }
+        let commitments = tally.committed(round).unwrap();
         let mut record = None;
         for partial in partials {
             assert!(record.is_none(), "finalized without every server");
-            record = tally.add(round, partial).unwrap();
+            let signed = self.give(&partial, commitments);
+            record = tally.add(round, signed).unwrap();
         }
         record.unwrap()
     }

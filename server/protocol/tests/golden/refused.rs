@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, Digest, InstanceId, Participants, RoundContext, RoundHeader,
-    RoundParams, ServerId, SignedPartial, SigningSecret,
+    Aggregate, BroadcastRecord, Digest, InstanceId, Partial, Participants, RoundContext,
+    RoundHeader, RoundParams, ServerId, SignedPartial, SigningSecret,
 };
 
 use super::parties::{CLIENTS, SERVERS, hex, wire};
@@ -158,13 +158,30 @@ fn partials(world: &World, record: &BroadcastRecord) -> Cases {
     let signed = |length: usize, signing| {
         let mut record = record.clone();
         let partial = &mut record.partials[0];
-        *partial = SignedPartial::sign(
+        *partial = Partial::new(
             partial.context,
             partial.aggregate,
             partial.server,
             partial.vector.slice(..length),
             signing,
-        );
+        )
+        .sign(partial.commitments, signing);
+        record
+    };
+    // All servers sign, but for what nobody committed to.
+    let given = |commitments: Digest| {
+        let mut record = record.clone();
+        for (partial, server) in record.partials.iter_mut().zip(&world.servers) {
+            let (vector, key) = (partial.vector.clone(), &server.signing);
+            *partial = Partial::new(
+                partial.context,
+                partial.aggregate,
+                partial.server,
+                vector,
+                key,
+            )
+            .sign(commitments, key);
+        }
         record
     };
     vec![
@@ -201,6 +218,10 @@ fn partials(world: &World, record: &BroadcastRecord) -> Cases {
             changed(|partials| {
                 partials[0].aggregate = Digest::new([1; 32]);
             }),
+        ),
+        (
+            "partials given for other commitments",
+            given(Digest::new([1; 32])),
         ),
         ("a short partial", signed(191, &first.signing)),
         (

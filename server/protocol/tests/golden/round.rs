@@ -341,24 +341,43 @@ impl Closed {
             wire: cat(&[&opened.wire, &aggregate_wire, &spec::varint(SERVERS as u64)]),
         };
         let mut record = cat(&[context, &digest, &length(&[0; SERVERS])]);
-        for (server, vector) in parties.servers.iter().zip(partials) {
+        let mut commitments = record.clone();
+        let mut committed = Vec::new();
+        for (server, vector) in parties.servers.iter().zip(&partials) {
+            let vector_digest = spec::digest("zipnet/partial-vector/v1", vector);
+            let body = cat(&[context, &digest, &server.id, &vector_digest]);
+            let secret = spec::sign(&server.signing_seed, "zipnet/partial-opening/v1", &body);
+            let opening = spec::digest("zipnet/partial-opening/v1", &secret);
+            let commitment = spec::digest("zipnet/partial-commitment/v1", &cat(&[&body, &opening]));
+            commitments.extend(cat(&[&server.id, &commitment]));
+            committed.push((opening, commitment));
+        }
+        let commitments = spec::digest("zipnet/partial-commitments/v1", &commitments);
+        let servers = parties.servers.iter().zip(committed);
+        for ((server, (opening, commitment)), vector) in servers.zip(partials) {
             let vector_digest = spec::digest("zipnet/partial-vector/v1", &vector);
             let head = cat(&[context, &digest, &server.id]);
-            let body = cat(&[&head, &vector_digest]);
-            let signature = spec::sign(&server.signing_seed, "zipnet/partial/v1", &body);
+            let inner = cat(&[&head, &vector_digest]);
+            let body = cat(&[&sized(&inner), &opening, &commitments]);
+            let signature = spec::sign(&server.signing_seed, "zipnet/partial/v2", &body);
             spec::xor(&mut closed.broadcast, &vector);
-            closed
-                .wire
-                .extend(cat(&[&head, &spec::wire_bytes(&vector), &signature]));
+            closed.wire.extend(cat(&[
+                &head,
+                &spec::wire_bytes(&vector),
+                &opening,
+                &commitments,
+                &signature,
+            ]));
             record.extend(cat(&[&server.id, &vector_digest]));
-            let committed = cat(&[&body, &signature]);
             closed.partials.push(json!({
                 "server_id": hex(server.id),
                 "vector": hex(&vector),
                 "vector_digest": hex(vector_digest),
                 "body": hex(body),
                 "signature": hex(signature),
-                "commitment": hex(spec::digest("zipnet/partial-commitment/v1", &committed)),
+                "opening": hex(opening),
+                "commitment": hex(commitment),
+                "commitments": hex(commitments),
             }));
         }
         record.extend(spec::digest("zipnet/broadcast/v1", &closed.broadcast));

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, Digest, FinalizedRound, Participants, RoundContext, RoundParams,
-    SignedPartial, SlotContent, SlotKey,
+    Aggregate, BroadcastRecord, Digest, FinalizedRound, Partial, Participants, RoundContext,
+    RoundParams, SlotContent, SlotKey, commitments_digest,
 };
 
 use super::{
@@ -138,18 +138,20 @@ fn forged(broadcast: &[u8]) -> FinalizedRound {
         broadcast.to_vec().into(),
         &world.aggregator,
     );
-    let partials = world
+    let digest = aggregate.digest();
+    let partials: Vec<_> = world
         .servers
         .iter()
         .map(|server| {
-            SignedPartial::sign(
-                *round.context(),
-                aggregate.digest(),
-                *server.admitted.id(),
-                vec![0; broadcast.len()].into(),
-                &server.signing,
-            )
+            let (id, vector) = (*server.admitted.id(), vec![0; broadcast.len()]);
+            Partial::new(*round.context(), digest, id, vector.into(), &server.signing)
         })
+        .collect();
+    let all = partials.iter().map(|one| (one.server(), one.commitment()));
+    let commitments = commitments_digest(round.context(), &digest, all);
+    let partials = partials
+        .iter()
+        .map(|partial| world.give(partial, commitments))
         .collect();
     let record = BroadcastRecord {
         header: round.signed().clone(),

@@ -182,12 +182,13 @@ proptest! {
             .map(|server| stage.world.partial(round, &aggregate, *server))
             .collect();
         for partial in partials.iter().rev() {
-            tally.commit(round, partial.server, partial.commitment()).unwrap();
+            tally.commit(round, *partial.server(), partial.commitment()).unwrap();
         }
         let mut record = None;
         for partial in partials {
             prop_assert!(record.is_none());
-            record = tally.add(round, partial).unwrap();
+            let signed = stage.world.give(&partial, tally.committed(round).unwrap());
+            record = tally.add(round, signed).unwrap();
         }
         prop_assert_eq!(record.unwrap(), stage.world.unblind(round, &aggregate));
     }

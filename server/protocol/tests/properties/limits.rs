@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use zipnet_protocol::{
     Aggregate, AggregateError, CertifiedRound, Digest, Fold, FoldError, Message, MessageError,
-    PartialError, Participants, ParticipantsError, RoundHeader, RoundParams, SignedPartial,
+    Partial, PartialError, Participants, ParticipantsError, RoundHeader, RoundParams,
 };
 
 use crate::common::World;
@@ -51,13 +51,14 @@ proptest! {
         });
 
         let server = &world.servers[0];
-        let partial = SignedPartial::sign(
+        let partial = Partial::new(
             *round.context(),
             aggregate.digest(),
             *server.admitted.id(),
             vector,
             &server.signing,
-        );
+        )
+        .sign(zipnet_protocol::Digest::ZERO, &server.signing);
         let verified = partial.verify(&round, &aggregate.digest());
         prop_assert_eq!(verified, if right { Ok(()) } else {
             Err(PartialError::Length { found, expected })

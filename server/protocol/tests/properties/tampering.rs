@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, CertifiedRound, ClientBundle, FinalizedRound, PartialError,
-    RecordError, RoundParams, ServerBundle, SignedHeader, SignedPartial, Tally, Withdrawal,
+    Aggregate, BroadcastRecord, CertifiedRound, ClientBundle, FinalizedRound, Partial,
+    PartialError, RecordError, RoundParams, ServerBundle, SignedHeader, SignedPartial, Tally,
+    Withdrawal,
 };
 
 use crate::common::{World, chain, signing};
@@ -173,6 +174,7 @@ fn i2_a_partial_counts_for_its_round_aggregate_and_server_only() {
             for server in 0..2 {
                 let right = &aggregates[round][aggregate];
                 let partial = world.partial(&rounds[round], right, server);
+                let partial = world.give(&partial, zipnet_protocol::Digest::ZERO);
                 replay(&world, &rounds, &aggregates, &partial, (round, aggregate));
             }
         }
@@ -234,24 +236,26 @@ fn i6_a_tally_takes_each_server_once_and_no_stranger() {
     );
 
     let stranger = zipnet_protocol::ServerId::new([9; 32]);
-    let foreign = SignedPartial::sign(
+    let foreign = Partial::new(
         *round.context(),
         *tally.digest(),
         stranger,
         first.vector.clone(),
         &signing("stranger", 0),
-    );
+    )
+    .sign(first.commitments, &signing("stranger", 0));
     assert_eq!(
         tally.add(&round, foreign),
         Err(PartialError::Stranger { server: stranger })
     );
-    let forged = SignedPartial::sign(
+    let forged = Partial::new(
         *round.context(),
         *tally.digest(),
         second.server,
         second.vector.clone(),
         &signing("stranger", 0),
-    );
+    )
+    .sign(first.commitments, &signing("stranger", 0));
     assert!(matches!(
         tally.add(&round, forged),
         Err(PartialError::Signature(_))
@@ -286,7 +290,7 @@ fn i17_no_vector_comes_before_all_commitments_and_none_but_the_committed_one() {
         Err(PartialError::Stranger { server: stranger })
     );
     assert_eq!(commit(&mut tally, second), Ok(()));
-    assert!(tally.is_committed(&round));
+    assert_eq!(tally.committed(&round), Some(first.commitments));
     assert_eq!(tally.add(&round, first.clone()), Ok(None));
 
     // The last one has seen the broadcast now, and would like another one.
@@ -296,16 +300,39 @@ fn i17_no_vector_comes_before_all_commitments_and_none_but_the_committed_one() {
         .servers
         .iter()
         .find(|at| *at.admitted.id() == second.server);
-    let chosen = SignedPartial::sign(
+    let key = &at.unwrap().signing;
+    let chosen = Partial::new(
         *round.context(),
         *tally.digest(),
         second.server,
         chosen.into(),
-        &at.unwrap().signing,
+        key,
     );
-    assert_eq!(chosen.verify(&round, tally.digest()), Ok(()));
+    let signed = chosen.sign(first.commitments, key);
+    assert_eq!(signed.verify(&round, tally.digest()), Ok(()));
     let server = second.server;
     let refused = Err(PartialError::Commitment { server });
-    assert_eq!(tally.add(&round, chosen), refused);
+    assert_eq!(tally.add(&round, signed), refused);
+
+    // In another log it commits to that, and takes what the first one gave in this.
+    let mut elsewhere = Tally::new(&checked);
+    assert_eq!(commit(&mut elsewhere, first), Ok(()));
+    let anew = elsewhere.commit(&round, server, chosen.commitment());
+    assert_eq!(anew, Ok(()));
+    let taken = elsewhere.add(&round, first.clone());
+    let stolen = PartialError::Commitments {
+        server: first.server,
+    };
+    assert_eq!(taken, Err(stolen));
+    // Nor does a reader believe a record that somebody made of the two.
+    let made_up = BroadcastRecord {
+        partials: vec![
+            first.clone(),
+            chosen.sign(elsewhere.committed(&round).unwrap(), key),
+        ],
+        ..record.clone()
+    };
+    let believed = made_up.verify_in(round.round().clone());
+    assert_eq!(believed, Err(RecordError::Partial(stolen)));
     assert_eq!(tally.add(&round, second.clone()), Ok(Some(record.clone())));
 }

@@ -2,7 +2,7 @@
 
 use zipnet_protocol::{CertificateError, Certification, PartialError};
 
-use super::fixture::{Server, World, accept, commitment, refuse};
+use super::fixture::{Server, World, accept, commitment, giving, refuse};
 use crate::{
     committee::{
         command::Order,
@@ -116,20 +116,16 @@ fn i2_commands_of_a_replaced_process_no_longer_count() {
         .unwrap();
     let command = later.say(&world.rules, &commitment(&partial));
     accept(&mut state, &command);
-    let relayed = world.say(1, &Order::SubmitPartial(forced.clone()));
+    let forced = giving(&world.servers[0], &forced, &state);
+    let relayed = world.say(1, &forced);
     assert!(matches!(
         refuse(&mut state, &relayed),
         Refusal::Partial(PartialError::Signature(_))
     ));
-    assert!(unsigned(&refuse(
-        &mut state,
-        &world.say(0, &Order::SubmitPartial(forced))
-    )));
+    assert!(unsigned(&refuse(&mut state, &world.say(0, &forced))));
 
-    accept(
-        &mut state,
-        &later.say(&world.rules, &Order::SubmitPartial(partial)),
-    );
+    let order = giving(&later, &partial, &state);
+    accept(&mut state, &later.say(&world.rules, &order));
     assert!(world.partials(&mut state, &[1, 2]).is_some());
 }
 
@@ -150,10 +146,8 @@ fn i2_a_record_needs_the_keys_that_its_header_names() {
         Err(GuardError::NotInRoster)
     );
     let forced = later.unblind_anything(&current.round, &current.registry, &aggregate);
-    let refusal = refuse(
-        &mut state,
-        &later.say(&world.rules, &Order::SubmitPartial(forced)),
-    );
+    let order = giving(&later, &forced, &state);
+    let refusal = refuse(&mut state, &later.say(&world.rules, &order));
     assert!(
         matches!(refusal, Refusal::Partial(PartialError::Signature(_))),
         "{refusal}"
@@ -163,7 +157,8 @@ fn i2_a_record_needs_the_keys_that_its_header_names() {
     let old = world.servers[0]
         .unblind(&current.round, &current.registry, &aggregate)
         .unwrap();
-    accept(&mut state, &world.say(1, &Order::SubmitPartial(old)));
+    let old = giving(&world.servers[0], &old, &state);
+    accept(&mut state, &world.say(1, &old));
     let done = world.partials(&mut state, &[1, 2]).unwrap();
     let signer = done.checked.round().server(&later.id()).unwrap();
     assert_eq!(signer.boot(), 1);

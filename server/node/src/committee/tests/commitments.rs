@@ -1,9 +1,9 @@
 //! I17: nobody gives a vector before every server has committed to its own, and
 //! nobody another one than it committed to.
 
-use zipnet_protocol::{PartialError, SignedPartial, Tally};
+use zipnet_protocol::{Partial, PartialError, SignedPartial, Tally};
 
-use super::fixture::{NOBODY, Server, World, accept, commitment, refuse};
+use super::fixture::{NOBODY, Server, World, accept, commitment, giving, refuse};
 use crate::{
     committee::{
         command::{Order, PartialCommitment},
@@ -21,7 +21,7 @@ fn aggregated() -> (World, CommitteeState) {
     (world, state)
 }
 
-fn partial_of(server: &mut Server, state: &CommitteeState) -> SignedPartial {
+fn partial_of(server: &mut Server, state: &CommitteeState) -> Partial {
     let current = state.current().unwrap();
     let aggregate = current.tally.as_ref().unwrap().aggregate();
     server
@@ -29,7 +29,7 @@ fn partial_of(server: &mut Server, state: &CommitteeState) -> SignedPartial {
         .unwrap()
 }
 
-fn promise(partial: &SignedPartial) -> PartialCommitment {
+fn promise(partial: &Partial) -> PartialCommitment {
     match commitment(partial) {
         Order::CommitPartial(promise) => promise,
         other => panic!("{other:?}"),
@@ -72,16 +72,16 @@ fn i17_a_vector_that_does_not_fit_its_commitment_names_its_server() {
     let honest = partial_of(liar, &state);
     let server = liar.id();
     for bit in [0, 77, 511] {
-        let mut vector = honest.vector.to_vec();
+        let mut vector = honest.vector().to_vec();
         vector[bit / 8] ^= 1 << (bit % 8);
-        let other = SignedPartial::sign(
-            honest.context,
-            honest.aggregate,
+        let other = Partial::new(
+            *honest.context(),
+            *honest.aggregate(),
             server,
             vector.into(),
             &liar.signing,
         );
-        let order = Order::SubmitPartial(other);
+        let order = giving(liar, &other, &state);
         let refusal = refuse(&mut state, &liar.say(&world.rules, &order));
         assert_eq!(
             refusal,
@@ -187,19 +187,18 @@ fn i17_a_server_commits_once_and_for_itself() {
 fn i17_a_guard_reveals_nothing_before_it_sees_everybodys_commitment() {
     let (mut world, mut state) = aggregated();
     let uncommitted = Err(GuardError::Uncommitted { number: 1 });
-    let reveal = |world: &World, state: &CommitteeState| {
-        let current = state.current().unwrap();
-        let tally = current.tally.as_ref().unwrap();
-        world.servers[0].guard.reveal(&current.round, tally)
-    };
-    assert_eq!(reveal(&world, &state), uncommitted, "nothing was computed");
+    assert_eq!(
+        reveal(&mut world, &state),
+        uncommitted,
+        "nothing was computed"
+    );
     for server in [1, 2] {
         let command = world.commitment(server, &state);
         accept(&mut state, &command);
-        assert_eq!(reveal(&world, &state), uncommitted);
+        assert_eq!(reveal(&mut world, &state), uncommitted);
     }
     let ours = partial_of(&mut world.servers[0], &state);
-    assert_eq!(reveal(&world, &state), uncommitted, "its own is not in");
+    assert_eq!(reveal(&mut world, &state), uncommitted, "its own is not in");
     // Another one in its name.
     let mut forged = state.clone();
     let other = PartialCommitment {
@@ -208,8 +207,9 @@ fn i17_a_guard_reveals_nothing_before_it_sees_everybodys_commitment() {
     };
     accept(&mut forged, &world.say(0, &Order::CommitPartial(other)));
     let current = forged.current().unwrap();
-    assert!(current.tally.as_ref().unwrap().is_committed(&current.round));
-    assert_eq!(reveal(&world, &forged), uncommitted);
+    let tally = current.tally.as_ref().unwrap();
+    assert!(tally.committed(&current.round).is_some());
+    assert_eq!(reveal(&mut world, &forged), uncommitted);
     // Of another aggregate, complete and with the right commitment.
     let current = state.current().unwrap().clone();
     let two = world.fold(&current, &[0, 1]);
@@ -225,18 +225,79 @@ fn i17_a_guard_reveals_nothing_before_it_sees_everybodys_commitment() {
             .commit(&current.round, id, ours.commitment())
             .unwrap();
     }
-    let guard = &world.servers[0].guard;
-    assert_eq!(guard.reveal(&current.round, &another), uncommitted);
+    let server = &mut world.servers[0];
+    let answer = server
+        .guard
+        .reveal(&current.round, &another, &server.signing);
+    assert_eq!(answer, uncommitted);
 
     accept(&mut state, &world.say(0, &commitment(&ours)));
-    assert_eq!(reveal(&world, &state), Ok(ours.clone()));
-    assert_eq!(reveal(&world, &state), Ok(ours));
+    let tally = state.current().unwrap().tally.clone().unwrap();
+    let expected = world.servers[0].give(&ours, &current.round, &tally);
+    assert_eq!(reveal(&mut world, &state), Ok(expected.clone()));
+    assert_eq!(reveal(&mut world, &state), Ok(expected));
     // A round later it is gone.
-    let old = state.current().unwrap().clone();
+    let old = state.clone();
     world.open(&mut state);
-    let guard = &world.servers[0].guard;
-    assert_eq!(
-        guard.reveal(&old.round, old.tally.as_ref().unwrap()),
-        uncommitted
+    assert_eq!(reveal(&mut world, &old), uncommitted);
+}
+
+/// A leader shows two logs. In one the last server gets to see what the others
+/// give; in the other it commits to what it would like after that.
+#[test]
+fn i17_a_partial_is_given_for_one_set_of_commitments_only() {
+    let (mut world, mut state) = aggregated();
+    for server in [0, 1] {
+        let command = world.commitment(server, &state);
+        accept(&mut state, &command);
+    }
+    let mut elsewhere = state.clone();
+    let command = world.commitment(2, &state);
+    accept(&mut state, &command);
+    let mut given = Vec::new();
+    for server in [0, 1] {
+        let current = state.current().unwrap();
+        let tally = current.tally.as_ref().unwrap();
+        let asked = &mut world.servers[server];
+        let partial = asked.guard.reveal(&current.round, tally, &asked.signing);
+        given.push(partial.unwrap());
+    }
+    // It has seen all vectors but its own, and chooses.
+    let liar = &mut world.servers[2];
+    let honest = partial_of(liar, &state);
+    let chosen = Partial::new(
+        *honest.context(),
+        *honest.aggregate(),
+        liar.id(),
+        vec![0x55; honest.vector().len()].into(),
+        &liar.signing,
     );
+    let command = liar.say(&world.rules, &commitment(&chosen));
+    accept(&mut elsewhere, &command);
+    for (server, partial) in given.into_iter().enumerate() {
+        let id = partial.server;
+        let stolen = world.say(2, &Order::SubmitPartial(partial));
+        assert_eq!(
+            refuse(&mut elsewhere, &stolen),
+            Refusal::Partial(PartialError::Commitments { server: id })
+        );
+        let current = elsewhere.current().unwrap();
+        let tally = current.tally.as_ref().unwrap();
+        let asked = &mut world.servers[server];
+        assert_eq!(
+            asked.guard.reveal(&current.round, tally, &asked.signing),
+            Err(GuardError::Given { number: 1 }),
+            "nor does it give it again"
+        );
+    }
+    // Where it was given for, the round goes on.
+    assert!(world.partials(&mut state, &[0, 1, 2]).is_some());
+}
+
+/// What the first server's guard gives in a state.
+fn reveal(world: &mut World, state: &CommitteeState) -> Result<SignedPartial, GuardError> {
+    let current = state.current().unwrap();
+    let tally = current.tally.as_ref().unwrap();
+    let asked = &mut world.servers[0];
+    asked.guard.reveal(&current.round, tally, &asked.signing)
 }

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 use zipnet_protocol::{
     Admission, AdmittedServer, Aggregate, AggregatorBundle, Certification, Certifications,
     CertifiedRound, ClientBundle, ClientRegistry, CommitteeSecret, DhSecret, Digest, Epoch, Fold,
-    Instance, Message, RosterEntry, Round, RoundHeader, RoundParams, Sealer, SignedPartial,
-    SigningSecret, SlotKey,
+    Instance, Message, Partial, RosterEntry, Round, RoundHeader, RoundParams, Sealer,
+    SignedPartial, SigningSecret, SlotKey, commitments_digest,
 };
 
 pub use super::server::{Server, agreeing, entropy, nonce};
@@ -299,11 +299,13 @@ impl World {
     /// A server's command with its partial of the committed aggregate.
     pub fn partial(&mut self, server: usize, state: &CommitteeState) -> Command {
         let current = state.current().unwrap();
-        let aggregate = current.tally.as_ref().unwrap().aggregate();
-        let partial = self.servers[server]
-            .unblind(&current.round, &current.registry, aggregate)
+        let tally = current.tally.as_ref().unwrap();
+        let asked = &mut self.servers[server];
+        let partial = asked
+            .unblind(&current.round, &current.registry, tally.aggregate())
             .unwrap();
-        self.say(server, &Order::SubmitPartial(partial))
+        let signed = asked.give(&partial, &current.round, tally);
+        self.say(server, &Order::SubmitPartial(signed))
     }
 
     /// Gets the partials of these servers committed.
@@ -351,11 +353,34 @@ pub fn registry_of(done: &Arc<Final>) -> Vec<ClientBundle> {
     clients.map(|client| client.bundle().clone()).collect()
 }
 
+/// Partials that their servers sign for the commitments to them, whatever they ought to.
+pub fn give_all(servers: &[&Server], partials: &[Partial]) -> Vec<SignedPartial> {
+    let Some(first) = partials.first() else {
+        return Vec::new();
+    };
+    let all = partials.iter().map(|one| (one.server(), one.commitment()));
+    let commitments = commitments_digest(first.context(), first.aggregate(), all);
+    let signing = |partial: &Partial| {
+        let server = servers
+            .iter()
+            .find(|server| server.id() == *partial.server());
+        partial.sign(commitments, &server.unwrap().signing)
+    };
+    partials.iter().map(signing).collect()
+}
+
+/// A server's order that gives a partial, for what all have committed to.
+pub fn giving(server: &Server, partial: &Partial, state: &CommitteeState) -> Order {
+    let current = state.current().unwrap();
+    let tally = current.tally.as_ref().unwrap();
+    Order::SubmitPartial(server.give(partial, &current.round, tally))
+}
+
 /// A server's order that commits to a partial.
-pub fn commitment(partial: &SignedPartial) -> Order {
+pub fn commitment(partial: &Partial) -> Order {
     Order::CommitPartial(PartialCommitment {
-        context: partial.context,
-        aggregate: partial.aggregate,
+        context: *partial.context(),
+        aggregate: *partial.aggregate(),
         commitment: partial.commitment(),
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use zipnet_protocol::{Digest, RoundHeader};
 
-use super::fixture::{Server, World, accept, commitment};
+use super::fixture::{Server, World, accept, commitment, giving};
 use crate::committee::{
     command::Order,
     state::{Applied, CommitteeState},
@@ -51,7 +51,7 @@ fn play(world: &World, state: &mut CommitteeState, servers: &mut [&mut Server]) 
         partials.push(partial);
     }
     for (server, partial) in servers.iter().zip(partials) {
-        let command = server.say(&world.rules, &Order::SubmitPartial(partial));
+        let command = server.say(&world.rules, &giving(server, &partial, state));
         if let Applied::Finalized(done) = state.apply(&command).ok()? {
             return Some(*done.checked.digest());
         }

@@ -39,13 +39,14 @@ fn finish(
         let given = word.and_then(|_| server.unblind(round, &current.registry, aggregate));
         if let Ok(partial) = given {
             let commitment = partial.commitment();
-            tally.commit(round, partial.server, commitment).ok()?;
-            partials.push(partial);
+            tally.commit(round, server.id(), commitment).ok()?;
+            partials.push((&*server, partial));
         }
     }
     let mut record = None;
-    for partial in partials {
-        record = tally.add(round, partial).ok().flatten();
+    for (server, partial) in partials {
+        let signed = server.give(&partial, round, &tally);
+        record = tally.add(round, signed).ok().flatten();
     }
     let done = record?.verify_in((**round).clone()).ok()?;
     Some(*done.context())

@@ -3,7 +3,7 @@
 use zipnet_protocol::{BroadcastRecord, Nonce, RoundHeader};
 
 use super::{
-    fixture::{EPOCH, Server, World, accept, refuse},
+    fixture::{EPOCH, Server, World, accept, give_all, refuse},
     resume::{forked, of, remind},
 };
 use crate::committee::{
@@ -39,7 +39,8 @@ pub fn made_up(
         .iter()
         .map(|server| server.unblind_anything(&round, state.clients(), &aggregate))
         .collect();
-    partials.sort_by_key(|partial| partial.server);
+    partials.sort_by_key(|partial| *partial.server());
+    let partials = give_all(signers, &partials);
     let record = BroadcastRecord {
         header,
         aggregate,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use zipnet_protocol::{PartialError, SignedPartial};
+use zipnet_protocol::{Partial, PartialError, SignedPartial};
 
-use super::fixture::{NOBODY, Server, World, accept, commitment, refuse};
+use super::fixture::{NOBODY, Server, World, accept, commitment, giving, refuse};
 use crate::committee::{
     command::Order,
     state::{Applied, CommitteeState, Refusal},
@@ -52,7 +52,7 @@ fn i6_the_partial_of_the_round_before_is_refused() {
     let current = state.current().unwrap();
     let digest = *current.tally.as_ref().unwrap().digest();
     let liar = &world.servers[0];
-    let again = SignedPartial::sign(
+    let again = Partial::new(
         *current.round.context(),
         digest,
         liar.id(),
@@ -61,7 +61,8 @@ fn i6_the_partial_of_the_round_before_is_refused() {
     );
     accept(&mut state, &world.say(0, &commitment(&again)));
     world.commit(&mut state);
-    accept(&mut state, &world.say(0, &submit(&again)));
+    let again = giving(&world.servers[0], &again, &state);
+    accept(&mut state, &world.say(0, &again));
     let done = world.partials(&mut state, &[1, 2]).unwrap();
     assert_eq!(done.checked.messages().count(), 0);
 }
@@ -82,13 +83,15 @@ fn i6_a_partial_counts_once() {
         refuse(&mut state, &world.say(1, &submit(&partial))),
         repeated
     );
-    let other = SignedPartial::sign(
+    let key = &world.servers[0].signing;
+    let other = Partial::new(
         partial.context,
         partial.aggregate,
         server,
         vec![0; partial.vector.len()].into(),
-        &world.servers[0].signing,
-    );
+        key,
+    )
+    .sign(partial.commitments, key);
     assert_eq!(refuse(&mut state, &world.say(0, &submit(&other))), repeated);
     assert!(world.partials(&mut state, &[1]).is_none(), "one is missing");
     assert!(world.partials(&mut state, &[2]).is_some());
@@ -102,25 +105,27 @@ fn i6_a_partial_is_bound_to_aggregate_length_and_sender() {
     let (me, other) = (&world.servers[0], &world.servers[1]);
     let expected = good.vector.len();
 
-    let another_aggregate = SignedPartial::sign(
+    let another_aggregate = Partial::new(
         good.context,
         NOBODY,
         me.id(),
         good.vector.clone(),
         &me.signing,
-    );
+    )
+    .sign(good.commitments, &me.signing);
     assert_eq!(
         refuse(&mut state, &world.say(0, &submit(&another_aggregate))),
         Refusal::Partial(PartialError::Aggregate)
     );
     for length in [0, 1, expected - 1, expected + 1] {
-        let wrong = SignedPartial::sign(
+        let wrong = Partial::new(
             good.context,
             good.aggregate,
             me.id(),
             vec![1; length].into(),
             &me.signing,
-        );
+        )
+        .sign(good.commitments, &me.signing);
         assert_eq!(
             refuse(&mut state, &world.say(0, &submit(&wrong))),
             Refusal::Partial(PartialError::Length {
@@ -129,13 +134,14 @@ fn i6_a_partial_is_bound_to_aggregate_length_and_sender() {
             })
         );
     }
-    let under_other_name = SignedPartial::sign(
+    let under_other_name = Partial::new(
         good.context,
         good.aggregate,
         other.id(),
         good.vector.clone(),
         &me.signing,
-    );
+    )
+    .sign(good.commitments, &me.signing);
     let mut renamed = good.clone();
     renamed.server = other.id();
     let mut vector = good.vector.to_vec();
@@ -167,7 +173,8 @@ fn i7_nobody_outside_of_the_roster_has_a_say() {
 
     for stranger in [&world.servers[3], &world.newcomer(0)] {
         let partial = stranger.unblind_anything(&current.round, &current.registry, aggregate);
-        let refusal = refuse(&mut state, &world.say(0, &submit(&partial)));
+        let order = giving(stranger, &partial, &state);
+        let refusal = refuse(&mut state, &world.say(0, &order));
         assert_eq!(
             refusal,
             Refusal::Partial(PartialError::Stranger {

@@ -172,9 +172,10 @@ impl Halves {
                 };
                 let asked = &mut self.world.servers[*server];
                 if let Ok(partial) = asked.unblind(&round, &registry, tally.aggregate()) {
-                    self.given.push(partial.clone());
+                    let signed = asked.give(&partial, &round, &tally);
+                    self.given.push(signed.clone());
                     self.try_in(half, *server, &commitment(&partial));
-                    self.try_in(half, *server, &Order::SubmitPartial(partial));
+                    self.try_in(half, *server, &Order::SubmitPartial(signed));
                 }
             }
             Step::Remind { floor } => {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 use zipnet_protocol::{
     AdmittedServer, Aggregate, Certification, ClientRegistry, DhSecret, Digest, Nonce, PadTable,
-    RosterEntry, Round, RoundHeader, ServerBundle, ServerId, SignedPartial, SigningSecret,
+    Partial, RosterEntry, Round, RoundHeader, ServerBundle, ServerId, SignedPartial, SigningSecret,
+    Tally,
 };
 
 use super::fixture::entry;
@@ -134,7 +135,7 @@ impl Server {
         round: &Round,
         registry: &ClientRegistry,
         aggregate: &Aggregate,
-    ) -> Result<SignedPartial, GuardError> {
+    ) -> Result<Partial, GuardError> {
         let digest = registry.digest();
         if self.pads.as_ref().is_none_or(|(of, _)| *of != digest) {
             let pads = PadTable::agree(&self.dh, registry, None).unwrap();
@@ -145,7 +146,7 @@ impl Server {
         self.guard
             .unblind(round, &vouched, registry, aggregate, pads, &self.signing)?;
         let checked = aggregate.check(round.context(), round.header(), registry);
-        Ok(SignedPartial::compute(
+        Ok(Partial::compute(
             round,
             &checked.unwrap(),
             pads,
@@ -154,13 +155,19 @@ impl Server {
         ))
     }
 
+    /// Signs a partial for what the tally has of commitments, or for none.
+    pub fn give(&self, partial: &Partial, round: &Round, tally: &Tally) -> SignedPartial {
+        let commitments = tally.committed(round).unwrap_or(Digest::ZERO);
+        partial.sign(commitments, &self.signing)
+    }
+
     /// The partial of a server that holds itself to nothing.
     pub fn unblind_anything(
         &self,
         round: &Round,
         registry: &ClientRegistry,
         aggregate: &Aggregate,
-    ) -> SignedPartial {
+    ) -> Partial {
         let pads = PadTable::agree(&self.dh, registry, None).unwrap();
         let vector = pads.xor_of(
             round.context(),
@@ -168,7 +175,7 @@ impl Server {
             &self.id(),
             round.header().params.broadcast_bytes(),
         );
-        SignedPartial::sign(
+        Partial::new(
             *round.context(),
             aggregate.digest(),
             self.id(),

@@ -104,7 +104,8 @@ pub(super) async fn run(context: Arc<Context>) {
             context.try_execute(&order, "commitment").await;
             continue;
         }
-        let revealed = context.guard().reveal(&current.round, tally);
+        let signing = &context.keys().signing;
+        let revealed = context.guard().reveal(&current.round, tally, signing);
         // Until all have committed, the state's next change is waited for.
         let Ok(partial) = revealed else {
             continue;
