@@ -1,6 +1,6 @@
 //! `zipnet-server admit`: admits an aggregator to a deployment.
 
-use std::{io::Write as _, path::PathBuf};
+use std::io::Write as _;
 
 use clap::Parser;
 use zipnet_node::settings::{PeerId, parse_peer};
@@ -8,7 +8,7 @@ use zipnet_protocol::{Admission, InstanceName, PeerKey};
 
 use crate::{
     process::Failure,
-    secrets::{self, SecretText},
+    secrets::{self, CommitteeArgs},
 };
 
 /// Admits an aggregator.
@@ -21,17 +21,8 @@ pub struct Admit {
     /// Name of the deployment
     #[arg(long, env = "ZIPNET_INSTANCE", value_name = "NAME")]
     instance: InstanceName,
-    /// Committee admission secret
-    #[arg(
-        long,
-        env = "ZIPNET_COMMITTEE_SECRET",
-        value_name = "SECRET",
-        hide_env_values = true
-    )]
-    committee_secret: Option<SecretText>,
-    /// File that holds the committee admission secret
-    #[arg(long, env = "ZIPNET_COMMITTEE_SECRET_FILE", value_name = "FILE")]
-    committee_secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    committee: CommitteeArgs,
     /// Peer id of the aggregator, as it logs it (`peer=`); it needs a lasting `ZIPNET_SECRET`
     #[arg(long, value_name = "PEERID", value_parser = parse_peer)]
     aggregator: PeerId,
@@ -48,10 +39,7 @@ impl Admit {
     /// # Errors
     /// [`Failure`].
     pub fn run(self) -> Result<(), Failure> {
-        let secret = secrets::committee(
-            self.committee_secret.as_ref(),
-            self.committee_secret_file.as_deref(),
-        )?;
+        let secret = self.committee.secret()?;
         let committee = secrets::committee_secret(&secret).committee_key(&self.instance);
         let peer = PeerKey::new(*self.aggregator.as_bytes());
         let admission = Admission::sign(&self.instance, &peer, &committee);

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::Args;
 use zeroize::Zeroizing;
 pub use zipnet_attest::SecretText;
 use zipnet_attest::secret::MAX_SECRET;
@@ -94,15 +95,35 @@ fn read(name: &'static str, path: &Path) -> Result<SecretText, SecretError> {
     Ok(SecretText::from(text.trim_end_matches(['\r', '\n'])))
 }
 
-/// The committee admission secret, which has to be there.
-///
-/// # Errors
-/// [`Failure::Usage`].
-pub fn committee(flag: Option<&SecretText>, file: Option<&Path>) -> Result<SecretText, Failure> {
-    const NAME: &str = "ZIPNET_COMMITTEE_SECRET";
-    resolve(NAME, flag, file)
-        .and_then(|secret| secret.ok_or(SecretError::Missing { name: NAME }))
-        .map_err(Failure::usage)
+/// How the committee admission secret is given.
+#[derive(Debug, Args)]
+pub struct CommitteeArgs {
+    /// Committee admission secret, the same on all servers; clients and aggregators
+    /// must not have it
+    #[arg(
+        long,
+        env = "ZIPNET_COMMITTEE_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    committee_secret: Option<SecretText>,
+    /// File that holds the committee admission secret
+    #[arg(long, env = "ZIPNET_COMMITTEE_SECRET_FILE", value_name = "FILE")]
+    committee_secret_file: Option<PathBuf>,
+}
+
+impl CommitteeArgs {
+    /// The committee admission secret, which has to be there.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`].
+    pub fn secret(&self) -> Result<SecretText, Failure> {
+        const NAME: &str = "ZIPNET_COMMITTEE_SECRET";
+        let file = self.committee_secret_file.as_deref();
+        resolve(NAME, self.committee_secret.as_ref(), file)
+            .and_then(|secret| secret.ok_or(SecretError::Missing { name: NAME }))
+            .map_err(Failure::usage)
+    }
 }
 
 /// The same as the protocol takes it.

@@ -330,8 +330,8 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     apply(&mut state, Order::CommitPartial(commitment))?;
     let snapshot = postcard::to_stdvec(&state.snapshot())?;
     let tally = state.current().and_then(|current| current.tally.clone());
-    let committed = tally.and_then(|tally| tally.committed(&current.round));
-    let partial = partial.sign(committed.ok_or("nobody committed")?, &signing);
+    let promised = tally.and_then(|tally| tally.committed(&current.round));
+    let partial = partial.sign(promised.ok_or("nobody committed")?, &signing);
     let order = Order::SubmitPartial(partial.clone());
     apply(&mut state, order.clone())?;
     let head = state.head().ok_or("not finalized")?.published.clone();

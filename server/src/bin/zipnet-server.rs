@@ -1,7 +1,7 @@
 //! A committee server.
 
 use core::{net::SocketAddr, time::Duration};
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use zipnet_server::{
     attestation::{AttestationArgs, EvidenceArgs},
     main_with,
     process::{start_metrics, verb},
-    secrets::{self, SecretText},
+    secrets::{self, CommitteeArgs},
 };
 
 /// A zipnet committee server.
@@ -34,18 +34,8 @@ struct Cli {
     attestation: AttestationArgs,
     #[command(flatten)]
     evidence: EvidenceArgs,
-    /// Committee admission secret, the same on all servers; clients and aggregators
-    /// must not have it
-    #[arg(
-        long,
-        env = "ZIPNET_COMMITTEE_SECRET",
-        value_name = "SECRET",
-        hide_env_values = true
-    )]
-    committee_secret: Option<SecretText>,
-    /// File that holds the committee admission secret
-    #[arg(long, env = "ZIPNET_COMMITTEE_SECRET_FILE", value_name = "FILE")]
-    committee_secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    committee: CommitteeArgs,
     /// Fewest peers that take part in a round; the same on all servers
     #[arg(long, env = "ZIPNET_MIN_PARTICIPANTS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=65536))]
     min_participants: u32,
@@ -97,10 +87,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
-    let secret = secrets::committee(
-        cli.committee_secret.as_ref(),
-        cli.committee_secret_file.as_deref(),
-    )?;
+    let secret = cli.committee.secret()?;
     if secret.expose().len() < 16 {
         tracing::warn!(
             "ZIPNET_COMMITTEE_SECRET has fewer than 16 characters; the committee key is public, so a short secret can be guessed"

@@ -13,17 +13,18 @@
 //! is the same for all.
 
 mod course;
+mod error;
 mod polls;
+mod trust;
 
 use core::time::Duration;
 use std::{collections::BTreeSet, sync::Arc};
 
 use mosaik::{Network, PeerId};
 use tokio::time::{Instant, sleep, sleep_until};
-use zipnet_protocol::{
-    CertificateError, CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, PeerKey,
-    RecordError, Round, RoundContext,
-};
+use zipnet_protocol::{CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, RoundContext};
+
+pub use self::error::NewsError;
 
 use self::{
     course::{Course, Step, Turn},
@@ -31,7 +32,7 @@ use self::{
 };
 use super::directory::Directory;
 use crate::{
-    attestation::{Credential, VouchError, vouch},
+    attestation::Credential,
     peers::{Allowed, Peers},
     settings::TrustSettings,
     wire::{Call as _, CredentialCall, FollowCall, MAX_RECORDS, News},
@@ -48,75 +49,8 @@ const GRACE: Duration = Duration::from_millis(300);
 /// After how long without anything of use one server's certified round is enough
 /// to go into another epoch. Otherwise two must speak of it.
 const STALE: Duration = Duration::from_secs(10);
-/// Farthest that a round may be ahead of the last record.
-const MAX_JUMP: u64 = 1 << 20;
 /// Most records that are fetched from one server to fill a gap.
 const MAX_GAP: usize = 64;
-
-/// Something a server sent that does not hold.
-#[derive(Debug, thiserror::Error)]
-pub enum NewsError {
-    /// A certificate.
-    #[error("The certificate of an open round is refused")]
-    Certificate(#[source] CertificateError),
-    /// A record.
-    #[error("A broadcast record is refused")]
-    Record(#[source] RecordError),
-    /// The roster is not trusted (I5).
-    #[error("The roster lacks server {server}, which this process requires or knows to be there")]
-    Required {
-        /// Whose transport key is missing.
-        server: String,
-    },
-    /// The roster is too small (I5).
-    #[error(
-        "The roster has {found} servers of a committee of {committee}; at least {needed} are required here"
-    )]
-    SmallRoster {
-        /// Servers in it.
-        found: usize,
-        /// The committee's size, by the header's word.
-        committee: u32,
-        /// Servers wanted.
-        needed: u32,
-    },
-    /// The round asks for too few participants (I5).
-    #[error(
-        "The committee asks for {found} participant(s) a round, and this process takes part only where {needed} or more are asked for: whoever is alone in a round hides behind nobody. ZIPNET_MIN_PARTICIPANTS={found} here would take part all the same"
-    )]
-    FewParticipants {
-        /// By the header's word.
-        found: u32,
-        /// Wanted.
-        needed: u32,
-    },
-    /// The aggregator is none of those that were named (A3).
-    #[error("The round's aggregator is {found}, which is none of those named here")]
-    Aggregator {
-        /// By the header's word.
-        found: PeerKey,
-    },
-    /// Nobody vouches for the roster (I5, I6).
-    #[error("The roster is not vouched for")]
-    Vouch(#[source] VouchError),
-    /// A number out of all proportion.
-    #[error("Round {number} is too far ahead of the last record to be believed")]
-    Ahead {
-        /// By the header's word.
-        number: u64,
-    },
-    /// A round of servers that have started over since (A13).
-    #[error("The roster names an earlier boot of server {server}, which has started over since")]
-    Outdated {
-        /// Whose transport key it is.
-        server: PeerKey,
-    },
-    /// An epoch that too few speak of (A13).
-    #[error(
-        "The round belongs to another epoch than the one that is followed, and no second server speaks of it"
-    )]
-    OtherEpoch,
-}
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -578,101 +512,12 @@ impl Follower {
         self.gap = Some(gap);
         self.ask_on()
     }
-
-    /// What must hold of any roster.
-    fn trusted_roster(&self, round: &Round) -> Result<(), NewsError> {
-        let header = round.header();
-        let found = round.roster().len();
-        if let Some(size) = self.trust.committee_size {
-            let needed = self.trust.min_servers.unwrap_or(size);
-            if header.committee_size != size || found < needed as usize {
-                return Err(NewsError::SmallRoster {
-                    found,
-                    committee: header.committee_size,
-                    needed,
-                });
-            }
-        }
-        let required = self
-            .trust
-            .required
-            .iter()
-            .map(|peer| PeerKey::new(*peer.as_bytes()));
-        holds_all(round, required)?;
-        let authority = self.trust.authority.as_deref();
-        vouch(&self.instance, authority, round, |server| {
-            authority?.credential(server.digest())
-        })
-        .map(|_| ())
-        .map_err(NewsError::Vouch)
-    }
-
-    /// What must hold of a round that is to be sealed for (I5): besides, every
-    /// server that is known to be there is in its roster, unless a smaller
-    /// number was set as enough.
-    fn trusted_open(&self, round: &Round) -> Result<(), NewsError> {
-        let header = round.header();
-        let base = self.course.highest(&header.epoch);
-        if header.number.saturating_sub(base) > MAX_JUMP {
-            return Err(NewsError::Ahead {
-                number: header.number,
-            });
-        }
-        if header.min_participants < self.trust.min_participants {
-            return Err(NewsError::FewParticipants {
-                found: header.min_participants,
-                needed: self.trust.min_participants,
-            });
-        }
-        let named = &self.trust.aggregators;
-        let aggregator = header.aggregator;
-        if !named.is_empty()
-            && !named
-                .iter()
-                .any(|peer| peer.as_bytes() == aggregator.as_bytes())
-        {
-            return Err(NewsError::Aggregator { found: aggregator });
-        }
-        // The keys of that boot are gone, so nobody finalizes this any more.
-        let outdated = round
-            .roster()
-            .iter()
-            .find(|server| self.directory.outdates(server));
-        if let Some(server) = outdated {
-            return Err(NewsError::Outdated {
-                server: *server.peer(),
-            });
-        }
-        self.trusted_roster(round)?;
-        match self.trust.min_servers {
-            None => holds_all(round, self.directory.servers()),
-            Some(needed) if round.roster().len() < needed as usize => Err(NewsError::SmallRoster {
-                found: round.roster().len(),
-                committee: header.committee_size,
-                needed,
-            }),
-            Some(_) => Ok(()),
-        }
-    }
 }
 
 fn finalized(news: &[&FinalizedRound]) -> Vec<Event> {
     news.iter()
         .map(|done| Event::Finalized(Arc::new((*done).clone())))
         .collect()
-}
-
-fn holds_all(round: &Round, servers: impl IntoIterator<Item = PeerKey>) -> Result<(), NewsError> {
-    let roster = round.roster();
-    match servers
-        .into_iter()
-        .find(|wanted| !roster.iter().any(|server| server.peer() == wanted))
-    {
-        Some(missing) => Err(NewsError::Required {
-            server: missing.to_string(),
-        }),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use zipnet_protocol::{
-    Certificate, Certification, Epoch, HeaderError, KeyError, PartialError, RoundHeader,
-    SignedHeader,
+    Certificate, CertificateError, Certification, Epoch, HeaderError, KeyError, PartialError,
+    RecordError, RoundHeader, SignedHeader,
 };
 
 use super::*;

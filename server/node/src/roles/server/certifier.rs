@@ -22,13 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) async fn run(context: Arc<Context>) {
     let mut views = context.shared.watch();
     let mut complained: Option<RoundContext> = None;
-    loop {
-        tokio::select! {
-            () = context.stop().cancelled() => return,
-            _ = views.changed() => {}
-            () = tokio::time::sleep(PATIENCE) => {}
-        }
-        let view = views.borrow_and_update().clone();
+    while let Some(view) = context.next_view(&mut views, PATIENCE).await {
         let Some(current) = view.state.current() else {
             continue;
         };

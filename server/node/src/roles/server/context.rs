@@ -274,6 +274,21 @@ impl Context {
         &self.faults
     }
 
+    /// The state once it has changed, or after a while; `None` when this server
+    /// ends.
+    pub async fn next_view(
+        &self,
+        views: &mut watch::Receiver<Arc<View>>,
+        patience: Duration,
+    ) -> Option<Arc<View>> {
+        tokio::select! {
+            () = self.stop.cancelled() => return None,
+            _ = views.changed() => {}
+            () = tokio::time::sleep(patience) => {}
+        }
+        Some(views.borrow_and_update().clone())
+    }
+
     /// The state now.
     pub fn view(&self) -> Arc<View> {
         self.shared.view()
