@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::ServerBundle,
+    bundle::{AdmittedServer, ServerBundle},
     canonical::Canonical,
     ids::{RoundContext, ServerId},
     instance::Instance,
@@ -186,9 +186,23 @@ impl Certificate {
         instance: &Instance,
         bundles: &[ServerBundle],
     ) -> Result<CertifiedRound, CertificateError> {
+        self.verify_knowing(instance, bundles, &[])
+    }
+
+    /// As [`Certificate::verify`], with servers whose bundles were verified
+    /// before ([`SignedHeader::verify_knowing`]).
+    ///
+    /// # Errors
+    /// [`CertificateError`], naming the first check that failed.
+    pub fn verify_knowing(
+        &self,
+        instance: &Instance,
+        bundles: &[ServerBundle],
+        known: &[AdmittedServer],
+    ) -> Result<CertifiedRound, CertificateError> {
         let round = self
             .header
-            .verify(instance, bundles)
+            .verify_knowing(instance, bundles, known)
             .map_err(CertificateError::Header)?;
         let expected = round.roster().len();
         if self.signatures.len() != expected {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::ServerBundle,
+    bundle::{AdmittedServer, ServerBundle},
     canonical::{Canonical, domain_digest},
     fold::{Aggregate, AggregateError},
     ids::{Digest, RoundContext},
@@ -65,9 +65,23 @@ impl BroadcastRecord {
         instance: &Instance,
         bundles: &[ServerBundle],
     ) -> Result<FinalizedRound, RecordError> {
+        self.verify_knowing(instance, bundles, &[])
+    }
+
+    /// As [`BroadcastRecord::verify`], with servers whose bundles were verified
+    /// before ([`SignedHeader::verify_knowing`]).
+    ///
+    /// # Errors
+    /// [`RecordError`], naming the first check that failed.
+    pub fn verify_knowing(
+        &self,
+        instance: &Instance,
+        bundles: &[ServerBundle],
+        known: &[AdmittedServer],
+    ) -> Result<FinalizedRound, RecordError> {
         let round = self
             .header
-            .verify(instance, bundles)
+            .verify_knowing(instance, bundles, known)
             .map_err(RecordError::Header)?;
         self.verify_in(round)
     }

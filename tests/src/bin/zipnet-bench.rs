@@ -69,7 +69,7 @@ async fn bench() -> BenchResult<()> {
         variables: vec![("ZIPNET_RELAY".into(), relay.url().to_string())],
         // Clients of one node count once.
         min_participants: NODES,
-        period: "200ms".into(),
+        period: std::env::var("BENCH_PERIOD").unwrap_or("200ms".into()),
         deadline: "60s".into(),
         fold_deadline: "30s".into(),
         ..Settings::default()

@@ -248,11 +248,10 @@ impl Committee {
                     "committee: every server stands for the round"
                 );
             }
-            Applied::Registered
-            | Applied::Endorsed
-            | Applied::Aggregated
-            | Applied::Committed
-            | Applied::Unblinded => {}
+            Applied::Aggregated => tracing::debug!("committee: the aggregate is in"),
+            Applied::Committed => tracing::debug!("committee: a commitment is in"),
+            Applied::Unblinded => tracing::debug!("committee: a partial is in"),
+            Applied::Registered | Applied::Endorsed => {}
         }
     }
 

@@ -15,6 +15,7 @@
 mod course;
 mod error;
 mod polls;
+mod seen;
 mod trust;
 
 use core::time::Duration;
@@ -29,6 +30,7 @@ pub use self::error::NewsError;
 use self::{
     course::{Course, Step, Turn},
     polls::{Answer, Asked, Polls},
+    seen::Seen,
 };
 use super::directory::Directory;
 use crate::{
@@ -111,6 +113,7 @@ pub struct Follower {
     directory: Arc<Directory>,
     credentials: Peers<Digest, Credential>,
     polls: Polls,
+    seen: Seen,
     course: Course,
     held: Option<Held>,
     gap: Option<Gap>,
@@ -146,6 +149,7 @@ impl Follower {
                 CredentialCall::LABEL,
                 Some(allowed),
             ),
+            seen: Seen::new(instance.clone()),
             instance: instance.clone(),
             trust: trust.clone(),
             directory: directory.clone(),
@@ -242,7 +246,7 @@ impl Follower {
             );
         let mut asked = BTreeSet::new();
         for bundle in bundles {
-            let Ok(server) = bundle.verify(&self.instance) else {
+            let Some(server) = self.seen.server(bundle) else {
                 continue;
             };
             if !asked.insert(*server.digest()) || authority.stands(&self.instance, &server) {
@@ -272,7 +276,7 @@ impl Follower {
         // so is one's certified round if nobody has anything else (A13).
         let lone = self.useful.elapsed() > STALE
             && news.open.as_ref().is_some_and(|open| {
-                let round = open.certificate.verify(&self.instance, &open.bundles);
+                let round = self.seen.open(open);
                 round.is_ok_and(|round| self.trusted_open(&round).is_ok())
             });
         let quorum = if lone { 1 } else { self.polls.quorum() };
@@ -288,7 +292,7 @@ impl Follower {
         let full = news.records.len() >= MAX_RECORDS;
         let mut foreign = false;
         for published in news.records.iter().take(MAX_RECORDS) {
-            let done = match published.record.verify(&self.instance, &published.bundles) {
+            let done = match self.seen.record(published) {
                 Ok(done) => done,
                 Err(error) => {
                     taken.problem = Some(NewsError::Record(error));
@@ -326,9 +330,9 @@ impl Follower {
         // With a full page there may be a record of the open round's
         // predecessor that has not been seen.
         if let Some(open) = news.open.filter(|_| foreign || !full) {
-            let round = open
-                .certificate
-                .verify(&self.instance, &open.bundles)
+            let round = self
+                .seen
+                .open(&open)
                 .map_err(NewsError::Certificate)
                 .and_then(|round| self.trusted_open(&round).map(|()| round));
             match round {
@@ -350,7 +354,13 @@ impl Follower {
         taken
     }
 
-    fn take_open(&mut self, round: CertifiedRound, from: PeerId, quorum: usize, taken: &mut Taken) {
+    fn take_open(
+        &mut self,
+        round: Arc<CertifiedRound>,
+        from: PeerId,
+        quorum: usize,
+        taken: &mut Taken,
+    ) {
         let previous = round.header().previous;
         match self.course.open(&round, from, quorum) {
             Turn::Old => {}
@@ -358,11 +368,10 @@ impl Follower {
             Turn::Next => {
                 taken.useful = true;
                 self.held = None;
-                taken.events.push(Event::Opened(Arc::new(round)));
+                taken.events.push(Event::Opened(round));
             }
             Turn::Gap => {
                 taken.useful = true;
-                let round = Arc::new(round);
                 // Whoever is asked for records had the time to give this one.
                 if self.polls.gives_records(&from) {
                     self.held = None;
@@ -473,7 +482,7 @@ impl Follower {
         let full = news.records.len() >= MAX_RECORDS;
         let before = gap.chain.last().map(|done| done.round().position());
         for published in news.records.iter().take(MAX_RECORDS) {
-            match published.record.verify(&self.instance, &published.bundles) {
+            match self.seen.record(published) {
                 Ok(done) if self.trusted_roster(done.round()).is_ok() => gap.chain.push(done),
                 Ok(_) => {}
                 Err(error) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mosaik::Network;
 use tokio::time::{Instant, sleep};
-use zipnet_protocol::{EnvelopeReceipt, FinalizedRound, Instance, Round, SealedEnvelope};
+use zipnet_protocol::{CertifiedRound, EnvelopeReceipt, FinalizedRound, Instance, SealedEnvelope};
 
 use super::{registration::Registrar, witness::Witness};
 use crate::{
@@ -18,8 +18,9 @@ use crate::{
 
 /// How long one attempt to hand an envelope over may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Within which all clients begin, each after a time of its own choice.
-const WINDOW: Duration = Duration::from_millis(25);
+/// All clients of a round begin within so much time for each of them, each after
+/// a time of its own choice, but within the longest at most.
+const WINDOW: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(250));
 /// First and longest pause before it is offered again to an aggregator that does
 /// not collect for its round yet.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(60), Duration::from_secs(2));
@@ -57,7 +58,7 @@ impl Offers {
 
     /// Offers an envelope until it is taken, or refused for good. Whoever calls
     /// drops this once the next round opens.
-    pub async fn hand_over(&self, round: &Round, envelope: &SealedEnvelope) {
+    pub async fn hand_over(&self, round: &Arc<CertifiedRound>, envelope: &SealedEnvelope) {
         let number = round.header().number;
         // The one that the header names, and nobody else: every server of the
         // roster signed that, so no stranger can split the participants (A3).
@@ -66,29 +67,22 @@ impl Offers {
         };
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         let until = Instant::now() + OFFER;
-        sleep(self.roll(|dice| dice.time(WINDOW))).await;
+        let window = WINDOW
+            .0
+            .saturating_mul(round.header().clients)
+            .min(WINDOW.1);
+        sleep(self.roll(|dice| dice.time(window))).await;
         while Instant::now() < until {
             match self
                 .aggregators
                 .call_peer(aggregator, envelope, PATIENCE)
                 .await
             {
-                Ok(receipt) => match receipt.answers(envelope, round.header()) {
-                    Ok(()) => {
-                        tracing::debug!(round = number, "handed the envelope over");
-                        self.witness.hold(receipt);
-                        return;
-                    }
-                    // Without a receipt nothing is promised: it is asked for again.
-                    Err(error) => {
-                        tracing::warn!(
-                            round = number,
-                            because = %crate::report::chain(&error),
-                            "the aggregator gave no receipt"
-                        );
-                        sleep(self.roll(|dice| backoff.next(dice))).await;
-                    }
-                },
+                Ok(receipt) => {
+                    tracing::debug!(round = number, "handed the envelope over");
+                    self.witness.hold(receipt, envelope, round);
+                    return;
+                }
                 Err(error) => match error.refusal() {
                     // A call that timed out may have arrived all the same.
                     Some(Refused::Repeated) => return,

@@ -5,6 +5,10 @@
 //! somebody else's position, which only a server can see, and the record may
 //! be withheld from this client.
 //!
+//! A receipt is verified when it is shown, and not while all clients are busy with
+//! their envelopes: one that does not hold promises nothing, as none would, and
+//! nobody can make an aggregator give a better one.
+//!
 //! What a malicious server learns from a complaint is that this client took
 //! part and was left out, which the aggregator knows, and that it took part,
 //! which the record says. Nothing here knows whether the client talked or
@@ -19,7 +23,9 @@ use std::{
 
 use mosaik::Network;
 use tokio::task::JoinSet;
-use zipnet_protocol::{EnvelopeReceipt, FinalizedRound, Instance};
+use zipnet_protocol::{
+    CertifiedRound, EnvelopeReceipt, FinalizedRound, Instance, RoundContext, SealedEnvelope,
+};
 
 use crate::{
     entropy,
@@ -27,8 +33,8 @@ use crate::{
     wire::{Call as _, ComplainCall},
 };
 
-/// Most receipts that are kept.
-const RECEIPTS: usize = 64;
+/// Most receipts that are kept, each with its envelope.
+const RECEIPTS: usize = 8;
 /// One receipt in so many is shown without a reason.
 const ONE_IN: u8 = 16;
 /// Shortest time until a receipt is shown.
@@ -42,10 +48,41 @@ const TRIES: usize = 3;
 /// Most complaints on their way.
 const AT_ONCE: usize = 64;
 
+/// A receipt as it came, not verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    receipt: EnvelopeReceipt,
+    envelope: SealedEnvelope,
+    round: Arc<CertifiedRound>,
+}
+
+impl Held {
+    fn context(&self) -> &RoundContext {
+        self.round.context()
+    }
+
+    /// The receipt, if it is one for the envelope.
+    fn verified(&self) -> Option<EnvelopeReceipt> {
+        let header = self.round.header();
+        match self.receipt.answers(&self.envelope, header) {
+            Ok(()) => Some(self.receipt),
+            Err(error) => {
+                tracing::warn!(
+                    round = header.number,
+                    aggregator = %header.aggregator.short(),
+                    because = %crate::report::chain(&error),
+                    "the aggregator gave no receipt"
+                );
+                None
+            }
+        }
+    }
+}
+
 /// The receipts of one client.
 pub(super) struct Witness {
     servers: Arc<Peers<EnvelopeReceipt, ()>>,
-    held: Mutex<VecDeque<EnvelopeReceipt>>,
+    held: Mutex<VecDeque<Held>>,
     complaints: Mutex<JoinSet<()>>,
 }
 
@@ -64,18 +101,30 @@ impl Witness {
         }
     }
 
-    /// Keeps a receipt that answers this client's envelope.
-    pub fn hold(&self, receipt: EnvelopeReceipt) {
-        keep(&mut lock(&self.held), receipt);
-        if dice() {
+    /// Keeps what the aggregator of a round answered to this client's envelope.
+    pub fn hold(
+        &self,
+        receipt: EnvelopeReceipt,
+        envelope: &SealedEnvelope,
+        round: &Arc<CertifiedRound>,
+    ) {
+        let held = Held {
+            receipt,
+            envelope: envelope.clone(),
+            round: round.clone(),
+        };
+        if dice()
+            && let Some(receipt) = held.verified()
+        {
             self.show(receipt);
         }
+        keep(&mut lock(&self.held), held);
     }
 
     /// Holds the receipt of a round against its record.
     pub fn finalized(&self, done: &FinalizedRound) {
         let broken = broken(&mut lock(&self.held), done);
-        if let Some(receipt) = broken {
+        if let Some(receipt) = broken.and_then(|held| held.verified()) {
             tracing::warn!(
                 round = done.round().header().number,
                 aggregator = %done.round().header().aggregator.short(),
@@ -95,19 +144,21 @@ impl Witness {
     }
 }
 
-fn keep(held: &mut VecDeque<EnvelopeReceipt>, receipt: EnvelopeReceipt) {
-    held.retain(|other| other.context != receipt.context);
-    held.push_back(receipt);
+fn keep(held: &mut VecDeque<Held>, new: Held) {
+    held.retain(|other| other.context() != new.context());
+    held.push_back(new);
     if held.len() > RECEIPTS {
         held.pop_front();
     }
 }
 
 /// The receipt of a round, no longer held, if its record lacks what it promises.
-fn broken(held: &mut VecDeque<EnvelopeReceipt>, done: &FinalizedRound) -> Option<EnvelopeReceipt> {
-    let at = held.iter().position(|one| one.context == *done.context())?;
-    let receipt = held.remove(at)?;
-    (!done.includes(receipt.position)).then_some(receipt)
+fn broken(held: &mut VecDeque<Held>, done: &FinalizedRound) -> Option<Held> {
+    let at = held
+        .iter()
+        .position(|one| one.context() == done.context())?;
+    let found = held.remove(at)?;
+    (!done.includes(found.receipt.position)).then_some(found)
 }
 
 async fn show(servers: Arc<Peers<EnvelopeReceipt, ()>>, receipt: EnvelopeReceipt) {
@@ -158,7 +209,12 @@ mod tests {
         let receipt = |client: usize| {
             let (_, envelope) = world.client(client).seal(&round, None).unwrap();
             let checked = envelope.check(round.context(), round.header(), &registry);
-            EnvelopeReceipt::sign(&checked.unwrap(), &world.aggregator_transport(0))
+            let transport = world.aggregator_transport(0);
+            Held {
+                receipt: EnvelopeReceipt::sign(&checked.unwrap(), &transport),
+                envelope,
+                round: round.clone(),
+            }
         };
         let [kept, left_out] = [receipt(1), receipt(3)];
         world.aggregate(&mut state, &[0, 1, 2]);
@@ -166,19 +222,28 @@ mod tests {
         let done = world.partials(&mut state, &[0, 1, 2]).unwrap();
         let mut held = VecDeque::new();
         assert_eq!(broken(&mut held, &done.checked), None);
-        keep(&mut held, kept);
+        keep(&mut held, kept.clone());
         assert_eq!(broken(&mut held, &done.checked), None);
-        keep(&mut held, left_out);
-        assert_eq!(broken(&mut held, &done.checked), Some(left_out));
+        keep(&mut held, left_out.clone());
+        let shown = broken(&mut held, &done.checked).unwrap();
+        assert_eq!(shown.verified(), Some(left_out.receipt));
         assert!(held.is_empty(), "each is held against one record, once");
+        // What is for another envelope is nothing to show.
+        let mut junk = left_out.clone();
+        junk.receipt = kept.receipt;
+        assert_eq!(junk.verified(), None);
         // Of another round, nothing can be said.
-        let mut other = left_out;
-        other.context = zipnet_protocol::RoundContext::new([1; 32]);
-        keep(&mut held, other);
-        assert_eq!(broken(&mut held, &done.checked), None);
-        for number in 0..200 {
-            other.context = zipnet_protocol::RoundContext::new([number; 32]);
+        for _ in 0..2 * RECEIPTS {
+            let mut client = world.client(3);
+            let round = world.open(&mut state);
+            let (_, envelope) = client.seal(&round, None).unwrap();
+            let other = Held {
+                envelope,
+                round,
+                ..left_out.clone()
+            };
             keep(&mut held, other);
+            assert_eq!(broken(&mut held, &done.checked), None);
         }
         assert_eq!(held.len(), RECEIPTS);
     }

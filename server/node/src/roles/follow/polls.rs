@@ -31,6 +31,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// After how many answers a server is left for another one, in the mean. The
 /// times are random: nobody can tell when a client will be another's.
 const STAY: u64 = 24;
+/// How long the server that is asked for open rounds alone is left in peace after
+/// it told of one, at most. It is there to confirm, or to show what the other one
+/// hides; within this time all clients are busy with their envelopes.
+const PEACE: Duration = Duration::from_millis(400);
 /// How long the other server may have been ahead before one that told nothing is
 /// left.
 const SLOW: Duration = Duration::from_secs(1);
@@ -197,6 +201,9 @@ impl Polls {
         let slow = !news && ahead.is_some_and(|since| since > seat.asked && since.elapsed() > SLOW);
         if useful || news {
             backoff.reset();
+            if at != self.records {
+                seat.pause = PEACE / 2 + self.dice.time(PEACE / 2);
+            }
         } else if seat.asked.elapsed() < WAIT / 2 {
             // Whoever answers nothing at once is not asked again at once.
             seat.pause = backoff.next(&mut self.dice);
