@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-processes boot test check attack bench image image-lock manifest reproduce release measure fmt fuzz setup clean
+.PHONY: help run run-processes boot test check attack bench bench-far image image-lock manifest reproduce release measure fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -58,6 +58,11 @@ bench: ## throughput and latency: the protocol alone, then end to end
 	@cargo bench -p zipnet-protocol -p zipnet-attest --locked
 	@scripts/build.sh
 	@exec $(BIN)/zipnet-bench
+
+bench-far: ## the same end to end, with each packet 40 ms late (needs a kernel with netem)
+	@scripts/setup.sh build test
+	@scripts/build.sh
+	@exec scripts/far.sh 40ms $(BIN)/zipnet-bench 2s "each packet 40 ms late"
 
 attack: ## run the attacks of the review, in their long form, and print what they learn (ATTACKS="a1 a15" runs some)
 	@scripts/setup.sh build

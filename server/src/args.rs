@@ -194,9 +194,46 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address that only this machine reaches.
+///
+/// # Errors
+/// A sentence that says what would be right.
+pub fn loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => Err(
+            "others could read there how much this client says; an address such as 127.0.0.1:9100 would be right"
+                .to_owned(),
+        ),
+        Err(error) => Err(format!(
+            "{error}; an address such as 127.0.0.1:9100 would be right"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_shows_its_metrics_to_its_own_machine_alone() {
+        for good in ["127.0.0.1:9100", "127.9.9.9:1", "[::1]:9100"] {
+            assert_eq!(loopback(good), Ok(good.parse().unwrap()));
+        }
+        for bad in [
+            "0.0.0.0:9100",
+            "10.0.0.1:9100",
+            "[::]:9100",
+            "127.0.0.1",
+            "",
+        ] {
+            let error = loopback(bad).unwrap_err();
+            assert!(
+                error.ends_with("such as 127.0.0.1:9100 would be right"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn durations_are_humantime_with_bounds() {

@@ -19,8 +19,8 @@ use zipnet_node::{
     roles::common::{Served, serve},
     settings::{NetworkSettings, RelaySetting},
     wire::{
-        AggregateCall, AuditCall, AuditRequest, Call, EnlistCall, EnvelopeCall, Follow, FollowCall,
-        Refused, RegistryCall, RegistryRequest,
+        AggregateCall, AuditCall, AuditRequest, Call, CollectsCall, EnlistCall, EnvelopeCall,
+        Follow, FollowCall, Refused, RegistryCall, RegistryRequest,
     },
 };
 use zipnet_protocol::{
@@ -77,7 +77,11 @@ struct Inner {
 pub struct Cheat {
     inner: Arc<Inner>,
     // In the order in which they are dropped.
-    _served: (Served<EnvelopeCall>, Served<AuditCall>),
+    _served: (
+        Served<EnvelopeCall>,
+        Served<CollectsCall>,
+        Served<AuditCall>,
+    ),
     _node: Node,
     _runtime: Runtime,
 }
@@ -120,6 +124,9 @@ impl Cheat {
                 core::future::ready(inner.take(&envelope))
             })?
         };
+        let collects = serve::<CollectsCall, _, _>(node.network(), &instance, 1024, |_, _| {
+            core::future::ready(Ok(()))
+        })?;
         let audits = {
             let inner = inner.clone();
             serve::<AuditCall, _, _>(node.network(), &instance, 16, move |request, _| {
@@ -144,7 +151,7 @@ impl Cheat {
         drop(guard);
         Ok(Self {
             inner,
-            _served: (envelopes, audits),
+            _served: (envelopes, collects, audits),
             _node: node,
             _runtime: runtime,
         })
@@ -251,7 +258,7 @@ fn peers<C: Call>(
     servers: &[PeerId],
 ) -> Peers<C::Request, C::Reply> {
     let allowed = Some(only(servers.to_vec()));
-    Peers::new(network.clone(), C::id(instance), C::LABEL, allowed)
+    Peers::of::<C>(network.clone(), instance, allowed)
 }
 
 async fn enlist(

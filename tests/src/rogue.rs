@@ -24,7 +24,7 @@ use zipnet_node::{
         server::consensus,
     },
     settings::{AggregatorRules, CLIENTS_PER_PEER, CommitteeRules, NetworkSettings, RelaySetting},
-    wire::{Call as _, Member, MemberCall, Opinion, OpinionCall},
+    wire::{Member, MemberCall, Opinion, OpinionCall},
 };
 use zipnet_protocol::{
     AdmittedServer, CommitteeSecret, DhSecret, Digest, Instance, InstanceName, RoundParams,
@@ -164,12 +164,7 @@ impl Rogue {
         let Some(node) = &self.node else {
             return Vec::new();
         };
-        let peers = Peers::<(), Opinion>::new(
-            node.network().clone(),
-            OpinionCall::id(&self.instance),
-            OpinionCall::LABEL,
-            None,
-        );
+        let peers = Peers::of::<OpinionCall>(node.network().clone(), &self.instance, None);
         let mut opinions = Vec::new();
         for peer in peers.serving() {
             opinions.extend(peers.call_peer(peer, &(), PATIENCE).await);
@@ -204,12 +199,7 @@ pub async fn shown_by(
     network: &Arc<mosaik::Network>,
     peer: PeerId,
 ) -> TestResult<Credential> {
-    let peers = Peers::<(), Member>::new(
-        network.clone(),
-        MemberCall::id(instance),
-        MemberCall::LABEL,
-        None,
-    );
+    let peers = Peers::of::<MemberCall>(network.clone(), instance, None);
     let until = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match peers.call_peer(peer, &(), PATIENCE).await {

@@ -12,6 +12,8 @@ use zipnet_tests::{
 
 /// How long it may take until an aggregator that cheats is struck.
 const CAUGHT: Duration = Duration::from_mins(2);
+/// Within how many rounds after that a message has landed.
+const LANDED: usize = 3;
 
 /// A committee whose only aggregator is about to cheat, with four clients.
 fn trusting() -> TestResult<(Cluster, Cheat)> {
@@ -47,19 +49,29 @@ fn is_caught(trick: Trick, reasons: &[&str]) -> TestResult {
         .map(|server| server.process.lines().count())
         .collect();
     cheat.play(trick);
+    let mut writer = cluster.client(&["publish", "--now", "--json", "said meanwhile"])?;
+    let mut struck_at = Vec::new();
     for (server, from) in cluster.servers.iter().zip(marks) {
-        let struck = eventually("the cheat is struck", CAUGHT, || {
+        let (at, struck) = eventually("the cheat is struck", CAUGHT, || {
             let lines = server.process.lines().since(from);
-            lines.into_iter().find(|line| {
+            lines.into_iter().enumerate().find(|(_, line)| {
                 line.contains("committee: an aggregator is struck") && line.contains(&cheat.short())
             })
         })?;
+        struck_at.push(from + at);
         let named = reasons
             .iter()
             .any(|reason| struck.contains(&format!("reason=\"{reason}\"")));
         assert!(named, "{struck}");
     }
     assert!(cheat.cheated() > 0);
+    let (_, landed) =
+        writer.expect_json(0, "a receipt", CAUGHT, |value| value["event"] == "landed")?;
+    let landed = landed["round"].as_u64().unwrap_or_default();
+    let since = cluster.servers[0].finalized(struck_at[0]);
+    let rounds = since.iter().filter(|round| round.number <= landed).count();
+    println!("{trick:?}: a message landed {rounds} rounds after its aggregator was struck");
+    assert!(rounds <= LANDED, "{rounds} rounds after the strike");
     // Its rounds are over.
     let cheated = cheat.cheated();
     cluster.finalize_another()?;

@@ -11,6 +11,7 @@
 //! - [`committee`]: the replicated state machine of the servers.
 //! - [`attestation`]: whose evidence a node believes, and what it shows itself.
 //! - [`guard`]: what a server holds itself to, whatever the log says.
+//! - [`pace`]: what everybody reads from a record, and how often to talk.
 //! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`backoff`], [`relay`],
 //!   [`entropy`], [`metrics`]: the ground they stand on.
 //!
@@ -26,6 +27,7 @@ pub mod guard;
 pub mod invoke;
 pub mod metrics;
 pub mod network;
+pub mod pace;
 pub mod peers;
 pub mod relay;
 pub mod roles;

@@ -13,9 +13,11 @@ use std::{
 use ::metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use zipnet_attest::Rule;
-use zipnet_protocol::{FinalizedRound, InstanceName, SlotContent};
+use zipnet_protocol::{FinalizedRound, InstanceName};
+
+use crate::pace::Occupancy;
 
 /// The exporter could not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +36,15 @@ pub fn serve(address: SocketAddr, instance: &InstanceName) -> Result<(), Metrics
     const LATENCY: [f64; 14] = [
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     ];
+    const ATTEMPTS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 64.0];
     PrometheusBuilder::new()
         .with_http_listener(address)
         .add_global_label("instance", instance.as_str())
         .set_buckets(&LATENCY)
+        .and_then(|builder| {
+            let attempts = Matcher::Full("zipnet_message_attempts".to_owned());
+            builder.set_buckets_for_metric(attempts, &ATTEMPTS)
+        })
         .and_then(PrometheusBuilder::install)
         .map_err(|source| MetricsError { address, source })?;
     describe();
@@ -108,6 +115,14 @@ fn describe_aggregation() {
 }
 
 fn describe_rounds() {
+    describe_gauge!(
+        "zipnet_backlog_messages",
+        "Messages that wait in the whole committee, by estimate from the slots of the last record"
+    );
+    describe_histogram!(
+        "zipnet_message_attempts",
+        "Rounds that a message of this process's client was sealed for until it was in a record"
+    );
     describe_counter!("zipnet_rounds_finalized_total", "Rounds finalized");
     describe_counter!(
         "zipnet_rounds_force_advanced_total",
@@ -235,18 +250,27 @@ pub(crate) fn round_latency(latency: Duration) {
 }
 
 /// What a finalized round came to.
-pub(crate) fn round_record(done: &FinalizedRound) {
+pub(crate) fn round_record(done: &FinalizedRound, seen: &Occupancy) {
     let count = |value: usize| f64::from(u32::try_from(value).unwrap_or(u32::MAX));
     gauge!("zipnet_round_participants").set(count(done.participants()));
     gauge!("zipnet_round_servers").set(count(done.servers()));
-    for (_, content) in done.slots() {
-        let content = match content {
-            SlotContent::Message(_) => "message",
-            SlotContent::Empty => "empty",
-            SlotContent::Garbled => "garbled",
-        };
-        counter!("zipnet_slots_total", "content" => content).increment(1);
+    for (content, slots) in [
+        ("message", seen.messages),
+        ("empty", seen.empty),
+        ("garbled", seen.garbled()),
+    ] {
+        counter!("zipnet_slots_total", "content" => content).increment(u64::from(slots));
     }
+}
+
+/// Messages that wait in the whole committee, by estimate from the records.
+pub(crate) fn backlog(messages: f64) {
+    gauge!("zipnet_backlog_messages").set(messages);
+}
+
+/// A message of this process's client is in a record.
+pub(crate) fn message_landed(attempts: u32) {
+    histogram!("zipnet_message_attempts").record(f64::from(attempts));
 }
 
 pub(crate) fn round_floor(floor: u32) {

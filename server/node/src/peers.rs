@@ -11,13 +11,13 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use mosaik::{FunctionId, Network, PeerId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout};
-use zipnet_protocol::Instance;
+use zipnet_protocol::{Instance, InstanceName};
 
 use crate::{
     entropy::Dice,
     invoke::{InvokeError, Reply, invoke},
     network::serving,
-    wire::{Call, LONGEST_REPLY, Refused},
+    wire::{Call, Hello, Refused, SHORT_REPLY, hello_id},
 };
 use ranking::Ranking;
 
@@ -145,6 +145,15 @@ pub struct Peers<Req, Res> {
     types: PhantomData<fn(&Req) -> Res>,
 }
 
+impl Peers<(), Hello> {
+    /// The peers that say to which committee of a name they belong, as far as
+    /// they are `allowed`.
+    #[must_use]
+    pub fn hello(network: Arc<Network>, name: &InstanceName, allowed: Option<Allowed>) -> Self {
+        Self::new(network, hello_id(name), "hello", SHORT_REPLY, allowed)
+    }
+}
+
 impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
     /// The peers that serve a call of an instance, as far as they are
     /// `allowed`. No longer answer is taken than the call has.
@@ -153,36 +162,26 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
     where
         C: Call<Request = Req, Reply = Res>,
     {
-        Self::new(network, C::id(instance), C::LABEL, allowed).at_most(C::MAX_REPLY)
+        Self::new(network, C::id(instance), C::LABEL, C::MAX_REPLY, allowed)
     }
 
-    /// The peers that serve `function`, as far as they are `allowed`, which may
-    /// answer as much as any call has ([`LONGEST_REPLY`]). Where there is a
-    /// [`Call`], [`Peers::of`] bounds them better.
-    #[must_use]
-    pub fn new(
+    fn new(
         network: Arc<Network>,
         function: FunctionId,
         call: &'static str,
+        longest: u32,
         allowed: Option<Allowed>,
     ) -> Self {
         Self {
             network,
             function,
             call,
-            longest: LONGEST_REPLY,
+            longest,
             allowed,
             ranking: Mutex::new(Ranking::new(Dice::fresh())),
             refresh: Mutex::default(),
             types: PhantomData,
         }
-    }
-
-    /// Takes no longer answer than this many bytes.
-    #[must_use]
-    pub const fn at_most(mut self, longest: u32) -> Self {
-        self.longest = longest;
-        self
     }
 
     /// Who serves the function, in the order in which to ask: the peer that

@@ -8,9 +8,9 @@
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, Digest, EnvelopeReceipt,
-    Epoch, Instance, InstanceName, MAX_CLIENTS, MAX_ROSTER, RoundContext, SealedEnvelope,
-    ServerBundle, SigningPublic, Withdrawal,
+    Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, ClientId, Digest,
+    EnvelopeReceipt, Epoch, Instance, InstanceName, MAX_CLIENTS, MAX_ROSTER, RoundContext,
+    SealedEnvelope, ServerBundle, SigningPublic, Withdrawal,
 };
 
 use crate::{attestation::Credential, committee::command::Published};
@@ -301,6 +301,11 @@ call! {
 call! {
     /// Clients hand their envelope to the aggregator.
     EnvelopeCall, "envelope": SealedEnvelope => EnvelopeReceipt
+}
+call! {
+    /// Clients ask the aggregator whether it would answer their envelope of a round
+    /// by now, before they hand it over once more (A12).
+    CollectsCall, "collects": (RoundContext, ClientId) => ()
 }
 call! {
     /// Servers look into a round of the aggregator.

@@ -1,7 +1,7 @@
 //! The client.
 
 use core::time::Duration;
-use std::{io::Write as _, process::ExitCode, sync::Arc};
+use std::{io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
@@ -20,6 +20,7 @@ use zipnet_server::{
     args::{self, NodeArgs, TrustArgs},
     attestation::AttestationArgs,
     main_with,
+    process::start_metrics,
 };
 
 /// Fewest participants that a round must ask for before this client talks in it,
@@ -38,6 +39,10 @@ struct Cli {
     trust: TrustArgs,
     #[command(flatten)]
     attestation: AttestationArgs,
+    /// Address of this machine's loopback to serve Prometheus metrics on; they
+    /// tell how much this client says [default: none]
+    #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT", value_parser = args::loopback)]
+    metrics: Option<SocketAddr>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -154,6 +159,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         params,
         trust,
     };
+    start_metrics(cli.metrics, &settings.trust.name)?;
     let client = tokio::select! {
         client = Client::start(settings, participation) => client.map_err(Failure::runtime)?,
         () = stop.cancelled() => return Ok(()),

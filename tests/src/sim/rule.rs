@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use zipnet_node::roles::client::{
-    fate::{Fate, Opened, Recorded, Standing},
+use zipnet_node::{
     pace::{Occupancy, Pace},
+    roles::client::fate::{Fate, Opened, Recorded, Standing},
 };
-use zipnet_protocol::{FinalizedRound, Message, Round, RoundContext, SlotContent};
+use zipnet_protocol::{FinalizedRound, Message, Round, RoundContext};
 
 use super::rng::Rng;
 
@@ -117,7 +117,7 @@ impl Rule for FateFirst {
     }
 
     fn record(&mut self, done: &FinalizedRound) {
-        self.pace.recorded(&occupancy(done));
+        self.pace.recorded(&Occupancy::of(done));
         if let (Some(fate), Some(message)) = (&mut self.fate, self.queue.front()) {
             let header = done.round().header();
             let slot = fate.slot(done.context());
@@ -166,18 +166,5 @@ fn facts(round: &Round) -> Opened {
         context: *round.context(),
         previous: header.previous,
         roster: header.roster.iter().map(|entry| entry.server).collect(),
-    }
-}
-
-/// What everybody sees in a record.
-fn occupancy(done: &FinalizedRound) -> Occupancy {
-    let count = |wanted: fn(&SlotContent) -> bool| {
-        let found = done.slots().filter(|(_, content)| wanted(content));
-        u32::try_from(found.count()).unwrap_or(u32::MAX)
-    };
-    Occupancy {
-        slots: done.round().header().params.slots(),
-        empty: count(|content| *content == SlotContent::Empty),
-        messages: count(|content| matches!(content, SlotContent::Message(_))),
     }
 }

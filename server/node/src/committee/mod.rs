@@ -42,7 +42,11 @@ use command::Command;
 use state::{Applied, CommitteeState, Refusal};
 use sync::SnapshotSync;
 
-use crate::{metrics, settings::CommitteeRules};
+use crate::{
+    metrics,
+    pace::{Occupancy, Pace},
+    settings::CommitteeRules,
+};
 
 /// The replicated state at one position of the log.
 #[derive(Debug, Clone)]
@@ -152,6 +156,8 @@ pub struct Committee {
     shared: Arc<Shared>,
     /// When the open round was applied here; for a metric, not for a decision.
     opened_at: Option<(RoundContext, Instant)>,
+    /// What the records say of who waits; for a metric, too.
+    pace: Pace,
 }
 
 impl Committee {
@@ -162,6 +168,7 @@ impl Committee {
             state: CommitteeState::new(rules),
             shared,
             opened_at: None,
+            pace: Pace::new(),
         }
     }
 
@@ -204,7 +211,10 @@ impl Committee {
                     metrics::round_latency(at.elapsed());
                 }
                 metrics::rounds_finalized();
-                metrics::round_record(&done.checked);
+                let seen = Occupancy::of(&done.checked);
+                metrics::round_record(&done.checked, &seen);
+                self.pace.recorded(&seen);
+                metrics::backlog(self.pace.backlog());
                 self.shared.broadcasts.push(done.clone());
                 let header = done.checked.round().header();
                 tracing::info!(

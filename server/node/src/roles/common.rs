@@ -20,7 +20,7 @@ use crate::{
     network::Node,
     peers::{PeerError, Peers, only},
     settings::{self, NetworkSettings, TrustSettings},
-    wire::{Call, Hello, Refused, SHORT_REPLY, hello_id},
+    wire::{Call, Hello, Refused, hello_id},
 };
 
 /// How long a client looks for somebody who tells it the committee key.
@@ -264,7 +264,6 @@ fn same_anchor(trust: &TrustSettings, theirs: Option<&Digest>) -> Result<(), Com
 /// there, and not know why.
 fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSettings) {
     let asked: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
-    let hello = hello_id(&trust.name);
     let trust = trust.clone();
     // Whoever leaves does not wait for this.
     let network = Arc::downgrade(node.network());
@@ -272,8 +271,7 @@ fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSet
         let asking = async {
             while let Some(network) = network.upgrade() {
                 let allowed = (!asked.is_empty()).then(|| only(asked.clone()));
-                let peers =
-                    Peers::<(), Hello>::new(network, hello, "hello", allowed).at_most(SHORT_REPLY);
+                let peers = Peers::hello(network, &trust.name, allowed);
                 if let Ok((peer, hello)) = peers.call(&(), Duration::from_secs(3)).await
                     && Some(hello.committee) == trust.committee
                 {
@@ -312,13 +310,7 @@ pub async fn find_instance(
     }
     let bootstrap: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
     let asked = (!bootstrap.is_empty()).then(|| only(bootstrap));
-    let peers = Peers::<(), Hello>::new(
-        node.network().clone(),
-        hello_id(&trust.name),
-        "hello",
-        asked,
-    )
-    .at_most(SHORT_REPLY);
+    let peers = Peers::hello(node.network().clone(), &trust.name, asked);
     let deadline = tokio::time::Instant::now() + HELLO_TIMEOUT;
     let mut found: Option<(PeerId, SigningPublic)> = None;
     let mut last = PeerError::Nobody { call: "hello" };

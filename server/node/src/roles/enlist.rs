@@ -8,7 +8,7 @@ use zipnet_protocol::{AggregatorBundle, Instance};
 
 use crate::{
     peers::{Allowed, Peers},
-    wire::{Call as _, EnlistCall, Registration},
+    wire::{EnlistCall, Registration},
 };
 
 /// How long a server may take to answer.
@@ -25,12 +25,7 @@ pub(super) async fn run(
     bundle: AggregatorBundle,
     servers: Allowed,
 ) {
-    let servers = Peers::new(
-        network,
-        EnlistCall::id(&instance),
-        EnlistCall::LABEL,
-        Some(servers),
-    );
+    let servers = Peers::of::<EnlistCall>(network, &instance, Some(servers));
     let (mut listed_before, mut refused_before) = (false, false);
     loop {
         let pause = match servers.call(&bundle, PATIENCE).await {

@@ -37,7 +37,7 @@ use crate::{
     attestation::Credential,
     peers::{Allowed, Peers},
     settings::TrustSettings,
-    wire::{Call as _, CredentialCall, FollowCall, MAX_RECORDS, News},
+    wire::{CredentialCall, FollowCall, MAX_RECORDS, News},
 };
 
 /// How long a server may take to hand on evidence.
@@ -137,18 +137,12 @@ impl Follower {
         let servers = directory.clone();
         let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
         Self {
-            polls: Polls::new(Peers::new(
+            polls: Polls::new(Peers::of::<FollowCall>(
                 network.clone(),
-                FollowCall::id(instance),
-                FollowCall::LABEL,
+                instance,
                 Some(allowed.clone()),
             )),
-            credentials: Peers::new(
-                network,
-                CredentialCall::id(instance),
-                CredentialCall::LABEL,
-                Some(allowed),
-            ),
+            credentials: Peers::of::<CredentialCall>(network, instance, Some(allowed)),
             seen: Seen::new(instance.clone()),
             instance: instance.clone(),
             trust: trust.clone(),

@@ -222,7 +222,14 @@ async fn i6_news_that_does_not_verify_is_refused() {
     ));
     let mut bare = opened(&world, &state, |_| {});
     bare.bundles.pop();
-    let (events, problem) = take(&mut follower, open(bare));
+    // Servers of the last roster are known; to a stranger they have to be shown.
+    let (_node, mut knowing) = self::follower(&world, |_| {}).await;
+    take(&mut knowing, records(&[&second]));
+    let (events, problem) = take(&mut knowing, open(bare.clone()));
+    assert_eq!(events, [3]);
+    assert!(problem.is_none());
+    let (_node, mut stranger) = self::follower(&world, |_| {}).await;
+    let (events, problem) = take(&mut stranger, open(bare));
     assert_eq!(events, [0_u64; 0]);
     assert!(matches!(
         problem,

@@ -165,3 +165,37 @@ fn i13_two_headers_of_one_number_are_never_both_certified() {
     assert_eq!(halves[0].opened(), 2);
     assert_ne!(halves[0].previous(), Digest::ZERO);
 }
+
+/// What certificates cost a server of five in each round: its own word by the
+/// guard, and what it does with everybody's. The least of many rounds, since
+/// others run beside a test.
+#[test]
+fn i13_guard_and_certificates_cost_less_than_a_millisecond_at_five_servers() {
+    let mut world = World::new(5, 3);
+    let mut state = world.founded();
+    let least = (0..50)
+        .map(|_| {
+            world.open_only(&mut state);
+            let others: Vec<_> = (1..5)
+                .map(|server| world.certification(server, &state))
+                .collect();
+            let started = std::time::Instant::now();
+            let own = world.certification(0, &state);
+            for command in others.iter().chain([&own]) {
+                state.apply(command).unwrap();
+            }
+            let took = started.elapsed();
+            assert!(state.current().unwrap().certified.is_some());
+            world.aggregate(&mut state, &[0, 1, 2]);
+            world.commit(&mut state);
+            world.partials(&mut state, &[0, 1, 2, 3, 4]).unwrap();
+            took
+        })
+        .min()
+        .unwrap();
+    println!(
+        "guard and certificates of 5 servers: {} us a round",
+        least.as_micros()
+    );
+    assert!(least < std::time::Duration::from_millis(1), "{least:?}");
+}

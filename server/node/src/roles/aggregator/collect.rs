@@ -7,8 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 use zipnet_protocol::{
-    Aggregate, CertifiedRound, CheckedEnvelope, ClientRegistry, EnvelopeReceipt, Epoch, Fold,
-    FoldError, PeerKey, RoundContext, SealedEnvelope, SigningSecret,
+    Aggregate, CertifiedRound, CheckedEnvelope, ClientId, ClientRegistry, EnvelopeReceipt, Epoch,
+    Fold, FoldError, PeerKey, RoundContext, SealedEnvelope, SigningSecret,
 };
 
 use super::keep::{Envelopes, Kept};
@@ -215,6 +215,14 @@ impl Desk {
             }
         }
         Ok(self.receipt(&checked))
+    }
+
+    /// Whether an envelope of a client would get a receipt: its round takes
+    /// envelopes now, or has closed with it.
+    pub fn collects(&self, context: &RoundContext, client: &ClientId) -> Result<(), Refused> {
+        let open = self.current().as_ref().map(|open| *open.round.context());
+        let collects = open == Some(*context) || lock(&self.kept).of(context, client).is_some();
+        collects.then_some(()).ok_or(Refused::NotOpen)
     }
 
     /// The receipt of an envelope that is in a round that has closed; its

@@ -84,6 +84,21 @@ fn i19_every_receipt_is_kept_by_the_aggregate_and_the_audit() {
 }
 
 #[test]
+fn a12_a_client_learns_for_64_bytes_whether_its_envelope_would_be_answered() {
+    let stage = Stage::new(3);
+    let context = stage.round.context();
+    let [one, other] = [0, 1].map(|at| stage.sealed(at).0.client);
+    let later = zipnet_protocol::RoundContext::new([7; 32]);
+    assert_eq!(stage.desk.collects(context, &one), Ok(()));
+    assert_eq!(stage.desk.collects(&later, &one), Err(Refused::NotOpen));
+    stage.hand_over(0).unwrap();
+    stage.desk.close().unwrap();
+    // The answer may have got lost; who was not in is in no more.
+    assert_eq!(stage.desk.collects(context, &one), Ok(()));
+    assert_eq!(stage.desk.collects(context, &other), Err(Refused::NotOpen));
+}
+
+#[test]
 fn i19_an_envelope_is_taken_of_its_clients_peer_and_once() {
     let stage = Stage::new(3);
     let (envelope, caller) = stage.sealed(0);

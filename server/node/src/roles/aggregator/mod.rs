@@ -32,8 +32,8 @@ use crate::{
     peers::{Allowed, Peers},
     settings::{NetworkSettings, TrustSettings},
     wire::{
-        AUDIT_PAGE_BYTES, AggregateCall, AuditCall, Call as _, EnvelopeCall, Follow, FollowCall,
-        News, Refused,
+        AUDIT_PAGE_BYTES, AggregateCall, AuditCall, CollectsCall, EnvelopeCall, Follow, FollowCall,
+        Refused,
     },
 };
 
@@ -112,12 +112,7 @@ pub async fn run(
         fold_deadline: settings.fold_deadline,
         desk: Desk::new(node.transport().clone()),
         registries: Registries::new(network.clone(), &instance, servers.clone()),
-        servers: Peers::new(
-            network.clone(),
-            AggregateCall::id(&instance),
-            AggregateCall::LABEL,
-            Some(servers.clone()),
-        ),
+        servers: Peers::of::<AggregateCall>(network.clone(), &instance, Some(servers.clone())),
     });
     let hello = common::serve_hello(&network, &instance).map_err(AggregatorError::Serve)?;
     let desk = {
@@ -126,6 +121,16 @@ pub async fn run(
             let aggregator = aggregator.clone();
             async move { aggregator.desk.take(&envelope, &caller) }
         })
+        .map_err(AggregatorError::Serve)?
+    };
+    let collects = {
+        let aggregator = aggregator.clone();
+        common::serve::<CollectsCall, _, _>(
+            &network,
+            &instance,
+            65_536,
+            move |(context, client), _| ready(aggregator.desk.collects(&context, &client)),
+        )
         .map_err(AggregatorError::Serve)?
     };
     let audits = serve_audits(&network, &instance, &aggregator, servers.clone())
@@ -175,7 +180,7 @@ pub async fn run(
     if let Some(upkeep) = upkeep {
         upkeep.abort();
     }
-    drop((desk, audits, hello, follower, aggregator, network));
+    drop((desk, collects, audits, hello, follower, aggregator, network));
     node.leave().await;
     Ok(())
 }
@@ -212,12 +217,7 @@ impl Aggregator {
         instance: &Instance,
         servers: Allowed,
     ) {
-        let servers = Peers::<Follow, News>::new(
-            network.clone(),
-            FollowCall::id(instance),
-            FollowCall::LABEL,
-            Some(servers),
-        );
+        let servers = Peers::of::<FollowCall>(network.clone(), instance, Some(servers));
         let now = Follow {
             after: None,
             seen: None,

@@ -10,7 +10,7 @@ use zipnet_protocol::{
 
 use crate::{
     peers::{Allowed, PeerError, Peers},
-    wire::{Call as _, REGISTRY_PAGE, RegistryCall, RegistryRequest},
+    wire::{REGISTRY_PAGE, RegistryCall, RegistryRequest},
 };
 
 /// How long a server may take to answer.
@@ -38,12 +38,7 @@ impl Registries {
     pub fn new(network: Arc<Network>, instance: &Instance, servers: Allowed) -> Self {
         Self {
             instance: instance.clone(),
-            servers: Peers::new(
-                network,
-                RegistryCall::id(instance),
-                RegistryCall::LABEL,
-                Some(servers),
-            ),
+            servers: Peers::of::<RegistryCall>(network, instance, Some(servers)),
             known: Mutex::default(),
         }
     }

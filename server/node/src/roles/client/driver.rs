@@ -18,11 +18,14 @@ use zipnet_protocol::{CertifiedRound, FinalizedRound, SealError, SealedEnvelope,
 use super::{
     OUTBOX,
     offer::Offers,
-    pace::Pace,
     pending::{self, Pending},
     publisher::Outgoing,
 };
-use crate::{entropy::Dice, roles::follow::Event};
+use crate::{
+    entropy::Dice,
+    pace::{Occupancy, Pace},
+    roles::follow::Event,
+};
 
 pub(super) struct Driver {
     sealer: Sealer,
@@ -124,7 +127,7 @@ impl Driver {
 
     fn finalized(&mut self, done: &FinalizedRound) {
         self.offers.finalized(done);
-        self.pace.recorded(&pending::occupancy(done));
+        self.pace.recorded(&Occupancy::of(done));
         tracing::debug!(
             round = done.round().header().number,
             backlog = self.pace.backlog(),

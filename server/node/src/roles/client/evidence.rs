@@ -12,7 +12,7 @@ use crate::{
     peers::{PeerError, Peers},
     roles::common::peer_id,
     settings::{BootstrapHint, NetworkSettings},
-    wire::{Hello, MemberCall, SHORT_REPLY, hello_id},
+    wire::MemberCall,
 };
 
 /// How long the server may take to be found.
@@ -95,8 +95,7 @@ pub async fn fetch(
 async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, EvidenceError> {
     let until = Instant::now() + FOUND;
     let silent = |source| EvidenceError::Silent { peer, source };
-    let peers = Peers::<(), Hello>::new(node.network().clone(), hello_id(name), "hello", None)
-        .at_most(SHORT_REPLY);
+    let peers = Peers::hello(node.network().clone(), name, None);
     let hello = loop {
         match peers.call_peer(peer, &(), PATIENCE).await {
             Ok(hello) => break hello,

@@ -23,7 +23,6 @@ pub mod evidence;
 pub mod fate;
 mod linger;
 mod offer;
-pub mod pace;
 mod pending;
 mod publisher;
 mod reader;

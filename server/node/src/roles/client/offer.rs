@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mosaik::Network;
 use tokio::time::{Instant, sleep};
-use zipnet_protocol::{CertifiedRound, EnvelopeReceipt, FinalizedRound, Instance, SealedEnvelope};
+use zipnet_protocol::{
+    CertifiedRound, ClientId, EnvelopeReceipt, FinalizedRound, Instance, RoundContext,
+    SealedEnvelope,
+};
 
 use super::{registration::Registrar, witness::Witness};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     entropy::Dice,
     peers::Peers,
     roles::common::peer_id,
-    wire::{Call as _, EnvelopeCall, Refused},
+    wire::{CollectsCall, EnvelopeCall, Refused},
 };
 
 /// How long one attempt to hand an envelope over may take.
@@ -31,6 +34,7 @@ const OFFER: Duration = Duration::from_secs(30);
 /// cover, so neither pauses nor retries can tell.
 pub(super) struct Offers {
     aggregators: Peers<SealedEnvelope, EnvelopeReceipt>,
+    ready: Peers<(RoundContext, ClientId), ()>,
     registrar: Arc<Registrar>,
     witness: Witness,
     dice: Mutex<Dice>,
@@ -44,12 +48,8 @@ impl Offers {
         witness: Witness,
     ) -> Self {
         Self {
-            aggregators: Peers::new(
-                network.clone(),
-                EnvelopeCall::id(instance),
-                EnvelopeCall::LABEL,
-                None,
-            ),
+            aggregators: Peers::of::<EnvelopeCall>(network.clone(), instance, None),
+            ready: Peers::of::<CollectsCall>(network.clone(), instance, None),
             registrar,
             witness,
             dice: Mutex::new(Dice::fresh()),
@@ -72,7 +72,21 @@ impl Offers {
             .saturating_mul(round.header().clients)
             .min(WINDOW.1);
         sleep(self.roll(|dice| dice.time(window))).await;
+        let mut asks = false;
         while Instant::now() < until {
+            // Once it was not taken, there is nothing to gain from sending it again
+            // and again.
+            let question = (envelope.context, envelope.client);
+            if asks && let Err(error) = self.ready.call_peer(aggregator, &question, PATIENCE).await
+            {
+                tracing::debug!(
+                    round = number,
+                    because = %crate::report::chain(&error),
+                    "the aggregator does not take the envelope yet"
+                );
+                sleep(self.roll(|dice| backoff.next(dice))).await;
+                continue;
+            }
             match self
                 .aggregators
                 .call_peer(aggregator, envelope, PATIENCE)
@@ -100,6 +114,7 @@ impl Offers {
                         return;
                     }
                     Some(Refused::NotOpen | Refused::Busy) | None => {
+                        asks = true;
                         sleep(self.roll(|dice| backoff.next(dice))).await;
                     }
                 },

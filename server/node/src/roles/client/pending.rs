@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 use zipnet_protocol::{FinalizedRound, Message, Round, SealError};
 
+use crate::metrics;
+
 use super::{
     fate::{Fate, Opened, Permit, Recorded, Standing},
-    pace::Occupancy,
     publisher::{GivenUp, Outgoing, PublishError, Receipt},
 };
 
@@ -132,6 +133,7 @@ impl Pending {
         let outcome = match (current.fate.standing(), done) {
             (Standing::Landed(context), Some(done)) if context == *done.context() => {
                 let header = done.round().header();
+                metrics::message_landed(attempts);
                 Ok(Receipt {
                     epoch: header.epoch,
                     round: header.number,
@@ -169,25 +171,6 @@ pub(super) fn facts(round: &Round) -> Opened {
         previous: header.previous,
         roster: header.roster.iter().map(|entry| entry.server).collect(),
     }
-}
-
-/// What everybody sees in a record.
-pub(super) fn occupancy(done: &FinalizedRound) -> Occupancy {
-    use zipnet_protocol::SlotContent;
-
-    let mut seen = Occupancy {
-        slots: done.round().header().params.slots(),
-        empty: 0,
-        messages: 0,
-    };
-    for (_, content) in done.slots() {
-        match content {
-            SlotContent::Empty => seen.empty = seen.empty.saturating_add(1),
-            SlotContent::Message(_) => seen.messages = seen.messages.saturating_add(1),
-            SlotContent::Garbled => {}
-        }
-    }
-    seen
 }
 
 #[cfg(test)]

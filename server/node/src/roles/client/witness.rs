@@ -30,7 +30,7 @@ use zipnet_protocol::{
 use crate::{
     entropy,
     peers::{Allowed, Peers},
-    wire::{Call as _, ComplainCall},
+    wire::ComplainCall,
 };
 
 /// Most receipts that are kept, each with its envelope.
@@ -88,12 +88,7 @@ pub(super) struct Witness {
 
 impl Witness {
     pub fn new(network: &Arc<Network>, instance: &Instance, servers: Allowed) -> Self {
-        let servers = Peers::new(
-            network.clone(),
-            ComplainCall::id(instance),
-            ComplainCall::LABEL,
-            Some(servers),
-        );
+        let servers = Peers::of::<ComplainCall>(network.clone(), instance, Some(servers));
         Self {
             servers: Arc::new(servers),
             held: Mutex::default(),

@@ -15,7 +15,7 @@ use mosaik::PeerId;
 use tokio::task::JoinSet;
 use zipnet_protocol::{
     Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof,
-    SealedEnvelope, SlotContent, SlotOpening, honours,
+    SealedEnvelope, SlotOpening, honours,
 };
 
 use super::context::Context;
@@ -26,9 +26,10 @@ use crate::{
         strikes::Strike,
     },
     entropy, metrics,
+    pace::Occupancy,
     peers::Peers,
     roles::common::peer_id,
-    wire::{AuditCall, AuditRequest, Call as _, Refused},
+    wire::{AuditCall, AuditRequest, Refused},
 };
 
 /// How often strikes are brought forward again.
@@ -102,16 +103,8 @@ fn news(context: &Context, position: &mut Option<(Epoch, u64)>) -> Vec<Arc<Final
 
 /// Whether nothing of a round can be read though something was said: as when
 /// somebody has added what only he can take away again.
-pub(super) fn is_noise(done: &FinalizedRound) -> bool {
-    let mut garbled = false;
-    for (_, content) in done.slots() {
-        match content {
-            SlotContent::Message(_) => return false,
-            SlotContent::Garbled => garbled = true,
-            SlotContent::Empty => {}
-        }
-    }
-    garbled
+fn is_noise(done: &FinalizedRound) -> bool {
+    Occupancy::of(done).is_noise()
 }
 
 fn dice() -> bool {
@@ -179,11 +172,9 @@ struct Shown {
 
 impl Shown {
     fn of(context: &Context, done: &Arc<Final>) -> Option<Self> {
-        let instance = &context.rules.instance;
-        let function = AuditCall::id(instance);
         let network = context.network()?;
         Some(Self {
-            peers: Peers::new(network, function, AuditCall::LABEL, None),
+            peers: Peers::of::<AuditCall>(network, &context.rules.instance, None),
             peer: peer_id(&done.checked.round().header().aggregator)?,
             done: done.clone(),
         })

@@ -8,11 +8,18 @@
 //!
 //! Clients answer at once here and the aggregator closes its fold with the
 //! last of them, so the fold deadline is no part of the figures.
+//!
+//!     zipnet-bench [PERIOD [NETWORK]]
+//!
+//! PERIOD is the time from one opening to the next, as `200ms`, the default;
+//! NETWORK is said of where it runs.
 
 #![expect(
     clippy::cast_precision_loss,
     reason = "counts of a bench are far below 2^53"
 )]
+
+mod timeline;
 
 use std::{
     error::Error,
@@ -31,7 +38,6 @@ use zipnet_protocol::RoundParams;
 use zipnet_tests::{
     cluster::{Cluster, Settings},
     embedded::client_settings,
-    lines::Lines,
     process::Process,
     server::scrape,
 };
@@ -42,6 +48,8 @@ const ROUNDS: usize = 60;
 /// Rounds before the first that counts: connections and caches are warm then.
 const WARM: usize = 10;
 const PATIENCE: Duration = Duration::from_mins(3);
+
+use timeline::{STEPS, timelines};
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
@@ -63,13 +71,22 @@ fn main() -> ExitCode {
 }
 
 async fn bench() -> BenchResult<()> {
+    let mut arguments = std::env::args().skip(1);
+    let period = arguments.next().unwrap_or_else(|| "200ms".into());
+    let network = arguments.next().unwrap_or_else(|| "loopback".into());
     // A relay for each of a hundred clients would be dialled by all others.
     let relay = EmbeddedRelay::start().await?;
     let settings = Settings {
-        variables: vec![("ZIPNET_RELAY".into(), relay.url().to_string())],
+        variables: vec![
+            ("ZIPNET_RELAY".into(), relay.url().to_string()),
+            (
+                "RUST_LOG".into(),
+                "info,zipnet_node::committee=debug".into(),
+            ),
+        ],
         // Clients of one node count once.
         min_participants: NODES,
-        period: std::env::var("BENCH_PERIOD").unwrap_or("200ms".into()),
+        period: period.clone(),
         deadline: "60s".into(),
         fold_deadline: "30s".into(),
         ..Settings::default()
@@ -78,7 +95,7 @@ async fn bench() -> BenchResult<()> {
     cluster.populate(0)?;
     let clients = join(&cluster, &relay).await?;
     say(&format!(
-        "3 servers, 1 aggregator, {CLIENTS} clients on {NODES} nodes, loopback; {ROUNDS} rounds"
+        "3 servers, 1 aggregator, {CLIENTS} clients on {NODES} nodes; {network}; {ROUNDS} rounds"
     ));
 
     let mut reader = clients.first().ok_or("no client")?.reader();
@@ -107,38 +124,37 @@ async fn bench() -> BenchResult<()> {
     let elapsed = started.elapsed();
     let after = Bytes::read(&cluster);
 
-    let mut latencies: Vec<Duration> = cluster
+    let timelines: Vec<_> = cluster
         .servers
         .iter()
         .zip(marks)
-        .flat_map(|(server, mark)| latencies(server.process.lines(), mark))
+        .flat_map(|(server, mark)| timelines(server.process.lines(), mark))
         .collect();
-    latencies.sort();
-    let at = |share: usize| {
-        let index = (latencies.len() * share / 100).min(latencies.len().saturating_sub(1));
-        latencies
-            .get(index)
-            .copied()
-            .unwrap_or_default()
-            .as_secs_f64()
-            * 1000.0
-    };
     say("");
-    say("| round, from open to finalized | |");
+    say("| round, from its opening | p50 | p99 | p99 : p50 |");
+    say("| --- | --- | --- | --- |");
+    for (at, step) in STEPS.iter().enumerate() {
+        let took = timelines.iter().filter_map(|steps| steps.get(at));
+        let mut took: Vec<f64> = took.map(|time| time.as_secs_f64() * 1000.0).collect();
+        took.sort_by(f64::total_cmp);
+        let share = |percent: usize| {
+            let index = (took.len() * percent / 100).min(took.len().saturating_sub(1));
+            took.get(index).copied().unwrap_or_default()
+        };
+        let (p50, p99) = (share(50), share(99));
+        let ratio = p99 / p50.max(f64::MIN_POSITIVE);
+        say(&format!(
+            "| {step} | {p50:.1} ms | {p99:.1} ms | {ratio:.2} |"
+        ));
+    }
+    say("");
+    say("| rounds | |");
     say("| --- | --- |");
-    say(&format!("| p50 | {:.1} ms |", at(50)));
-    say(&format!("| p99 | {:.1} ms |", at(99)));
     say(&format!(
-        "| p99 : p50 | {:.2} |",
-        at(99) / at(50).max(f64::MIN_POSITIVE)
-    ));
-    say(&format!(
-        "| rounds a second (period 200 ms) | {:.2} |",
+        "| a second (period {period}) | {:.2} |",
         per(ROUNDS, elapsed)
     ));
-    say(&format!(
-        "| fewest participants of a round | {participants} |"
-    ));
+    say(&format!("| fewest participants | {participants} |"));
     say("");
     let broadcast = RoundParams::default().broadcast_bytes();
     say(&format!(
@@ -193,37 +209,6 @@ async fn join(cluster: &Cluster, relay: &EmbeddedRelay) -> BenchResult<Vec<Clien
         clients.push(host.another(Participation::Cover)?);
     }
     Ok(clients)
-}
-
-/// Times from `opening round` to `round finalized` in a server's log.
-fn latencies(lines: &Lines, from: usize) -> Vec<Duration> {
-    let mut opened = None;
-    let mut found = Vec::new();
-    for line in lines.since(from) {
-        let Some(at) = line.split_whitespace().next().and_then(seconds_of_day) else {
-            continue;
-        };
-        if line.contains("committee: opening round") {
-            opened = Some(at);
-        } else if line.contains("committee: round finalized")
-            && let Some(start) = opened.take()
-        {
-            found.push(Duration::from_secs_f64((at - start).max(0.0)));
-        }
-    }
-    found
-}
-
-/// `2026-01-02T03:04:05.678Z` as seconds of its day.
-fn seconds_of_day(stamp: &str) -> Option<f64> {
-    let (_, time) = stamp.trim_end_matches('Z').split_once('T')?;
-    let mut parts = time.split(':').map(str::parse::<f64>);
-    let (hours, minutes, seconds) = (
-        parts.next()?.ok()?,
-        parts.next()?.ok()?,
-        parts.next()?.ok()?,
-    );
-    Some((hours * 60.0 + minutes) * 60.0 + seconds)
 }
 
 /// Byte counters of the servers, by link.

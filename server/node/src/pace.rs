@@ -21,6 +21,8 @@
 //! whoever makes noise to see messages again and again under varied
 //! participants (A2) waits for nothing.
 
+use zipnet_protocol::{FinalizedRound, SlotContent};
+
 /// What is in the slots of a record: everybody's knowledge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Occupancy {
@@ -33,6 +35,32 @@ pub struct Occupancy {
 }
 
 impl Occupancy {
+    /// That of a record.
+    #[must_use]
+    pub fn of(done: &FinalizedRound) -> Self {
+        let mut seen = Self {
+            slots: done.round().header().params.slots(),
+            empty: 0,
+            messages: 0,
+        };
+        for (_, content) in done.slots() {
+            match content {
+                SlotContent::Empty => seen.empty = seen.empty.saturating_add(1),
+                SlotContent::Message(_) => seen.messages = seen.messages.saturating_add(1),
+                SlotContent::Garbled => {}
+            }
+        }
+        seen
+    }
+
+    /// Slots in which something is that is no message: collisions, or a jammer.
+    #[must_use]
+    pub const fn garbled(&self) -> u32 {
+        self.slots
+            .saturating_sub(self.empty)
+            .saturating_sub(self.messages)
+    }
+
     /// Whether the round is noise as a whole.
     #[must_use]
     pub const fn is_noise(&self) -> bool {
@@ -43,10 +71,7 @@ impl Occupancy {
     /// the slots that stayed empty, or, if none did, a step up.
     fn talkers(&self) -> f64 {
         let (slots, messages) = (f64::from(self.slots), f64::from(self.messages));
-        let garbled = self
-            .slots
-            .saturating_sub(self.empty)
-            .saturating_sub(self.messages);
+        let garbled = self.garbled();
         if garbled == 0 {
             return messages;
         }
@@ -61,7 +86,8 @@ impl Occupancy {
 
 /// Talkers in a round that are aimed at, for each slot.
 const LOAD: f64 = 0.5;
-/// How much more likely a round is than the one before, at most.
+/// How much more likely a round is than the one before, at most, unless so few
+/// talk that more is safe.
 const STEP: f64 = 2.0;
 /// Least likely that it becomes.
 const LEAST: f64 = 1.0 / 65_536.0;
@@ -102,8 +128,11 @@ impl Pace {
         let talkers = seen.talkers();
         self.backlog = talkers / self.talk;
         let aim = (LOAD * f64::from(seen.slots)).max(1.0);
-        // Nobody at all: the step.
-        let factor = (aim / talkers.max(aim / STEP)).min(STEP);
+        let step = (aim / talkers.max(aim / STEP)).min(STEP);
+        // No more were meant to talk, with 95 % certainty: none are seen of three
+        // in one round of twenty.
+        let surely = aim / (talkers + 2.0_f64.mul_add(talkers.sqrt(), 3.0));
+        let factor = step.max(surely);
         self.talk = (self.talk * factor).clamp(LEAST, 1.0);
     }
 
@@ -125,7 +154,7 @@ impl Pace {
     clippy::cast_precision_loss,
     reason = "53 bits are what a double holds exactly"
 )]
-pub(super) fn unit(draw: u64) -> f64 {
+fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -176,6 +176,13 @@ fn i16_behind_noise_everybody_covers_until_a_round_is_none() {
     assert!(pace.talks(0));
     assert!((pace.backlog() - before).abs() < f64::EPSILON);
     assert!(pace.talks(u64::MAX / 16), "soon again as likely as before");
+    // One round that nobody talks in says that nobody waits.
+    pace.recorded(&Occupancy {
+        slots: 64,
+        empty: 64,
+        messages: 0,
+    });
+    assert!(pace.talks(u64::MAX - (1 << 12)));
 }
 
 #[test]
