@@ -228,6 +228,10 @@ fn describe() {
         "Rounds that were given up before this server stood for them, by server"
     );
     describe_counter!(
+        "zipnet_partials_withheld_total",
+        "Rounds that were given up although all had committed to their partials, by server that did not give its own"
+    );
+    describe_counter!(
         "zipnet_slots_total",
         "Slots of finalized rounds, by what they held: message, empty, garbled"
     );
@@ -282,7 +286,13 @@ pub(crate) fn round_certified(latency: Duration) {
 }
 
 pub(crate) fn certificate_late(server: &str) {
-    counter!("zipnet_certificates_late_total", "server" => server.to_owned()).increment(1);
+    counter!("zipnet_certificates_late_total", "server" => label(server)).increment(1);
+}
+
+/// A server committed to its partial of a round that was given up, and did not
+/// give it.
+pub(crate) fn partial_withheld(server: &str) {
+    counter!("zipnet_partials_withheld_total", "server" => label(server)).increment(1);
 }
 
 pub(crate) fn command_refused(reason: &'static str) {

@@ -39,7 +39,7 @@ use zipnet_protocol::{RoundContext, ServerId};
 
 pub use broadcasts::Broadcasts;
 use command::Command;
-use state::{Applied, CommitteeState, Refusal};
+use state::{Applied, CommitteeState, InFlight, Refusal};
 use sync::SnapshotSync;
 
 use crate::{
@@ -295,6 +295,18 @@ impl Committee {
     }
 }
 
+/// Names whoever did not give the partial of a round that was given up.
+fn blame(round: &InFlight) {
+    for server in round.withheld() {
+        metrics::partial_withheld(&server.short());
+        tracing::warn!(
+            round = %format_args!("r{}", round.round.header().number),
+            server = %server.short(),
+            "committee: a server committed to its partial and did not give it, or the leader kept it back"
+        );
+    }
+}
+
 impl StateMachine for Committee {
     type Command = Command;
     type Query = ();
@@ -317,8 +329,16 @@ impl StateMachine for Committee {
         let mut index = context.committed().index().0;
         for command in commands {
             index = index.saturating_add(1);
+            let before = self.state.current().cloned();
             match self.state.apply(&command) {
-                Ok(applied) => self.observe(&applied, index),
+                Ok(applied) => {
+                    if let (Applied::Opened { forced: true, .. }, Some(before)) =
+                        (&applied, &before)
+                    {
+                        blame(before);
+                    }
+                    self.observe(&applied, index);
+                }
                 Err(refusal) => self.refuse(&command, &refusal, index),
             }
         }

@@ -113,6 +113,23 @@ pub struct InFlight {
     pub tally: Option<Arc<Tally>>,
 }
 
+impl InFlight {
+    /// The servers whose partials are missing although all have committed to
+    /// theirs: that happens to a server that fails in between. Whoever does it
+    /// again and again learns broadcasts that nobody else sees, and has messages
+    /// sealed again (A1). A leader can make it look so of others.
+    pub fn withheld(&self) -> impl Iterator<Item = &PeerKey> {
+        let all = self.tally.as_ref();
+        let all = all.filter(|tally| tally.committed(&self.round).is_some());
+        all.into_iter().flat_map(|tally| {
+            let roster = self.round.roster().iter();
+            roster
+                .filter(|server| !tally.contains(server.id()))
+                .map(AdmittedServer::peer)
+        })
+    }
+}
+
 /// The replicated state. Cheap to clone: everything large is shared.
 #[derive(Debug, Clone)]
 pub struct CommitteeState {

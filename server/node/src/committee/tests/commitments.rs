@@ -37,6 +37,24 @@ fn promise(partial: &Partial) -> PartialCommitment {
 }
 
 #[test]
+fn a1_who_commits_and_does_not_reveal_is_named() {
+    let (mut world, mut state) = aggregated();
+    let named = |state: &CommitteeState| -> Vec<_> {
+        state.current().unwrap().withheld().copied().collect()
+    };
+    for server in 0..3 {
+        assert!(named(&state).is_empty(), "nobody has to give anything yet");
+        let command = world.commitment(server, &state);
+        accept(&mut state, &command);
+    }
+    for server in [2, 0] {
+        let command = world.partial(server, &state);
+        accept(&mut state, &command);
+    }
+    assert_eq!(named(&state), [*world.servers[1].admitted.peer()]);
+}
+
+#[test]
 fn i17_partials_before_all_commitments_are_refused() {
     let (mut world, mut state) = aggregated();
     for server in [1, 2, 0] {
