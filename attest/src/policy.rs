@@ -180,7 +180,8 @@ impl Policy {
     }
 
     /// A first policy, to be gone through by a person: it accepts what runs in
-    /// a quote, as `image` in the shape `shape`. The quote is not verified.
+    /// a quote, as `image` in the shape `shape`. The quote is not verified, and one whose
+    /// guest has extended RTMR3 is refused by this policy, too.
     #[must_use]
     pub fn accepting(quote: &Quote, image: &str, shape: &str, serial: u64) -> Self {
         let registers = &quote.report.registers;
@@ -368,24 +369,31 @@ impl Policy {
     }
 }
 
+/// RTMR3 is the guest's own, and no image of a policy extends it: whatever did is
+/// another guest, or one that was taken over.
+const UNEXTENDED: [u8; 48] = [0; 48];
+
 impl Image {
     fn shape_of(&self, registers: &Registers) -> Option<&Shape> {
-        let [rtmr0, rtmr1, rtmr2, _] = &registers.rtmr;
-        let image =
-            registers.mrtd == self.mrtd.0 && *rtmr1 == self.rtmr1.0 && *rtmr2 == self.rtmr2.0;
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = &registers.rtmr;
+        let image = registers.mrtd == self.mrtd.0
+            && *rtmr1 == self.rtmr1.0
+            && *rtmr2 == self.rtmr2.0
+            && *rtmr3 == UNEXTENDED;
         self.shapes
             .iter()
             .find(|shape| image && shape.rtmr0.0 == *rtmr0)
     }
 
     fn differing(&self, registers: &Registers) -> Vec<&'static str> {
-        let [rtmr0, rtmr1, rtmr2, _] = &registers.rtmr;
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = &registers.rtmr;
         let shape = self.shapes.iter().any(|shape| shape.rtmr0.0 == *rtmr0);
         [
             ("MRTD", registers.mrtd == self.mrtd.0),
             ("RTMR0", shape),
             ("RTMR1", *rtmr1 == self.rtmr1.0),
             ("RTMR2", *rtmr2 == self.rtmr2.0),
+            ("RTMR3", *rtmr3 == UNEXTENDED),
         ]
         .into_iter()
         .filter(|(_, same)| !same)

@@ -109,13 +109,13 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
         assert!(verified.contains(&version), "{verified}");
     }
     // A serving guest of 1 GiB uses less than 256 MiB.
+    // A minute's line goes without the rounds if the server does not say at once.
     let health = cluster.servers[1]
         .process
-        .expect("health: ", Duration::from_mins(3))?;
+        .expect(" rounds finalized, ", Duration::from_mins(3))?;
     let free = number_before(&health, " MiB free").unwrap_or_default();
     println!("{health}");
     assert!(free > 1024 - 256, "{health}");
-    assert!(health.contains("rounds finalized"), "{health}");
 
     // The power button ends the server, then the guest.
     let mut gone = cluster.servers.remove(2);

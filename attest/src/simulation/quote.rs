@@ -70,7 +70,7 @@ impl Default for Td {
             mr_config_id: [0; 48],
             mr_owner: [0; 48],
             mr_owner_config: [0; 48],
-            rtmr: [[0x20; 48], [0x21; 48], [0x22; 48], [0x23; 48]],
+            rtmr: [[0x20; 48], [0x21; 48], [0x22; 48], [0; 48]],
             report_data: [0; 64],
         }
     }

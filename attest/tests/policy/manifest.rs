@@ -323,6 +323,12 @@ fn reference_boots_that_do_not_fit_are_refused() {
             "measured nothing into RTMR0",
         ),
         (
+            "extended",
+            with([zero, one, two, [9; 48]]),
+            1,
+            "an RTMR3 that its guest has extended",
+        ),
+        (
             "debug",
             Td {
                 td_attributes: debug,

@@ -201,7 +201,7 @@ pub fn policies() -> Vec<(Rule, Refusal)> {
 
 #[test]
 fn registers_of_two_releases_are_never_mixed() {
-    for register in 0..4 {
+    for register in 0..5 {
         let refusal = by_td(|td| match register {
             0 => td.mrtd = [0x13; 48],
             at => td.rtmr[at - 1] = [0x14; 48],

@@ -40,7 +40,7 @@ fn digest(world: &World) -> String {
 fn world_is_deterministic() {
     assert_eq!(
         digest(&world()),
-        "a870c6069042d9d59f33aac9153f9ef5f2f169eb9542f4235ddb4eb8b92cdc87"
+        "6aad4706a1b28ca400fbe6d1b9916e48b50ae2f4994efbcf9a836b1a45787c61"
     );
     let other_seed = World::builder(b"test", ISSUED).build().unwrap();
     let other_time = World::builder(b"tests", ISSUED + 1).build().unwrap();

@@ -130,23 +130,7 @@ async fn bench() -> BenchResult<()> {
         .zip(marks)
         .flat_map(|(server, mark)| timelines(server.process.lines(), mark))
         .collect();
-    say("");
-    say("| round, from its opening | p50 | p99 | p99 : p50 |");
-    say("| --- | --- | --- | --- |");
-    for (at, step) in STEPS.iter().enumerate() {
-        let took = timelines.iter().filter_map(|steps| steps.get(at));
-        let mut took: Vec<f64> = took.map(|time| time.as_secs_f64() * 1000.0).collect();
-        took.sort_by(f64::total_cmp);
-        let share = |percent: usize| {
-            let index = (took.len() * percent / 100).min(took.len().saturating_sub(1));
-            took.get(index).copied().unwrap_or_default()
-        };
-        let (p50, p99) = (share(50), share(99));
-        let ratio = p99 / p50.max(f64::MIN_POSITIVE);
-        say(&format!(
-            "| {step} | {p50:.1} ms | {p99:.1} ms | {ratio:.2} |"
-        ));
-    }
+    say_timelines(&timelines);
     say("");
     say("| rounds | |");
     say("| --- | --- |");
@@ -175,6 +159,26 @@ async fn bench() -> BenchResult<()> {
     }
     while leaving.join_next().await.is_some() {}
     Ok(())
+}
+
+fn say_timelines(timelines: &[[Duration; STEPS.len()]]) {
+    say("");
+    say("| round, from its opening | p50 | p99 | p99 : p50 |");
+    say("| --- | --- | --- | --- |");
+    for (at, step) in STEPS.iter().enumerate() {
+        let took = timelines.iter().filter_map(|steps| steps.get(at));
+        let mut took: Vec<f64> = took.map(|time| time.as_secs_f64() * 1000.0).collect();
+        took.sort_by(f64::total_cmp);
+        let share = |percent: usize| {
+            let index = (took.len() * percent / 100).min(took.len().saturating_sub(1));
+            took.get(index).copied().unwrap_or_default()
+        };
+        let (p50, p99) = (share(50), share(99));
+        let ratio = p99 / p50.max(f64::MIN_POSITIVE);
+        say(&format!(
+            "| {step} | {p50:.1} ms | {p99:.1} ms | {ratio:.2} |"
+        ));
+    }
 }
 
 fn say_resident(cluster: &Cluster) {

@@ -155,7 +155,7 @@ impl Release {
             let what = "is of a TD in debug mode, whose host can write its registers";
             return Err(PinError::Worthless { path, what });
         }
-        let [rtmr0, rtmr1, rtmr2, _] = report.registers.rtmr.map(zipnet_measurements::Digest);
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = report.registers.rtmr.map(zipnet_measurements::Digest);
         let manifest = &self.manifest;
         let registers: Vec<_> = [
             (Register::Mrtd, report.registers.mrtd == manifest.mrtd.0),
@@ -175,6 +175,10 @@ impl Release {
         }
         if rtmr0 == Digest384::ZERO {
             let what = "measured nothing into RTMR0";
+            return Err(PinError::Worthless { path, what });
+        }
+        if rtmr3 != Digest384::ZERO {
+            let what = "has an RTMR3 that its guest has extended, which no verifier accepts";
             return Err(PinError::Worthless { path, what });
         }
         let pinned = self.shape_of(shape, &path, &rtmr0)?;
