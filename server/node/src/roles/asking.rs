@@ -21,7 +21,7 @@ const OLD_OF: u64 = 4;
 
 /// How a peer did that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// It did not answer.
     Silent,
     /// It is no server, or none that is believed.
@@ -42,13 +42,15 @@ struct Peer {
 /// and wherever they sort, they cannot keep one that answers from being asked
 /// (A9). It is told the time, as a time since it began.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub struct Asking {
     dice: Dice,
     peers: BTreeMap<PeerId, Peer>,
 }
 
 impl Asking {
-    pub(super) const fn new(dice: Dice) -> Self {
+    /// Has asked nobody yet.
+    #[must_use]
+    pub const fn new(dice: Dice) -> Self {
         Self {
             dice,
             peers: BTreeMap::new(),
@@ -57,7 +59,7 @@ impl Asking {
 
     /// Whom to ask now of those that are there, to fill the free places; they
     /// count as asked until [`Asking::answered`].
-    pub(super) fn next(&mut self, there: &BTreeSet<PeerId>, now: Duration) -> Vec<PeerId> {
+    pub fn next(&mut self, there: &BTreeSet<PeerId>, now: Duration) -> Vec<PeerId> {
         self.peers
             .retain(|peer, known| known.due.is_none() || there.contains(peer));
         let busy = self.peers.values().filter(|peer| peer.due.is_none());
@@ -97,7 +99,7 @@ impl Asking {
     }
 
     /// A peer that was asked answered, or did not.
-    pub(super) fn answered(&mut self, peer: &PeerId, outcome: Outcome, now: Duration) {
+    pub fn answered(&mut self, peer: &PeerId, outcome: Outcome, now: Duration) {
         let Some(known) = self.peers.get_mut(peer) else {
             return;
         };

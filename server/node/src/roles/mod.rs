@@ -1,7 +1,7 @@
 //! What a process can be.
 
 pub mod aggregator;
-mod asking;
+pub mod asking;
 pub mod client;
 pub mod common;
 pub mod directory;
