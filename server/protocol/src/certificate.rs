@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{AdmittedServer, ServerBundle},
+    bundle::ServerBundle,
     canonical::Canonical,
     ids::{RoundContext, ServerId},
     instance::Instance,
@@ -186,24 +186,21 @@ impl Certificate {
         instance: &Instance,
         bundles: &[ServerBundle],
     ) -> Result<CertifiedRound, CertificateError> {
-        self.verify_knowing(instance, bundles, &[])
+        let round = self
+            .header
+            .verify(instance, bundles)
+            .map_err(CertificateError::Header)?;
+        self.verify_in(round)
     }
 
-    /// As [`Certificate::verify`], with servers whose bundles were verified
-    /// before ([`SignedHeader::verify_knowing`]).
+    /// As [`Certificate::verify`], for a header that was verified before.
     ///
     /// # Errors
     /// [`CertificateError`], naming the first check that failed.
-    pub fn verify_knowing(
-        &self,
-        instance: &Instance,
-        bundles: &[ServerBundle],
-        known: &[AdmittedServer],
-    ) -> Result<CertifiedRound, CertificateError> {
-        let round = self
-            .header
-            .verify_knowing(instance, bundles, known)
-            .map_err(CertificateError::Header)?;
+    pub fn verify_in(&self, round: Round) -> Result<CertifiedRound, CertificateError> {
+        if self.header != *round.signed() {
+            return Err(CertificateError::Context);
+        }
         let expected = round.roster().len();
         if self.signatures.len() != expected {
             return Err(CertificateError::Signatures {

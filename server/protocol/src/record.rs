@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{AdmittedServer, ServerBundle},
+    bundle::ServerBundle,
     canonical::{Canonical, domain_digest},
     fold::{Aggregate, AggregateError},
     ids::{Digest, RoundContext},
@@ -65,23 +65,9 @@ impl BroadcastRecord {
         instance: &Instance,
         bundles: &[ServerBundle],
     ) -> Result<FinalizedRound, RecordError> {
-        self.verify_knowing(instance, bundles, &[])
-    }
-
-    /// As [`BroadcastRecord::verify`], with servers whose bundles were verified
-    /// before ([`SignedHeader::verify_knowing`]).
-    ///
-    /// # Errors
-    /// [`RecordError`], naming the first check that failed.
-    pub fn verify_knowing(
-        &self,
-        instance: &Instance,
-        bundles: &[ServerBundle],
-        known: &[AdmittedServer],
-    ) -> Result<FinalizedRound, RecordError> {
         let round = self
             .header
-            .verify_knowing(instance, bundles, known)
+            .verify(instance, bundles)
             .map_err(RecordError::Header)?;
         self.verify_in(round)
     }

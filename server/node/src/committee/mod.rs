@@ -197,8 +197,9 @@ impl Committee {
         match applied {
             Applied::Opened { round, forced } => {
                 self.shared.reset_misfits();
-                if *forced {
+                if let Some(given_up) = forced {
                     metrics::rounds_force_advanced();
+                    blame(given_up);
                 }
                 metrics::round_floor(round.header().floor);
                 self.opened_at = Some((*round.context(), Instant::now()));
@@ -329,16 +330,8 @@ impl StateMachine for Committee {
         let mut index = context.committed().index().0;
         for command in commands {
             index = index.saturating_add(1);
-            let before = self.state.current().cloned();
             match self.state.apply(&command) {
-                Ok(applied) => {
-                    if let (Applied::Opened { forced: true, .. }, Some(before)) =
-                        (&applied, &before)
-                    {
-                        blame(before);
-                    }
-                    self.observe(&applied, index);
-                }
+                Ok(applied) => self.observe(&applied, index),
                 Err(refusal) => self.refuse(&command, &refusal, index),
             }
         }

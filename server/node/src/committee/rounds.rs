@@ -114,7 +114,7 @@ impl CommitteeState {
                 certified: None,
                 tally: None,
             })
-            .is_some();
+            .map(Box::new);
         self.expire_clients();
         self.aggregators.expire(self.opened);
         Ok(Applied::Opened { round, forced })

@@ -31,12 +31,12 @@ pub const CLIENT_LEASE_ROUNDS: u64 = 16;
 pub enum Applied {
     /// The registries.
     Registered,
-    /// A round opened; an unfinished one was given up if `forced`.
+    /// A round opened; an unfinished one was given up if it was `forced`.
     Opened {
         /// The round.
         round: Arc<Round>,
         /// Whether another was in flight.
-        forced: bool,
+        forced: Option<Box<InFlight>>,
     },
     /// One more server stands for the open round.
     Endorsed,

@@ -14,7 +14,7 @@ fn i2_late_work_for_a_given_up_round_is_refused() {
     let mut state = world.founded();
     let header = world.header(&state);
     let applied = accept(&mut state, &world.open_with(0, header));
-    assert!(matches!(applied, Applied::Opened { forced: false, .. }));
+    assert!(matches!(applied, Applied::Opened { forced: None, .. }));
     let late_aggregate = world.fold(state.current().unwrap(), &[0, 1, 2]);
     world.certify(&mut state);
     world.aggregate(&mut state, &[0, 1]);
@@ -27,7 +27,13 @@ fn i2_late_work_for_a_given_up_round_is_refused() {
     let header = world.header(&state);
     assert_eq!(header.number, 2);
     let applied = accept(&mut state, &world.open_with(1, header));
-    assert!(matches!(applied, Applied::Opened { forced: true, .. }));
+    assert!(matches!(
+        applied,
+        Applied::Opened {
+            forced: Some(_),
+            ..
+        }
+    ));
     assert_eq!(refuse(&mut state, &late), Refusal::NotWaiting);
     let command = world.say(0, &Order::SubmitAggregate(late_aggregate));
     assert_eq!(refuse(&mut state, &command), Refusal::NotWaiting);
@@ -49,7 +55,7 @@ fn i2_late_work_for_a_given_up_round_is_refused() {
     // Nothing is in flight, so the third is not forced.
     let header = world.header(&state);
     let applied = accept(&mut state, &world.open_with(0, header));
-    assert!(matches!(applied, Applied::Opened { forced: false, .. }));
+    assert!(matches!(applied, Applied::Opened { forced: None, .. }));
 }
 
 #[test]

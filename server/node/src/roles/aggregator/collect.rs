@@ -217,11 +217,21 @@ impl Desk {
         Ok(self.receipt(&checked))
     }
 
-    /// Whether an envelope of a client would get a receipt: its round takes
-    /// envelopes now, or has closed with it.
-    pub fn collects(&self, context: &RoundContext, client: &ClientId) -> Result<(), Refused> {
+    /// Whether an envelope of a client of this peer would get a receipt: its round
+    /// takes envelopes now, or has closed with it.
+    pub fn collects(
+        &self,
+        context: &RoundContext,
+        client: &ClientId,
+        caller: &PeerKey,
+    ) -> Result<(), Refused> {
         let open = self.current().as_ref().map(|open| *open.round.context());
-        let collects = open == Some(*context) || lock(&self.kept).of(context, client).is_some();
+        let holds = || {
+            let kept = lock(&self.kept);
+            let envelope = kept.of(context, client);
+            envelope.is_some_and(|envelope| envelope.peer() == caller)
+        };
+        let collects = open == Some(*context) || holds();
         collects.then_some(()).ok_or(Refused::NotOpen)
     }
 

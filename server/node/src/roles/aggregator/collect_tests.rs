@@ -87,15 +87,20 @@ fn i19_every_receipt_is_kept_by_the_aggregate_and_the_audit() {
 fn a12_a_client_learns_for_64_bytes_whether_its_envelope_would_be_answered() {
     let stage = Stage::new(3);
     let context = stage.round.context();
-    let [one, other] = [0, 1].map(|at| stage.sealed(at).0.client);
+    let [(one, caller), (other, other_caller)] = [0, 1].map(|at| {
+        let (envelope, caller) = stage.sealed(at);
+        (envelope.client, caller)
+    });
+    let asks = |context, client, caller| stage.desk.collects(context, client, caller);
     let later = zipnet_protocol::RoundContext::new([7; 32]);
-    assert_eq!(stage.desk.collects(context, &one), Ok(()));
-    assert_eq!(stage.desk.collects(&later, &one), Err(Refused::NotOpen));
+    assert_eq!(asks(context, &one, &caller), Ok(()));
+    assert_eq!(asks(&later, &one, &caller), Err(Refused::NotOpen));
     stage.hand_over(0).unwrap();
     stage.desk.close().unwrap();
     // The answer may have got lost; who was not in is in no more.
-    assert_eq!(stage.desk.collects(context, &one), Ok(()));
-    assert_eq!(stage.desk.collects(context, &other), Err(Refused::NotOpen));
+    assert_eq!(asks(context, &one, &caller), Ok(()));
+    assert_eq!(asks(context, &other, &other_caller), Err(Refused::NotOpen));
+    assert_eq!(asks(context, &one, &other_caller), Err(Refused::NotOpen));
 }
 
 #[test]

@@ -129,7 +129,9 @@ pub async fn run(
             &network,
             &instance,
             65_536,
-            move |(context, client), _| ready(aggregator.desk.collects(&context, &client)),
+            move |(context, client), caller| {
+                ready(aggregator.desk.collects(&context, &client, &caller))
+            },
         )
         .map_err(AggregatorError::Serve)?
     };

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use zipnet_protocol::{
-    AdmittedServer, CertificateError, CertifiedRound, FinalizedRound, Instance, RecordError,
-    ServerBundle,
+    AdmittedServer, CertificateError, CertifiedRound, FinalizedRound, HeaderError, Instance,
+    RecordError, Round, ServerBundle, SignedHeader,
 };
 
 use crate::{committee::command::Published, wire::Opened};
@@ -31,16 +31,16 @@ impl Seen {
 
     /// An open round that a server tells of.
     pub fn open(&mut self, open: &Opened) -> Result<Arc<CertifiedRound>, CertificateError> {
+        let certificate = &open.certificate;
         if let Some(round) = &self.round
-            && *round.certificate() == open.certificate
+            && round.certificate() == certificate
         {
             return Ok(round.clone());
         }
-        let round = open
-            .certificate
-            .verify_knowing(&self.instance, &open.bundles, &self.roster)?;
-        self.learn(round.roster());
-        let round = Arc::new(round);
+        let round = self
+            .round_of(&certificate.header, &open.bundles)
+            .map_err(CertificateError::Header)?;
+        let round = Arc::new(certificate.verify_in(round)?);
         self.round = Some(round.clone());
         Ok(round)
     }
@@ -48,15 +48,13 @@ impl Seen {
     /// A record that a server hands on.
     pub fn record(&mut self, published: &Published) -> Result<FinalizedRound, RecordError> {
         let record = &published.record;
-        match &self.round {
-            Some(round) if *round.signed() == record.header => record.verify_in((***round).clone()),
-            _ => {
-                let bundles = &published.bundles;
-                let done = record.verify_knowing(&self.instance, bundles, &self.roster)?;
-                self.learn(done.round().roster());
-                Ok(done)
-            }
-        }
+        let round = match &self.round {
+            Some(round) if *round.signed() == record.header => (***round).clone(),
+            _ => self
+                .round_of(&record.header, &published.bundles)
+                .map_err(RecordError::Header)?,
+        };
+        record.verify_in(round)
     }
 
     /// A server as it was admitted, if its bundle holds.
@@ -67,9 +65,16 @@ impl Seen {
             .or_else(|| bundle.verify(&self.instance).ok())
     }
 
-    fn learn(&mut self, roster: &[AdmittedServer]) {
-        if self.roster != roster {
-            self.roster = roster.to_vec();
+    /// The round of a header, whose roster is known from then on.
+    fn round_of(
+        &mut self,
+        header: &SignedHeader,
+        bundles: &[ServerBundle],
+    ) -> Result<Round, HeaderError> {
+        let round = header.verify_knowing(&self.instance, bundles, &self.roster)?;
+        if self.roster != round.roster() {
+            self.roster = round.roster().to_vec();
         }
+        Ok(round)
     }
 }
