@@ -13,6 +13,7 @@ pub mod admission;
 pub mod aggregators;
 mod broadcasts;
 pub mod command;
+mod in_flight;
 mod refusal;
 mod rounds;
 pub mod snapshot;

@@ -10,17 +10,17 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 pub use zipnet_protocol::Tally;
 use zipnet_protocol::{
-    AdmittedServer, Certifications, CertifiedRound, ClientId, ClientRegistry, Digest, Epoch,
-    FinalizedRound, MAX_CLIENTS, MAX_ROSTER, PeerKey, RegisteredClient, Round, ServerId,
+    AdmittedServer, CertifiedRound, ClientId, ClientRegistry, Digest, Epoch, FinalizedRound,
+    MAX_CLIENTS, MAX_ROSTER, PeerKey, RegisteredClient, Round, ServerId,
 };
 
-pub use super::refusal::Refusal;
 use super::{
     admission::Admissions,
     aggregators::Aggregators,
     command::{Command, Order, Published, ServerRegistration},
     strikes::Strikes,
 };
+pub use super::{in_flight::InFlight, refusal::Refusal};
 use crate::settings::CommitteeRules;
 
 /// A registered client that takes part in none of this many rounds is dropped.
@@ -95,38 +95,6 @@ impl Final {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.checked.round().header().epoch
-    }
-}
-
-/// The open round.
-#[derive(Debug, Clone)]
-pub struct InFlight {
-    /// The round.
-    pub round: Arc<Round>,
-    /// The registry that its header names.
-    pub registry: Arc<ClientRegistry>,
-    /// Which servers stand for it so far.
-    pub certifications: Certifications,
-    /// The round once all servers of its roster stand for it.
-    pub certified: Option<Arc<CertifiedRound>>,
-    /// The aggregate with the commitments and partials so far.
-    pub tally: Option<Arc<Tally>>,
-}
-
-impl InFlight {
-    /// The servers whose partials are missing although all have committed to
-    /// theirs: that happens to a server that fails in between. Whoever does it
-    /// again and again learns broadcasts that nobody else sees, and has messages
-    /// sealed again (A1). A leader can make it look so of others.
-    pub fn withheld(&self) -> impl Iterator<Item = &PeerKey> {
-        let all = self.tally.as_ref();
-        let all = all.filter(|tally| tally.committed(&self.round).is_some());
-        all.into_iter().flat_map(|tally| {
-            let roster = self.round.roster().iter();
-            roster
-                .filter(|server| !tally.contains(server.id()))
-                .map(AdmittedServer::peer)
-        })
     }
 }
 
