@@ -230,6 +230,25 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
         Err(worst)
     }
 
+    /// Asks a peer that somebody has named. It may be one that this process was
+    /// not told of, or that was not told of this one: if it does not answer,
+    /// catalogs are compared.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn call_one(
+        &self,
+        peer: PeerId,
+        request: &Req,
+        patience: Duration,
+    ) -> Result<Res, PeerError> {
+        let (_, outcome) = self.ask(peer, request, patience).await;
+        if matches!(outcome, Err(PeerError::Failed { .. })) {
+            self.refresh(true);
+        }
+        outcome
+    }
+
     /// Asks two peers at once that are chosen by chance, whoever is preferred,
     /// so that a liar has to be both of them. Fewer if there are fewer; in the
     /// order in which they answer.

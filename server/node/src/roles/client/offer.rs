@@ -77,8 +77,7 @@ impl Offers {
             // Once it was not taken, there is nothing to gain from sending it again
             // and again.
             let question = (envelope.context, envelope.client);
-            if asks && let Err(error) = self.ready.call_peer(aggregator, &question, PATIENCE).await
-            {
+            if asks && let Err(error) = self.ready.call_one(aggregator, &question, PATIENCE).await {
                 tracing::debug!(
                     round = number,
                     because = %crate::report::chain(&error),
@@ -89,7 +88,7 @@ impl Offers {
             }
             match self
                 .aggregators
-                .call_peer(aggregator, envelope, PATIENCE)
+                .call_one(aggregator, envelope, PATIENCE)
                 .await
             {
                 Ok(receipt) => {
