@@ -292,12 +292,28 @@ fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSet
     });
 }
 
-/// The instance that a node without the committee secret belongs to: by the
-/// pinned committee key, or else by the word of its bootstrap peers.
+/// The node with the instance that it belongs to, as one without the committee
+/// secret finds it: by the pinned committee key, or else by the word of its
+/// bootstrap peers. If it finds none, the node takes its leave before the process
+/// ends: what runs in it does not bear to be cut off.
 ///
 /// # Errors
 /// [`CommitteeKeyError`].
 pub async fn find_instance(
+    node: Node,
+    trust: &TrustSettings,
+    network: &NetworkSettings,
+) -> Result<(Node, Instance), CommitteeKeyError> {
+    match ask_for_instance(&node, trust, network).await {
+        Ok(instance) => Ok((node, instance)),
+        Err(error) => {
+            node.leave().await;
+            Err(error)
+        }
+    }
+}
+
+async fn ask_for_instance(
     node: &Node,
     trust: &TrustSettings,
     network: &NetworkSettings,

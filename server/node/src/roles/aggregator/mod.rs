@@ -91,10 +91,9 @@ pub async fn run(
             .await
             .map_err(AggregatorError::Join)?;
         common::announce(&node, &settings.network, &settings.trust.name, "aggregator");
-        let instance = common::find_instance(&node, &settings.trust, &settings.network)
+        common::find_instance(node, &settings.trust, &settings.network)
             .await
-            .map_err(AggregatorError::CommitteeKey)?;
-        Ok((node, instance))
+            .map_err(AggregatorError::CommitteeKey)
     };
     let (node, instance) = tokio::select! {
         started = start => started?,

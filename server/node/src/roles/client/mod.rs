@@ -147,7 +147,7 @@ impl Client {
             .await
             .map_err(ClientError::Join)?;
         common::announce(&node, &network, &trust.name, "client");
-        let instance = common::find_instance(&node, &trust, &network)
+        let (node, instance) = common::find_instance(node, &trust, &network)
             .await
             .map_err(ClientError::CommitteeKey)?;
         let authority = trust.authority.clone();
