@@ -59,7 +59,7 @@ pub const ATTACKS: &[Attack] = &[
     ("A8", |form| a08::run(form.trials(30))),
     ("A9", |form| a09::run(form.trials(20))),
     ("A10", |form| a10::run(form.trials(5))),
-    ("A13", |_| a13::run()),
+    ("A13", |form| a13::run(form.trials(1))),
     ("A15", |form| a15::run(form.trials(10))),
 ];
 

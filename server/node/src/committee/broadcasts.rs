@@ -23,7 +23,9 @@ pub struct Broadcasts {
 }
 
 impl Broadcasts {
-    pub(super) fn new(retain: usize) -> Self {
+    /// Keeps so many rounds, as far as their vectors leave room.
+    #[must_use]
+    pub fn new(retain: usize) -> Self {
         Self::bounded(retain, RETAIN_BYTES)
     }
 
@@ -39,7 +41,7 @@ impl Broadcasts {
 
     /// Adds a round unless it is there already. Its epoch is then the newest
     /// one: a committee can come back to an epoch that it had left.
-    pub(super) fn push(&self, done: Arc<Final>) {
+    pub fn push(&self, done: Arc<Final>) {
         let mut rounds = self.lock();
         let epoch = done.epoch();
         if !rounds.iter().rev().any(|kept| kept.rank() == done.rank()) {

@@ -12,7 +12,7 @@
 //! Nothing here knows whether its process talks: what is asked, when and of whom
 //! is the same for all.
 
-mod course;
+pub mod course;
 mod error;
 mod gap;
 mod polls;

@@ -92,7 +92,7 @@ impl Place {
 
 /// What a record means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// The newest record at the start: where to begin, not news.
     Start,
     /// The next one.
@@ -107,7 +107,7 @@ pub(super) enum Step {
 
 /// What a certified round means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
     /// It follows the newest record in hand.
     Next,
     /// The record that it names as the newest is not in hand.
@@ -120,7 +120,7 @@ pub(super) enum Turn {
 
 /// A follower's place, and those of the epochs that it left.
 #[derive(Debug, Default)]
-pub(super) struct Course {
+pub struct Course {
     here: Option<Place>,
     left: VecDeque<Place>,
     /// Who speaks of another epoch than this one.
@@ -129,6 +129,7 @@ pub(super) struct Course {
 
 impl Course {
     /// The newest record, to ask for what comes after.
+    #[must_use]
     pub fn position(&self) -> Option<(Epoch, u64)> {
         let here = self.here.as_ref();
         here.map(|here| (here.epoch, here.number.max(here.passed)))
@@ -136,6 +137,7 @@ impl Course {
 
     /// The number of the newest record that a certified round named: what comes
     /// after it is to be asked for to fill a gap.
+    #[must_use]
     pub fn certain(&self) -> Option<(Epoch, u64)> {
         let here = self.here.as_ref()?;
         let number = here
@@ -146,12 +148,14 @@ impl Course {
     }
 
     /// Whether a record is in hand, was reported, or was named as the newest.
+    #[must_use]
     pub fn knows(&self, digest: &Digest) -> bool {
         let here = self.here.as_ref();
         here.is_some_and(|here| here.knows(digest).is_some() || here.reported.contains(digest))
     }
 
     /// The highest number that was heard of in an epoch.
+    #[must_use]
     pub fn highest(&self, epoch: &Epoch) -> u64 {
         let places = self.here.iter().chain(&self.left);
         places
