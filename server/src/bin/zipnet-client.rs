@@ -240,7 +240,7 @@ async fn act(
 
 /// Takes part for a random number of rounds, and says so on standard error.
 async fn linger(stay: &mut Linger, why: &str) {
-    loop {
+    while stay.left() > 0 {
         note(&format!(
             "taking part for {} more round(s) {why} (--now would not)",
             stay.left()

@@ -14,28 +14,57 @@ use tokio::time::{Instant, timeout_at};
 use super::{Client, Reader};
 use crate::entropy::Dice;
 
-/// Rounds to stay, before and after together.
+/// Rounds to take part in, that of the message among them.
 const WHOLE: u32 = 17;
 /// How long to stay if rounds do not come: there is no more company then.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Where in its stay a client writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stay {
+    before: u32,
+}
+
+impl Stay {
+    /// Every place is as likely.
+    #[must_use]
+    pub fn draw(dice: &mut Dice) -> Self {
+        let drawn = u32::try_from(dice.below(u64::from(WHOLE))).unwrap_or(0);
+        Self {
+            before: drawn.saturating_add(1),
+        }
+    }
+
+    /// Records to wait for before the message: one at least, that of the round in
+    /// which the client came and does not take part.
+    #[must_use]
+    pub const fn before(self) -> u32 {
+        self.before
+    }
+
+    /// Records to wait for behind that of the message.
+    #[must_use]
+    pub const fn after(self) -> u32 {
+        WHOLE.saturating_sub(self.before)
+    }
+}
 
 /// A stay among others.
 #[derive(Debug)]
 pub struct Linger {
     reader: Reader,
-    /// How long the stay before was, of which this is the rest or the whole.
-    before: u32,
+    stay: Stay,
     left: u32,
     until: Instant,
 }
 
 impl Linger {
     pub(super) fn new(reader: Reader) -> Self {
-        let before = rounds(&mut Dice::fresh());
+        let stay = Stay::draw(&mut Dice::fresh());
         Self {
             reader,
-            before,
-            left: before,
+            stay,
+            left: stay.before(),
             until: Instant::now() + PATIENCE,
         }
     }
@@ -46,8 +75,8 @@ impl Linger {
     pub fn behind(&self, client: &Client) -> Self {
         Self {
             reader: client.reader(),
-            before: self.before,
-            left: after(self.before),
+            stay: self.stay,
+            left: self.stay.after(),
             until: Instant::now() + PATIENCE,
         }
     }
@@ -74,17 +103,6 @@ impl Linger {
     }
 }
 
-/// One at least, and one less than the whole at most, each as likely.
-fn rounds(dice: &mut Dice) -> u32 {
-    let most = WHOLE.saturating_sub(1);
-    let drawn = u32::try_from(dice.below(u64::from(most))).unwrap_or(0);
-    drawn.saturating_add(1)
-}
-
-const fn after(before: u32) -> u32 {
-    WHOLE.saturating_sub(before)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,11 +110,11 @@ mod tests {
     #[test]
     fn a8_every_stay_is_as_long_and_the_message_anywhere_in_it() {
         let mut dice = Dice::seeded(&[8; 32]);
-        let mut places = [0_u32; 17];
-        for _ in 0..16_000 {
-            let before = rounds(&mut dice);
-            assert_eq!(before + after(before), WHOLE);
-            places[before as usize] += 1;
+        let mut places = [0_u32; 18];
+        for _ in 0..17_000 {
+            let stay = Stay::draw(&mut dice);
+            assert_eq!(stay.before() + stay.after(), WHOLE);
+            places[stay.before() as usize] += 1;
         }
         assert_eq!(places[0], 0, "one round at least");
         // A thousand each; seven standard deviations are 215.

@@ -38,7 +38,7 @@ use tokio::{
 };
 use zipnet_protocol::{DhSecret, Instance, RoundParams, Sealer, SlotKey};
 
-pub use linger::Linger;
+pub use linger::{Linger, Stay};
 pub use publisher::{GivenUp, PublishError, PublishOptions, Publisher, Receipt};
 pub use reader::Reader;
 
