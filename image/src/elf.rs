@@ -8,9 +8,18 @@ const MAGIC: [u8; 6] = *b"\x7fELF\x02\x01";
 /// Bytes of a file's header and of an entry of its program header table.
 const HEADER: usize = 64;
 const ENTRY: usize = 56;
-/// Types of segments: one that is loaded, and the name of a dynamic linker.
+/// Types of segments: one that is loaded, what a linker needs, and its name.
 const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+/// Flags of segments.
+const EXECUTABLE: usize = 1;
+const WRITABLE: usize = 2;
+/// Tags of dynamic entries that tell of relocations: `DT_RELA`, `DT_REL`, `DT_JMPREL`,
+/// `DT_RELR`.
+const RELOCATIONS: [usize; 4] = [7, 17, 23, 36];
+/// Bytes of a dynamic entry.
+const DYNAMIC: usize = 16;
 /// Where the header says where sections are: `e_shoff`, and `e_shentsize` to
 /// `e_shstrndx`.
 const SECTIONS: [core::ops::Range<usize>; 2] = [0x28..0x30, 0x3a..0x40];
@@ -24,6 +33,80 @@ pub enum ElfError {
     /// It is not static.
     #[error("It needs a dynamic linker, and the guest has none; a static program would be right")]
     Dynamic,
+    /// Its place in memory matters.
+    #[error("It has to be relocated, and nobody does; position-independent code without tables of addresses would be right")]
+    Relocated,
+}
+
+/// What is loaded of a program that runs anywhere as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Where it lies, in bytes from the program's start.
+    pub address: usize,
+    /// What is loaded there.
+    pub data: &'a [u8],
+    /// Bytes in memory; those behind `data` are zeros.
+    pub size: usize,
+    /// Whether it holds code.
+    pub executable: bool,
+    /// Whether it can be written to.
+    pub writable: bool,
+}
+
+/// The segments of a position-independent program without relocations, and the address
+/// at which it begins.
+///
+/// # Errors
+/// [`ElfError`].
+pub fn segments(program: &[u8]) -> Result<(Vec<Segment<'_>>, usize), ElfError> {
+    let number = |at: usize, bytes: usize| number(program, at, bytes).ok_or(ElfError::Format);
+    let mut found = Vec::new();
+    for at in entries(program)? {
+        let data = |offset: usize, bytes: usize| {
+            let end = offset.checked_add(bytes)?;
+            program.get(offset..end)
+        };
+        let data = data(number(at + 8, 8)?, number(at + 32, 8)?).ok_or(ElfError::Format)?;
+        match kind(program, at)? {
+            PT_INTERP => return Err(ElfError::Dynamic),
+            PT_DYNAMIC => {
+                let tags = data.chunks(DYNAMIC).filter_map(|tag| self::number(tag, 0, 8));
+                if tags.take_while(|tag| *tag != 0).any(|tag| RELOCATIONS.contains(&tag)) {
+                    return Err(ElfError::Relocated);
+                }
+            }
+            PT_LOAD => {
+                let flags = number(at + 4, 4)?;
+                found.push(Segment {
+                    address: number(at + 16, 8)?,
+                    data,
+                    size: number(at + 40, 8)?.max(data.len()),
+                    executable: flags & EXECUTABLE != 0,
+                    writable: flags & WRITABLE != 0,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok((found, number(0x18, 8)?))
+}
+
+/// Where the entries of the program header table are.
+fn entries(program: &[u8]) -> Result<impl Iterator<Item = usize>, ElfError> {
+    let number = |at: usize, bytes: usize| number(program, at, bytes).ok_or(ElfError::Format);
+    if !program.starts_with(&MAGIC) || number(0x36, 2)? != ENTRY {
+        return Err(ElfError::Format);
+    }
+    let (table, count) = (number(0x20, 8)?, number(0x38, 2)?);
+    // The whole table, so that offsets into it are no overflow.
+    let end = table.checked_add(count * ENTRY).ok_or(ElfError::Format)?;
+    program.get(table..end).ok_or(ElfError::Format)?;
+    Ok((0..count).map(move |index| table + index * ENTRY))
+}
+
+fn kind(program: &[u8], at: usize) -> Result<u32, ElfError> {
+    let kind = number(program, at, 4).ok_or(ElfError::Format)?;
+    u32::try_from(kind).map_err(|_| ElfError::Format)
 }
 
 /// The part of a static program that the kernel loads, without the table of
@@ -33,15 +116,10 @@ pub enum ElfError {
 /// [`ElfError`].
 pub fn loaded(program: &[u8]) -> Result<Vec<u8>, ElfError> {
     let number = |at: usize, bytes: usize| number(program, at, bytes).ok_or(ElfError::Format);
-    if !program.starts_with(&MAGIC) || number(0x36, 2)? != ENTRY {
-        return Err(ElfError::Format);
-    }
-    let (table, count) = (number(0x20, 8)?, number(0x38, 2)?);
-    let mut end = HEADER.max(table.saturating_add(count * ENTRY));
-    for index in 0..count {
-        let at = table.saturating_add(index * ENTRY);
-        let kind = u32::try_from(number(at, 4)?).map_err(|_| ElfError::Format)?;
-        match kind {
+    let mut end = HEADER;
+    for at in entries(program)? {
+        end = end.max(at + ENTRY);
+        match kind(program, at)? {
             PT_INTERP => return Err(ElfError::Dynamic),
             PT_LOAD => {
                 let (offset, bytes) = (number(at + 8, 8)?, number(at + 32, 8)?);
@@ -139,11 +217,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = loaded(&bytes);
+            let _ = (loaded(&bytes), segments(&bytes));
             for (byte, magic) in bytes.iter_mut().zip(MAGIC) {
                 *byte = magic;
             }
-            let _ = loaded(&bytes);
+            let _ = (loaded(&bytes), segments(&bytes));
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod modules;
 pub mod newc;
 pub mod recipe;
 pub mod sbom;
+pub mod unified;
 
 pub use build::build;
 pub use compare::compare;
