@@ -16,16 +16,15 @@
 #   --mac ADDRESS        hardware address of the guest's interface
 #   --quotes unix:PATH|vsock:CID:PORT
 #                        where QEMU reaches the quote generation service [vsock:2:4050]
-#   --extract DIR        write kernel, firmware and initramfs to DIR, start nothing
+#   --extract DIR        write firmware and image to DIR, start nothing
 #
 # SIGTERM, Ctrl-C and the end of the terminal press the guest's power button: it ends
 # its server and powers off. QEMU names another qemu-system-x86_64, TMPDIR another
 # folder than /tmp for the image's files, which are gone when the guest is.
 set -euo pipefail
 
-readonly kernel_size=@KERNEL_SIZE@ firmware_size=@FIRMWARE_SIZE@ initramfs_size=@INITRAMFS_SIZE@
+readonly firmware_size=@FIRMWARE_SIZE@ image_size=@IMAGE_SIZE@
 readonly sums="@SUMS@"
-readonly cmdline="@CMDLINE@"
 readonly frozen="@QEMU_VERSION@"
 
 die() { echo "run-qemu: $*" >&2; exit 1; }
@@ -76,8 +75,8 @@ else
     trap 'rm -rf "$dir"' EXIT
 fi
 
-# The payload: kernel, firmware and initramfs, one after the other, at the end.
-at=$(($(stat -Lc %s "$0") - kernel_size - firmware_size - initramfs_size))
+# The payload: firmware and image, one after the other, at the end.
+at=$(($(stat -Lc %s "$0") - firmware_size - image_size))
 ((at > 0)) || die "this file is damaged or cut: it is shorter than its image"
 take() {
     local problem
@@ -85,9 +84,8 @@ take() {
         die "could not unpack $1 to $dir ($problem); is the disk full?"
     at=$((at + $2))
 }
-take zipnet-vmlinuz "$kernel_size"
 take zipnet-ovmf.fd "$firmware_size"
-take zipnet-initramfs.cpio.zst "$initramfs_size"
+take zipnet-image.efi "$image_size"
 (cd "$dir" && sha256sum --quiet --check <<<"$sums") ||
     die "this file is damaged or cut, or $dir is full: the sums are not those of the image"
 [[ ! $extract ]] || exit 0
@@ -96,12 +94,12 @@ qemu=${QEMU:-qemu-system-x86_64}
 version=$("$qemu" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p') || true
 [[ $version ]] || die "$qemu does not run; a QEMU on PATH, or one named by QEMU, would be right"
 
-# Whether KVM runs a guest here, which its device file does not say: the kernel
-# without an initramfs ends by itself within seconds.
+# Whether KVM runs a guest here, which its device file does not say: the image
+# without a configuration ends by itself within seconds.
 probe() {
     [[ -r /dev/kvm && -w /dev/kvm ]] &&
-        timeout --kill-after 2 6 "$qemu" -accel kvm -cpu host -machine q35 -m 256M -nodefaults -display none \
-            -no-reboot -kernel "$dir/zipnet-vmlinuz" -append "panic=-1" >/dev/null 2>&1 </dev/null
+        timeout --kill-after 2 10 "$qemu" -accel kvm -cpu host -machine q35 -m 512M -nodefaults -display none \
+            -no-reboot -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-image.efi" >/dev/null 2>&1 </dev/null
 }
 if [[ $accel == auto ]]; then
     accel=tcg
@@ -141,8 +139,7 @@ mkfifo "$dir/monitor.in" "$dir/monitor.out"
 setsid setpriv --pdeathsig KILL -- "$qemu" "${arguments[@]}" -nodefaults -display none -no-reboot -serial stdio \
     -monitor "pipe:$dir/monitor" \
     -device "virtio-net-pci,netdev=n,addr=2,romfile=${mac:+,mac=$mac}" \
-    -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-vmlinuz" -initrd "$dir/zipnet-initramfs.cpio.zst" \
-    -append "$cmdline" -fw_cfg "name=opt/org.zipnet/config,file=${config//,/,,}" "$@" </dev/null &
+    -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-image.efi" -fw_cfg "name=opt/org.zipnet/config,file=${config//,/,,}" "$@" </dev/null &
 pid=$!
 # The monitor's answers are of no interest, but have to go somewhere.
 setsid cat "$dir/monitor.out" >/dev/null &

@@ -29,7 +29,8 @@ case $flavor in
         done
         [[ ${newer:-} ]] || exit 0
         say "the local image, of the programs that were just built"
-        exec "$built/zipnet-image" build --programs "$built" --inputs "$target/machine" --out "$out" ;;
+        exec "$built/zipnet-image" build --programs "$built" --target "$target/image-build" \
+            --inputs "$target/machine" --out "$out" ;;
     *)
         say "FLAVOR is '$flavor'; production or local would be right"
         exit 2 ;;

@@ -20,7 +20,12 @@ use crate::{
     newc::Archive,
     recipe::{CMDLINE, Flavor, MODULES},
     sbom::{self, SbomError},
+    unified::{UnifiedError, unified},
 };
+
+/// Names of the artifacts that are in the image, for whoever wants to look at them
+/// apart.
+const PARTS: [&str; 2] = ["zipnet-vmlinuz", "zipnet-initramfs.cpio.zst"];
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -31,6 +36,9 @@ pub struct Places {
     pub inputs: PathBuf,
     /// Where the programs come from.
     pub programs: Origin,
+    /// Cargo's target directory for what is built here alone: the program that
+    /// firmware starts, and those of the production image.
+    pub target: PathBuf,
     /// The folder to write.
     pub out: PathBuf,
 }
@@ -38,9 +46,8 @@ pub struct Places {
 /// Where the programs of an image come from.
 #[derive(Debug, Clone)]
 pub enum Origin {
-    /// Compiled by the locked toolchain, in a target directory for that alone: the
-    /// production image.
-    Compiled(PathBuf),
+    /// Compiled by the locked toolchain: the production image.
+    Compiled,
     /// Taken from the folder where cargo left what this machine runs itself, the
     /// simulation included: the local image.
     Taken(PathBuf),
@@ -51,7 +58,7 @@ impl Origin {
     #[must_use]
     pub const fn flavor(&self) -> Flavor {
         match self {
-            Self::Compiled(_) => Flavor::Production,
+            Self::Compiled => Flavor::Production,
             Self::Taken(_) => Flavor::Local,
         }
     }
@@ -95,6 +102,9 @@ pub enum BuildError {
     /// The initramfs.
     #[error("The initramfs could not be made")]
     Initramfs(#[from] InitramfsError),
+    /// One image of all parts.
+    #[error("Kernel, command line and initramfs could not be put together")]
+    Unified(#[from] UnifiedError),
     /// The registers.
     #[error("The image could not be measured")]
     Measure(#[from] MeasureError),
@@ -145,23 +155,25 @@ pub fn build(places: &Places) -> Result<Image, BuildError> {
     let firmware = files::read(&places.inputs.join("firmware-only/usr/share/ovmf/OVMF.fd"))?;
     measure::check(&firmware, &kernel)?;
     let flavor = places.programs.flavor();
-    let (Origin::Compiled(target) | Origin::Taken(target)) = &places.programs;
     let compiler = Compiler {
         repository: &places.repository,
         toolchain: &places.inputs.join("toolchain"),
-        target,
+        target: &places.target,
     };
+    let stub = files::read(&compiler.stub()?)?;
     let [init, server] = programs(&places.programs, &compiler)?;
     let modules = kernel_root.join("lib/modules");
     let archive = initramfs::archive(init, server, &modules, MODULES)?;
     let initramfs = initramfs::compress(&archive, flavor.compression())?;
-    limits(flavor, &kernel, &firmware, &initramfs)?;
-    let [kernel_name, firmware_name, initramfs_name] = launcher::UNPACKED;
+    let unified = unified(&stub, &kernel, CMDLINE, &initramfs)?;
+    limits(flavor, &firmware, &unified, &initramfs)?;
+    let [firmware_name, unified_name] = launcher::UNPACKED;
     let measured = Measured {
         firmware: (firmware_name, &firmware),
-        kernel: (kernel_name, &kernel),
-        initramfs: (initramfs_name, &initramfs),
+        unified: (unified_name, &unified),
+        parts: PARTS,
     };
+    let [kernel_name, initramfs_name] = PARTS;
     let toolchain = toolchain(&places.repository, &lock, flavor)?;
     let previous = previous(&places.repository)?;
     let manifest = measured.manifest(&flavor.version(), toolchain, previous.as_ref())?;
@@ -169,12 +181,10 @@ pub fn build(places: &Places) -> Result<Image, BuildError> {
     json.push(b'\n');
     let hex = |register: Digest384| format!("{register}\n").into_bytes();
     let mut artifacts = vec![
-        (
-            "zipnet-run-qemu.sh",
-            launcher(flavor, &kernel, &firmware, &initramfs),
-        ),
-        (kernel_name, kernel),
+        ("zipnet-run-qemu.sh", launcher(flavor, &firmware, &unified)),
         (firmware_name, firmware),
+        (unified_name, unified),
+        (kernel_name, kernel),
         (initramfs_name, initramfs),
         ("zipnet-cmdline", format!("{CMDLINE}\n").into_bytes()),
         ("zipnet-mrtd.hex", hex(manifest.mrtd)),
@@ -206,7 +216,7 @@ pub fn build(places: &Places) -> Result<Image, BuildError> {
 /// PID 1 and the server.
 fn programs(origin: &Origin, compiler: &Compiler) -> Result<[Vec<u8>; 2], BuildError> {
     let (Programs { init, server }, own) = match origin {
-        Origin::Compiled(_) => (compiler.compile()?, true),
+        Origin::Compiled => (compiler.compile()?, true),
         Origin::Taken(folder) => (Programs::within(folder), false),
     };
     let [init, server] = [init, server].map(|path| {
@@ -243,11 +253,11 @@ fn kernel_path(dir: &Path) -> Result<PathBuf, BuildError> {
 
 fn limits(
     flavor: Flavor,
-    kernel: &[u8],
     firmware: &[u8],
+    unified: &[u8],
     initramfs: &[u8],
 ) -> Result<(), BuildError> {
-    let image = kernel.len() + firmware.len() + initramfs.len();
+    let image = firmware.len() + unified.len();
     let sizes = [
         ("The initramfs", initramfs.len(), flavor.max_initramfs()),
         ("The image", image, flavor.max_image()),

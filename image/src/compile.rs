@@ -47,6 +47,24 @@ const KEPT_PREFIXES: [&str; 5] = [
 /// which these replace.
 const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "--cfg=chacha20_avx512"];
 
+/// How the program that firmware starts is linked: code that runs wherever it lies,
+/// by the linker that comes with the compiler, without anything of the machine's. Below
+/// the stack is the firmware's, which handles interrupts there.
+const STUB_FLAGS: [&str; 12] = [
+    "-Clinker=rust-lld",
+    "-Clinker-flavor=ld.lld",
+    "-Cno-redzone=yes",
+    "-Crelocation-model=pic",
+    "-Cforce-unwind-tables=no",
+    "-Clink-arg=-pie",
+    "-Clink-arg=--no-dynamic-linker",
+    "-Clink-arg=--entry=efi_main",
+    "-Clink-arg=--gc-sections",
+    "-Clink-arg=--build-id=none",
+    "-Clink-arg=-znorelro",
+    "-Clink-arg=-ztext",
+];
+
 /// PID 1 and the server, packages and programs alike.
 const PROGRAMS: [&str; 2] = ["zipnet-init", "zipnet-server"];
 
@@ -121,10 +139,7 @@ impl Compiler<'_> {
         programs(&mut build, Flavor::Production);
         build.args(PROGRAMS.map(|program| format!("--bin={program}")));
         let renames = self.renames()?;
-        let rust = renames
-            .iter()
-            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-            .chain(FLAGS.map(str::to_owned));
+        let rust = remapped(&renames).chain(FLAGS.map(str::to_owned));
         let c = renames
             .iter()
             .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
@@ -135,11 +150,8 @@ impl Compiler<'_> {
         } else {
             c.join(" ")
         };
+        encode(&mut build, rust);
         build
-            .env(
-                "CARGO_ENCODED_RUSTFLAGS",
-                rust.collect::<Vec<_>>().join("\u{1f}"),
-            )
             .env("CFLAGS_x86_64_unknown_linux_gnu", c)
             .env("CC_x86_64_unknown_linux_gnu", wrappers.join("cc"))
             .env("AR_x86_64_unknown_linux_gnu", wrappers.join("ar"))
@@ -149,6 +161,24 @@ impl Compiler<'_> {
             );
         run("build", build)?;
         Ok(Programs::within(&self.target.join(TARGET).join("release")))
+    }
+
+    /// Builds the program that firmware starts, the same for every flavor.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn stub(&self) -> Result<PathBuf, CompileError> {
+        let mut build = self.cargo(&["build", "--profile=stub", "--locked", "--target", TARGET]);
+        build.args([
+            "--package=zipnet-stub",
+            "--bin=zipnet-stub",
+            "--features=efi",
+        ]);
+        let renames = self.renames()?;
+        let flags = remapped(&renames).chain(STUB_FLAGS.map(str::to_owned));
+        encode(&mut build, flags);
+        run("build", build)?;
+        Ok(self.target.join(TARGET).join("stub/zipnet-stub"))
     }
 
     /// What is linked into the programs of a flavor, one crate a line.
@@ -232,6 +262,19 @@ impl Compiler<'_> {
         }
         Ok(dir)
     }
+}
+
+/// What the compiler writes instead of paths.
+fn remapped(renames: &[(PathBuf, &'static str)]) -> impl Iterator<Item = String> {
+    let flag =
+        |(from, to): &(PathBuf, &str)| format!("--remap-path-prefix={}={to}", from.display());
+    renames.iter().map(flag)
+}
+
+/// Flags for the compiler, instead of those of `.cargo/config.toml`.
+fn encode(cargo: &mut Command, flags: impl Iterator<Item = String>) {
+    let flags = flags.collect::<Vec<_>>().join("\u{1f}");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags);
 }
 
 fn programs(cargo: &mut Command, flavor: Flavor) {

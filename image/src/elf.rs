@@ -9,8 +9,8 @@ const MAGIC: [u8; 6] = *b"\x7fELF\x02\x01";
 const HEADER: usize = 64;
 const ENTRY: usize = 56;
 /// Types of segments: one that is loaded, what a linker needs, and its name.
-const PT_LOAD: u32 = 1;
-const PT_DYNAMIC: u32 = 2;
+pub(crate) const PT_LOAD: u32 = 1;
+pub(crate) const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 /// Flags of segments.
 const EXECUTABLE: usize = 1;
@@ -34,7 +34,9 @@ pub enum ElfError {
     #[error("It needs a dynamic linker, and the guest has none; a static program would be right")]
     Dynamic,
     /// Its place in memory matters.
-    #[error("It has to be relocated, and nobody does; position-independent code without tables of addresses would be right")]
+    #[error(
+        "It has to be relocated, and nobody does; position-independent code without tables of addresses would be right"
+    )]
     Relocated,
 }
 
@@ -70,8 +72,13 @@ pub fn segments(program: &[u8]) -> Result<(Vec<Segment<'_>>, usize), ElfError> {
         match kind(program, at)? {
             PT_INTERP => return Err(ElfError::Dynamic),
             PT_DYNAMIC => {
-                let tags = data.chunks(DYNAMIC).filter_map(|tag| self::number(tag, 0, 8));
-                if tags.take_while(|tag| *tag != 0).any(|tag| RELOCATIONS.contains(&tag)) {
+                let tags = data
+                    .chunks(DYNAMIC)
+                    .filter_map(|tag| self::number(tag, 0, 8));
+                if tags
+                    .take_while(|tag| *tag != 0)
+                    .any(|tag| RELOCATIONS.contains(&tag))
+                {
                     return Err(ElfError::Relocated);
                 }
             }
@@ -144,10 +151,28 @@ fn number(bytes: &[u8], at: usize, length: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A program that begins at `entry`, with segments of a type, flags, address, offset,
+    /// bytes in the file and bytes in memory.
+    pub(crate) fn segment(segments: &[[u32; 6]], length: usize, entry: u64) -> Vec<u8> {
+        let wide = |number: u32| u64::from(number).to_le_bytes();
+        let in_file = segments
+            .iter()
+            .map(|of| (of[0], of[3].into(), of[4].into()));
+        let mut file = program(&in_file.collect::<Vec<_>>(), length);
+        file[0x18..0x20].copy_from_slice(&entry.to_le_bytes());
+        for (index, [_, flags, address, _, _, size]) in segments.iter().enumerate() {
+            let at = 64 + index * 56;
+            file[at + 4..at + 8].copy_from_slice(&flags.to_le_bytes());
+            file[at + 16..at + 24].copy_from_slice(&wide(*address));
+            file[at + 40..at + 48].copy_from_slice(&wide(*size));
+        }
+        file
+    }
 
     /// A header, segments of these types with `offset` and `bytes` in the file, and
     /// what comes behind them.

@@ -2,20 +2,16 @@
 
 use zipnet_measurements::{digest::sha256, machine::FROZEN};
 
-use crate::recipe::{CMDLINE, Flavor, LAUNCHER};
+use crate::recipe::{Flavor, LAUNCHER};
 
-/// Names under which the launcher unpacks kernel, firmware and initramfs; those
-/// of the artifacts.
-pub const UNPACKED: [&str; 3] = [
-    "zipnet-vmlinuz",
-    "zipnet-ovmf.fd",
-    "zipnet-initramfs.cpio.zst",
-];
+/// Names under which the launcher unpacks firmware and image; those of the
+/// artifacts.
+pub const UNPACKED: [&str; 2] = ["zipnet-ovmf.fd", "zipnet-image.efi"];
 
 /// The launcher for an image.
 #[must_use]
-pub fn launcher(flavor: Flavor, kernel: &[u8], firmware: &[u8], initramfs: &[u8]) -> Vec<u8> {
-    let payload = [kernel, firmware, initramfs];
+pub fn launcher(flavor: Flavor, firmware: &[u8], unified: &[u8]) -> Vec<u8> {
+    let payload = [firmware, unified];
     let sums = payload
         .iter()
         .zip(UNPACKED)
@@ -32,11 +28,9 @@ pub fn launcher(flavor: Flavor, kernel: &[u8], firmware: &[u8], initramfs: &[u8]
         .replace("@ACCEL@", accel)
         .replace("@CPUS@", cpus)
         .replace("@MEMORY@", memory)
-        .replace("@KERNEL_SIZE@", &kernel.len().to_string())
         .replace("@FIRMWARE_SIZE@", &firmware.len().to_string())
-        .replace("@INITRAMFS_SIZE@", &initramfs.len().to_string())
+        .replace("@IMAGE_SIZE@", &unified.len().to_string())
         .replace("@SUMS@", &sums)
-        .replace("@CMDLINE@", CMDLINE)
         .replace("@QEMU_VERSION@", qemu);
     [script.as_bytes(), &payload.concat()].concat()
 }
@@ -47,11 +41,11 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in_and_the_payload_is_at_the_end() {
-        let launcher = launcher(Flavor::Local, b"kernel", b"firmware", b"initramfs");
-        let script = launcher.strip_suffix(b"kernelfirmwareinitramfs").unwrap();
+        let launcher = launcher(Flavor::Local, b"firmware", b"image");
+        let script = launcher.strip_suffix(b"firmwareimage").unwrap();
         let script = core::str::from_utf8(script).unwrap();
         assert!(script.contains("frozen=\"11.1.3\""));
-        assert!(script.contains("kernel_size=6 firmware_size=8 initramfs_size=9"));
+        assert!(script.contains("firmware_size=8 image_size=5"));
         let open =
             |line: &&str| line.contains('@') && !line.contains("\"$@\"") && !line.contains("[@]");
         assert_eq!(script.lines().find(open), None);

@@ -32,7 +32,9 @@ pub enum UnifiedError {
     #[error("zipnet-stub is no program for firmware")]
     Stub(#[from] ElfError),
     /// Segments share a page, or are too many.
-    #[error("zipnet-stub has a segment at {address:#x} that shares a page with another one or is out of order")]
+    #[error(
+        "zipnet-stub has a segment at {address:#x} that shares a page with another one or is out of order"
+    )]
     Segments {
         /// Where.
         address: usize,
@@ -188,4 +190,101 @@ fn write(sections: &[Section<'_>], entry: usize, end: usize) -> Option<Vec<u8>> 
 
 const fn index(number: u32) -> usize {
     number as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zipnet_measurements::pe::Image;
+    use zipnet_stub::Parts;
+
+    use super::*;
+    use crate::elf::{PT_DYNAMIC, PT_LOAD, tests::segment};
+
+    /// A program of two segments as a linker lays them out.
+    fn stub() -> Vec<u8> {
+        let code = [PT_LOAD, 5, 0x1200, 0x200, 0x100, 0x100];
+        segment(&[[PT_LOAD, 4, 0, 0, 0x180, 0x180], code], 0x400, 0x1234)
+    }
+
+    /// The image as firmware puts it into memory (PE format, "Section Table").
+    fn loaded(file: &[u8]) -> Vec<u8> {
+        let number = |at: usize| {
+            let bytes = file[at..at + 4].try_into().unwrap();
+            u32::from_le_bytes(bytes) as usize
+        };
+        let count = usize::from(file[PE_OFFSET + 6]);
+        let mut memory = vec![0; number(PE_OFFSET + 24 + 56)];
+        memory[..HEADERS].copy_from_slice(&file[..HEADERS]);
+        for section in 0..count {
+            let at = PE_OFFSET + 24 + usize::from(OPTIONAL) + 40 * section;
+            let [size, address, in_file, offset] = [8, 12, 16, 20].map(|field| number(at + field));
+            let length = size.min(in_file);
+            memory[address..address + length].copy_from_slice(&file[offset..offset + length]);
+        }
+        memory
+    }
+
+    #[test]
+    fn firmware_and_program_find_the_parts() {
+        let file = unified(&stub(), b"a kernel", "quiet", &[7; 5000]).unwrap();
+        let image = Image::parse(&file).unwrap();
+        let names: Vec<_> = image
+            .sections()
+            .iter()
+            .map(|section| section.name)
+            .collect();
+        let text = [*b".rdata\0\0", *b".text\0\0\0"];
+        let parts = [section::CMDLINE, section::LINUX, section::INITRD];
+        assert_eq!(names, [&text[..], &parts[..]].concat());
+        assert_eq!(image.sections()[3].data, b"a kernel");
+        let memory = loaded(&file);
+        let found = Parts::find(&memory).unwrap();
+        assert_eq!(found.linux, b"a kernel");
+        assert_eq!(found.cmdline, b"quiet");
+        assert_eq!(found.initrd, [7; 5000]);
+        // Entry and code are where the headers say, a page behind the program's addresses.
+        assert_eq!(file[PE_OFFSET + 24 + 16..][..4], 0x2234_u32.to_le_bytes());
+        assert_eq!(memory[0x2200..0x2300], stub()[0x200..0x300]);
+    }
+
+    #[test]
+    fn a_part_that_is_missing_or_twice_there_is_not_found() {
+        let file = unified(&stub(), b"a kernel", "quiet", b"files").unwrap();
+        let memory = loaded(&file);
+        let table = PE_OFFSET + 24 + usize::from(OPTIONAL);
+        for name in [*b".other\0\0", section::CMDLINE] {
+            let mut other = memory.clone();
+            // The last one is the initramfs.
+            other[table + 4 * 40..][..8].copy_from_slice(&name);
+            assert_eq!(Parts::find(&other), None);
+        }
+        assert_eq!(Parts::find(&memory[..memory.len() - 4096]), None);
+    }
+
+    #[test]
+    fn what_would_have_to_be_relocated_is_refused() {
+        let dynamic = [PT_DYNAMIC, 6, 0x2000, 0x300, 0x20, 0x20];
+        let mut program = segment(&[[PT_LOAD, 5, 0, 0, 0x180, 0x180], dynamic], 0x400, 0);
+        program[0x300..0x320].fill(0);
+        assert!(unified(&program, b"", "", b"").is_ok());
+        program[0x300] = 7;
+        let refused = unified(&program, b"", "", b"");
+        assert_eq!(refused, Err(UnifiedError::Stub(ElfError::Relocated)));
+        let same = [PT_LOAD, 4, 0x80, 0, 0x180, 0x180];
+        let shared = segment(&[same, [PT_LOAD, 5, 0x200, 0x200, 8, 8]], 0x400, 0);
+        let refused = unified(&shared, b"", "", b"");
+        assert_eq!(refused, Err(UnifiedError::Segments { address: 0x200 }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_an_image_panic(bytes in prop::collection::vec(any::<u8>(), 0..900), pe in 0_u32..200) {
+            let mut bytes = bytes;
+            if let Some(field) = bytes.get_mut(0x3c..0x40) {
+                field.copy_from_slice(&pe.to_le_bytes());
+            }
+            let _ = Parts::find(&bytes);
+        }
+    }
 }

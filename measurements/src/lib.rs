@@ -7,15 +7,19 @@
 //! | --- | --- | --- |
 //! | MRTD | memory before the first instruction | firmware |
 //! | RTMR0 | the firmware's configuration | firmware, memory, processors, machine |
-//! | RTMR1 | what the firmware booted | kernel |
+//! | RTMR1 | what the firmware booted | kernel, or one image with command line and initramfs |
 //! | RTMR2 | what the kernel took from outside | command line, initramfs |
+//!
+//! RTMR2 alone is no proof of command line and initramfs: a kernel that finds a TPM,
+//! which the host can emulate, measures them there instead. Only an image in one file
+//! ([`unified`]) binds them, in RTMR1.
 //!
 //! [`predict()`] makes them with the list of events behind each; [`diff`] says
 //! which event is the first that differs from what was measured, and why;
 //! [`release`] writes down a release. A value that cannot be predicted is
 //! absent with a reason, never guessed.
 //!
-//! The parsers ([`tdvf`], [`pe`], [`linux`], [`eventlog`], [`acpi`], [`quote`])
+//! The parsers ([`tdvf`], [`pe`], [`unified`], [`linux`], [`eventlog`], [`acpi`], [`quote`])
 //! take any bytes: they refuse with an offset, with bounded work, and never
 //! panic. Nothing here reads a clock, a file or a socket.
 
@@ -25,6 +29,8 @@ pub mod acpi;
 mod bytes;
 pub mod diff;
 pub mod digest;
+#[cfg(feature = "drivers")]
+pub mod drivers;
 pub mod efi;
 pub mod event;
 pub mod eventlog;
@@ -41,6 +47,7 @@ pub mod release;
 pub mod report;
 pub mod shape;
 pub mod tdvf;
+pub mod unified;
 
 pub use bytes::Truncated;
 pub use digest::{Digest, Digest256, Digest384};
@@ -50,3 +57,4 @@ pub use predict::{Inputs, Kernel, Prediction, predict};
 pub use release::Manifest;
 pub use report::Report;
 pub use shape::{Memory, Shape};
+pub use unified::Unified;

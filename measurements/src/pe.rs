@@ -100,7 +100,16 @@ pub enum PeError {
 pub struct Image<'a> {
     bytes: &'a [u8],
     hashed: Vec<Range<usize>>,
-    sections: u16,
+    sections: Vec<Section<'a>>,
+}
+
+/// A section of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section<'a> {
+    /// Its name, padded with zeros.
+    pub name: [u8; 8],
+    /// Its bytes in the file, as far as they are in memory: without padding.
+    pub data: &'a [u8],
 }
 
 impl<'a> Image<'a> {
@@ -113,7 +122,7 @@ impl<'a> Image<'a> {
             return Err(PeError::Long { found: bytes.len() });
         }
         let headers = Headers::read(bytes)?;
-        let (sections, end) = headers.sections(bytes)?;
+        let (sections, ranges, end) = headers.sections(bytes)?;
         let mut hashed = vec![
             0..headers.checksum,
             headers.checksum + 4..headers.certificates_at.unwrap_or(headers.size),
@@ -121,7 +130,7 @@ impl<'a> Image<'a> {
         if let Some(entry) = headers.certificates_at {
             hashed.push(entry + DIRECTORY..headers.size);
         }
-        hashed.extend(sections);
+        hashed.extend(ranges);
         let left = bytes.len().saturating_sub(end);
         let Some(tail) = left.checked_sub(index(headers.certificates)) else {
             return Err(PeError::Certificates {
@@ -135,14 +144,14 @@ impl<'a> Image<'a> {
         Ok(Self {
             bytes,
             hashed,
-            sections: headers.count,
+            sections,
         })
     }
 
-    /// Number of sections.
+    /// The sections, in the order of their table.
     #[must_use]
-    pub const fn sections(&self) -> u16 {
-        self.sections
+    pub fn sections(&self) -> &[Section<'a>] {
+        &self.sections
     }
 
     /// Ranges of the file that the digest covers, in the order in which they are
@@ -175,6 +184,9 @@ impl<'a> Image<'a> {
             .map(move |range| bytes.get(range.clone()).unwrap_or_default())
     }
 }
+
+/// Sections, what is hashed of them, and where they end.
+type Sections<'a> = (Vec<Section<'a>>, Vec<Range<usize>>, usize);
 
 struct Headers {
     /// Offset of the checksum, which is not hashed.
@@ -260,17 +272,29 @@ impl Headers {
 
     /// The sections' data by their place in the file, and the sum of all bytes
     /// of headers and sections, behind which edk2 looks for more.
-    fn sections(&self, bytes: &[u8]) -> Result<(Vec<Range<usize>>, usize), PeError> {
+    fn sections<'a>(&self, bytes: &'a [u8]) -> Result<Sections<'a>, PeError> {
+        let mut sections = Vec::new();
         let mut ranges = Vec::new();
         let mut sum = self.size;
         let mut reader = Reader::at(bytes, self.table);
         for number in 0..self.count {
             let at = reader.offset();
-            reader.take(16, "a section header")?;
+            let name = reader.array("the name of a section")?;
+            let in_memory = reader.u32("the size of a section in memory")?;
+            reader.take(4, "a section header")?;
             let size = reader.u32("the size of a section")?;
             let start = reader.u32("the offset of a section")?;
             reader.take(16, "a section header")?;
             let end = u64::from(start) + u64::from(size);
+            let data = |length: u32| {
+                let start = index(start);
+                let end = start.saturating_add(index(length));
+                bytes.get(start..end).unwrap_or_default()
+            };
+            sections.push(Section {
+                name,
+                data: data(size.min(in_memory)),
+            });
             if size == 0 {
                 continue;
             }
@@ -291,6 +315,6 @@ impl Headers {
         if let Some(at) = overlap(all) {
             return Err(PeError::Overlap { at });
         }
-        Ok((ranges, sum))
+        Ok((sections, ranges, sum))
     }
 }

@@ -30,11 +30,14 @@ pub struct Inputs<'a> {
     pub profile: Option<&'static Profile>,
     /// In which order the VMM adds pages.
     pub order: Order,
+    /// The digest of the image that kernel, initramfs and command line are in, if the
+    /// firmware boots one.
+    pub unified: Option<Digest384>,
     /// The kernel.
     pub kernel: Option<&'a Kernel>,
     /// The digest of the initramfs and its length in bytes.
     pub initrd: Option<(Digest384, u64)>,
-    /// The command line as it is given to QEMU's `-append`.
+    /// The command line as it is given to QEMU's `-append`, or is in the image.
     pub cmdline: Option<&'a str>,
     /// Processors and memory.
     pub shape: Option<Shape>,

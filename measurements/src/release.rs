@@ -12,7 +12,7 @@ pub use changes::Changes;
 
 use crate::{
     digest::{Digest256, Digest384, replay, sha256},
-    event::{Event, Register},
+    event::{DependsOn, Event, Register},
     hob::EarlyMemory,
     machine::Machine,
     mrtd::Order,
@@ -59,11 +59,14 @@ pub struct ReleaseInputs {
     pub firmware: InputFile,
     /// The build that it is known as.
     pub firmware_profile: Option<String>,
+    /// The image that the next three are in, if the firmware boots one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unified: Option<InputFile>,
     /// The kernel.
     pub kernel: InputFile,
     /// The initramfs.
     pub initrd: InputFile,
-    /// What QEMU gets by `-append`.
+    /// The command line.
     pub cmdline: String,
 }
 
@@ -330,6 +333,19 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// Whether RTMR1 covers all that runs: kernel, command line and initramfs are in
+    /// one image. Otherwise a host that gives the guest a TPM boots what it likes,
+    /// and writes the published digests into RTMR2 itself (G34 of the threat model).
+    #[must_use]
+    pub fn binds_what_runs(&self) -> bool {
+        let all = [DependsOn::Kernel, DependsOn::Initrd, DependsOn::Cmdline];
+        let covers = |event: &Event| {
+            event.register == Register::Rtmr1
+                && all.iter().all(|part| event.depends_on.contains(part))
+        };
+        self.inputs.unified.is_some() && self.events.iter().any(covers)
     }
 
     /// What the release predicts for one of its shapes.

@@ -25,3 +25,4 @@ pub mod rogue;
 pub mod server;
 pub mod settings;
 pub mod sim;
+pub mod tpm;

@@ -62,3 +62,8 @@ fn a13_an_old_epoch_blinds_nobody() -> TestResult {
 fn a15_the_last_server_does_not_choose_the_broadcast() -> TestResult {
     attack("A15")
 }
+
+#[test]
+fn d1_a_tpm_hides_no_initramfs() -> TestResult {
+    attack("D1")
+}

@@ -354,13 +354,8 @@ fn a_guest_without_a_network_says_so() -> TestResult {
         "-no-reboot",
         "-serial",
         "stdio",
-        "-append",
-    ])
-    .arg(fs::read_to_string(image.folder.join("zipnet-cmdline"))?.trim_end());
-    for (option, name) in [
-        ("-kernel", "zipnet-vmlinuz"),
-        ("-initrd", "zipnet-initramfs.cpio.zst"),
-    ] {
+    ]);
+    for (option, name) in [("-bios", "zipnet-ovmf.fd"), ("-kernel", "zipnet-image.efi")] {
         qemu.arg(option).arg(image.folder.join(name));
     }
     let config = format!(

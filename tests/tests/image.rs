@@ -13,8 +13,8 @@ use zipnet_measurements::{
 };
 use zipnet_tests::{
     guest::{BOOT, GuestConfig, Image, SHAPE},
-    memory,
-    process::{Failed, Process, TestResult, binary, eventually},
+    process::{Failed, Process, TestResult, binary},
+    tpm::{Boot, Tpm},
 };
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -94,7 +94,7 @@ fn sums_and_sizes_hold() -> TestResult {
         assert_eq!(fs::read_dir(&image.folder)?.count(), seen + 1);
         let size = |name: &str| Ok::<_, Failed>(fs::metadata(image.folder.join(name))?.len());
         let initramfs = size("zipnet-initramfs.cpio.zst")?;
-        let whole = initramfs + size("zipnet-vmlinuz")? + size("zipnet-ovmf.fd")?;
+        let whole = size("zipnet-image.efi")? + size("zipnet-ovmf.fd")?;
         println!("{flavor}: initramfs {initramfs} bytes, image {whole} bytes");
         assert!(initramfs <= flavor.max_initramfs() as u64, "{initramfs}");
         assert!(whole <= flavor.max_image() as u64, "{whole}");
@@ -107,24 +107,11 @@ fn sums_and_sizes_hold() -> TestResult {
 fn the_manifest_is_what_zipnet_measure_says() -> TestResult {
     let image = Image::of("production")?;
     let file = |name: &str| image.folder.join(name);
-    let cmdline = fs::read_to_string(file("zipnet-cmdline"))?;
     let mut command = Command::new(binary("zipnet-measure")?);
     command.arg("predict").arg("--json");
-    for (option, name) in [
-        ("--firmware", "zipnet-ovmf.fd"),
-        ("--kernel", "zipnet-vmlinuz"),
-        ("--initrd", "zipnet-initramfs.cpio.zst"),
-    ] {
-        command.arg(option).arg(file(name));
-    }
-    command.args([
-        "--cmdline",
-        cmdline.trim_end(),
-        "--cpus",
-        "1",
-        "--memory",
-        "1G",
-    ]);
+    command.arg("--firmware").arg(file("zipnet-ovmf.fd"));
+    command.arg("--image").arg(file("zipnet-image.efi"));
+    command.args(["--cpus", "1", "--memory", "1G"]);
     let output = command.output()?;
     let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let said = said.get(0).unwrap_or(&said);
@@ -175,46 +162,25 @@ fn released_manifests_give_policies() -> TestResult {
 /// boot services have the digests of the manifest.
 #[test]
 fn firmware_measures_what_the_manifest_says() -> TestResult {
-    const MEMORY: usize = 512 << 20;
     let image = Image::of("production")?;
-    let folder = tempfile::tempdir()?;
-    let path = |name: &str| folder.path().join(name);
-    let mut swtpm = Command::new(image.program("swtpm"));
-    swtpm
-        .args(["socket", "--tpm2", "--flags", "startup-clear", "--tpmstate"])
-        .arg(format!("dir={}", folder.path().display()))
-        .arg("--ctrl")
-        .arg(format!("type=unixio,path={}", path("tpm").display()));
-    let _swtpm = Process::start("swtpm", swtpm, None)?;
-    eventually("swtpm listens", LIMIT, || {
-        path("tpm").exists().then_some(())
-    })?;
+    let tpm = Tpm::start(&image)?;
     // It need not get far: init comes after everything that is measured.
     let mut config = GuestConfig::default();
     config.set("ZIPNET_INSTANCE", "zipnet.local.test");
-    fs::write(path("config"), config.to_string())?;
-    let mut launcher = image.launcher(folder.path());
+    let path = tpm.folder().join("config");
+    fs::write(&path, config.to_string())?;
+    let mut launcher = image.launcher(tpm.folder());
     launcher
         .args([
             "--accel", "tcg", "--cpus", "1", "--memory", "512M", "--config",
         ])
-        .arg(path("config"))
-        .args(["--", "-no-shutdown", "-chardev"])
-        .arg(format!("socket,id=tpm,path={}", path("tpm").display()))
-        .args([
-            "-tpmdev",
-            "emulator,id=tpm,chardev=tpm",
-            "-device",
-            "tpm-crb,tpmdev=tpm",
-            "-qmp",
-        ])
-        .arg(format!("unix:{},server=on,wait=off", path("qmp").display()));
+        .arg(path)
+        .arg("--")
+        .args(tpm.arguments());
     let mut guest = Process::start("the guest", launcher, None)?;
     guest.expect("zipnet", BOOT)?;
-    let memory = memory::dump(&path("qmp"), MEMORY, &path("memory"))?;
-    let log =
-        memory::longest_log(&memory).ok_or_else(|| Failed::because("no event log in the guest"))?;
-    let log = EventLog::parse(log)?;
+    let log = tpm.log()?;
+    let log = EventLog::parse(&log)?;
     let mut report = image
         .manifest
         .report(SHAPE)
@@ -234,6 +200,63 @@ fn firmware_measures_what_the_manifest_says() -> TestResult {
         wrong.events[number].digest = None;
         assert_eq!(with_log(&wrong, &log, LogKind::Tpm).len(), 1, "{number}");
     }
+    Ok(())
+}
+
+/// What else a host can say to a guest does not reach the kernel: load options, text in
+/// SMBIOS tables and `fw_cfg` that other boot stubs take for more of a command line, and
+/// a disk with an extension to the image. (An initramfs beside it: D1 of `make attack`.)
+#[test]
+fn d1_what_a_host_adds_changes_nothing_that_runs() -> TestResult {
+    let image = Image::of("production")?;
+    let folder = tempfile::tempdir()?;
+    let disk = folder.path().join("disk");
+    for place in [
+        "EFI/Linux/zipnet-image.efi.extra.d",
+        "loader/addons",
+        "loader/credentials",
+    ] {
+        fs::create_dir_all(disk.join(place))?;
+        fs::copy(
+            image.folder.join("zipnet-cmdline"),
+            disk.join(place).join("more.addon.efi"),
+        )?;
+    }
+    let boot = Boot {
+        kernel: image.folder.join("zipnet-image.efi"),
+        extra: [
+            "-append",
+            "init=/host module.sig_enforce=0",
+            "-smbios",
+            "type=11,value=io.systemd.stub.kernel-cmdline-extra=init=/host",
+            "-smbios",
+            "type=11,value=io.systemd.boot.kernel-cmdline-extra=init=/host",
+            "-fw_cfg",
+            "name=etc/boot/cmdline,string=init=/host",
+            "-fw_cfg",
+            "name=opt/io.systemd.credentials/host,string=host",
+            "-fw_cfg",
+            "name=opt/org.tianocore/EnableLegacyLoader,string=yes",
+            "-drive",
+            &format!(
+                "file=fat:{},if=virtio,format=raw,readonly=on",
+                disk.display()
+            ),
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    };
+    let log = boot.measured(&image, "zipnet-init")?;
+    let log = EventLog::parse(&log)?;
+    let mut report = image
+        .manifest
+        .report(SHAPE)
+        .ok_or_else(|| Failed::because("the manifest has no such shape"))?;
+    report
+        .events
+        .retain(|event| event.register != Register::Rtmr0);
+    let differences = with_log(&report, &log, LogKind::Tpm);
+    assert!(differences.is_empty(), "{differences:#?}");
     Ok(())
 }
 

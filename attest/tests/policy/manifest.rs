@@ -41,6 +41,7 @@ fn release(version: &str, initrd: &[u8], cpus: &[u32]) -> Manifest {
             firmware: &measured,
             profile: PROFILES.first(),
             order: EXPECTED,
+            unified: None,
             kernel: Some(&read),
             initrd: Some((sha384(initrd), initrd.len() as u64)),
             cmdline: Some(CMDLINE),
@@ -53,6 +54,7 @@ fn release(version: &str, initrd: &[u8], cpus: &[u32]) -> Manifest {
     let inputs = ReleaseInputs {
         firmware: InputFile::new("OVMF.fd", &firmware),
         firmware_profile: None,
+        unified: None,
         kernel: InputFile::new("vmlinuz", &kernel),
         initrd: InputFile::new("initramfs.cpio", initrd),
         cmdline: CMDLINE.to_owned(),

@@ -125,7 +125,10 @@ unsafe extern "efiapi" fn efi_main(image: Handle, table: *const SystemTable) -> 
 ///
 /// # Safety
 /// `image` and `boot` are the firmware's.
-unsafe fn start(image: Handle, boot: &BootServices) -> Result<core::convert::Infallible, &'static str> {
+unsafe fn start(
+    image: Handle,
+    boot: &BootServices,
+) -> Result<core::convert::Infallible, &'static str> {
     // SAFETY: the firmware gives every image this protocol.
     let own = unsafe { loaded_image(boot, image) }.ok_or("it does not know itself")?;
     // SAFETY: the firmware's word of where it has put the image.
@@ -151,11 +154,11 @@ unsafe fn start(image: Handle, boot: &BootServices) -> Result<core::convert::Inf
     // SAFETY: as above.
     let options = unsafe { wide(boot, parts.cmdline) }.ok_or("there is no memory")?;
     // SAFETY: the image was just loaded.
-    let loaded = unsafe { loaded_image(boot, kernel) }.ok_or("the kernel is not known")?;
+    let record = unsafe { loaded_image(boot, kernel) }.ok_or("the kernel is not known")?;
     // SAFETY: the firmware gives this record out to be filled in.
     unsafe {
-        (*loaded).load_options = options.0.cast();
-        (*loaded).load_options_size = options.1;
+        (*record).load_options = options.0.cast();
+        (*record).load_options_size = options.1;
     }
     // SAFETY: the image was just loaded.
     let _ = unsafe { (boot.start_image)(kernel, ptr::null_mut(), ptr::null_mut()) };
@@ -165,7 +168,8 @@ unsafe fn start(image: Handle, boot: &BootServices) -> Result<core::convert::Inf
 unsafe fn loaded_image(boot: &BootServices, handle: Handle) -> Option<*mut LoadedImageProtocol> {
     let mut found = ptr::null_mut();
     // SAFETY: both are variables of ours.
-    let status = unsafe { (boot.handle_protocol)(handle, &LoadedImageProtocol::GUID, &mut found) };
+    let status =
+        unsafe { (boot.handle_protocol)(handle, &LoadedImageProtocol::GUID, &raw mut found) };
     (status == Status::SUCCESS && !found.is_null()).then_some(found.cast())
 }
 
@@ -173,7 +177,9 @@ unsafe fn initramfs_is_offered(boot: &BootServices) -> bool {
     let mut path: *const DevicePathProtocol = (&raw const MEDIUM).cast();
     let mut handle = ptr::null_mut();
     // SAFETY: variables of ours, and a path with an end.
-    let status = unsafe { (boot.locate_device_path)(&LoadFile2Protocol::GUID, &mut path, &mut handle) };
+    let status = unsafe {
+        (boot.locate_device_path)(&LoadFile2Protocol::GUID, &raw mut path, &raw mut handle)
+    };
     status != Status::NOT_FOUND
 }
 
@@ -186,7 +192,9 @@ unsafe fn offer(boot: &BootServices, loader: &Loader) -> Result<(), &'static str
     for (guid, interface) in interfaces {
         let native = InterfaceType::NATIVE_INTERFACE;
         // SAFETY: the interface outlives boot services.
-        let status = unsafe { (boot.install_protocol_interface)(&mut handle, &guid, native, interface) };
+        let status = unsafe {
+            (boot.install_protocol_interface)(&raw mut handle, &raw const guid, native, interface)
+        };
         if status != Status::SUCCESS {
             return Err("the firmware takes no initramfs");
         }
@@ -197,7 +205,11 @@ unsafe fn offer(boot: &BootServices, loader: &Loader) -> Result<(), &'static str
 unsafe fn load(boot: &BootServices, parent: Handle, kernel: &[u8]) -> Result<Handle, &'static str> {
     let start = kernel.as_ptr() as u64;
     let path = Memory {
-        node: node(DeviceType::HARDWARE, DeviceSubType::HARDWARE_MEMORY_MAPPED, 24),
+        node: node(
+            DeviceType::HARDWARE,
+            DeviceSubType::HARDWARE_MEMORY_MAPPED,
+            24,
+        ),
         kind: MemoryType::LOADER_DATA.0,
         start,
         end_address: start + kernel.len() as u64,
@@ -212,7 +224,7 @@ unsafe fn load(boot: &BootServices, parent: Handle, kernel: &[u8]) -> Result<Han
             (&raw const path).cast(),
             kernel.as_ptr(),
             kernel.len(),
-            &mut handle,
+            &raw mut handle,
         )
     };
     if status == Status::SUCCESS {
@@ -224,10 +236,13 @@ unsafe fn load(boot: &BootServices, parent: Handle, kernel: &[u8]) -> Result<Han
 
 /// ASCII as 16-bit characters with a NUL, and its length in bytes.
 unsafe fn wide(boot: &BootServices, text: &[u8]) -> Option<(*mut u16, u32)> {
-    let length = text.len().checked_add(1)?.checked_mul(mem::size_of::<u16>())?;
+    let length = text
+        .len()
+        .checked_add(1)?
+        .checked_mul(mem::size_of::<u16>())?;
     let mut memory = ptr::null_mut();
     // SAFETY: a variable of ours.
-    let status = unsafe { (boot.allocate_pool)(MemoryType::LOADER_DATA, length, &mut memory) };
+    let status = unsafe { (boot.allocate_pool)(MemoryType::LOADER_DATA, length, &raw mut memory) };
     if status != Status::SUCCESS {
         return None;
     }

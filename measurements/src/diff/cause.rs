@@ -199,6 +199,7 @@ fn by_kind(event: &Event) -> Cause {
             "Memory size, number of processors, devices, physical address bits, or another version of QEMU"
         }
         "BootOrder" | "Boot0000" => "Boot devices or firmware variant: other boot options",
+        "image" => "Another kernel, command line or initramfs: they are in one file",
         "kernel" => {
             "Another kernel file; or its header was patched by an old QEMU for another memory size or initramfs"
         }

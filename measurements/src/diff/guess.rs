@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn of_register(report: &Report, register: Register, found: &Digest384) -> Cause {
     if *found == Digest384::ZERO {
         return guessed(
-            "Nothing was measured into it: firmware without TD measurement, or a kernel before 6.9",
+            "Nothing was measured into it: firmware without TD measurement, a kernel before 6.9, or a TPM that the host gave and the kernel took instead",
         );
     }
     if register == Register::Mrtd {

@@ -108,8 +108,8 @@ impl Kernel {
     }
 }
 
-/// RTMR1: the kernel is measured when it is loaded, the rest at "ready to boot"
-/// and as the kernel leaves boot services.
+/// RTMR1: an image or a kernel is measured when it is loaded, the rest at "ready to
+/// boot" and as the kernel leaves boot services.
 pub(super) fn boot_events(inputs: &Inputs<'_>, _: &Profile) -> Result<Vec<Event>, String> {
     let kernel = inputs
         .kernel
@@ -124,7 +124,13 @@ pub(super) fn boot_events(inputs: &Inputs<'_>, _: &Profile) -> Result<Vec<Event>
             [DependsOn::Kernel, DependsOn::Initrd, DependsOn::Memory].as_slice(),
         ),
     };
-    let application = EventKind::BOOT_SERVICES_APPLICATION;
+    let application = |event: &str, digest, hashing: &str, depends_on: &[DependsOn]| {
+        let kind = EventKind::BOOT_SERVICES_APPLICATION;
+        Event::new(Register::Rtmr1, kind, event, Ok(digest))
+            .hashing(hashing)
+            .with(depends_on)
+            .by(PE_COFF)
+    };
     let action = |event: &str| {
         Event::of_bytes(
             Register::Rtmr1,
@@ -135,18 +141,30 @@ pub(super) fn boot_events(inputs: &Inputs<'_>, _: &Profile) -> Result<Vec<Event>
         .hashing("the text itself")
         .by(TCG2)
     };
-    Ok(vec![
-        Event::new(Register::Rtmr1, application, "kernel", Ok(kernel.digest))
-            .hashing(bytes)
-            .with(depends_on)
-            .by(PE_COFF),
+    let kernel = application("kernel", kernel.digest, bytes, depends_on);
+    let ready = [
         action("Calling EFI Application from Boot Option"),
         Event::of_bytes(Register::Rtmr1, EventKind::SEPARATOR, "separator", &[0; 4])
             .hashing("4 zeros")
             .by(TCG2),
+    ];
+    let mut events = Vec::new();
+    if let Some(digest) = inputs.unified {
+        let all = [DependsOn::Kernel, DependsOn::Initrd, DependsOn::Cmdline];
+        let hashing = "Authenticode of the image with kernel, command line and initramfs";
+        events.push(application("image", digest, hashing, &all));
+        events.extend(ready);
+        // The program in the image has the firmware load it.
+        events.push(kernel);
+    } else {
+        events.push(kernel);
+        events.extend(ready);
+    }
+    events.extend([
         action("Exit Boot Services Invocation"),
         action("Exit Boot Services Returned with Success"),
-    ])
+    ]);
+    Ok(events)
 }
 
 /// RTMR2: command line and initramfs, by the kernel's EFI stub.
@@ -164,7 +182,9 @@ pub(super) fn kernel_events(inputs: &Inputs<'_>, profile: &Profile) -> Result<Ve
         }
         None => return Err("the kernel does not tell its version".to_owned()),
     }
-    let options = load_options(cmdline, length > 0, profile.initrd_word)?;
+    // Nobody edits what an image holds.
+    let edited = length > 0 && inputs.unified.is_none();
+    let options = load_options(cmdline, edited, profile.initrd_word)?;
     if is_too_long(&kernel.header, &options) {
         return Err(format!(
             "the command line has {} bytes with what the firmware adds; the kernel takes {}",
@@ -202,13 +222,13 @@ pub(super) fn kernel_events(inputs: &Inputs<'_>, profile: &Profile) -> Result<Ve
 }
 
 /// The command line as the kernel gets it from the firmware.
-fn load_options(cmdline: &str, initrd: bool, word: InitrdWord) -> Result<String, String> {
+fn load_options(cmdline: &str, edited: bool, word: InitrdWord) -> Result<String, String> {
     if let Some(odd) = cmdline.chars().find(|c| !(' '..='~').contains(c)) {
         return Err(format!(
             "the command line holds {odd:?}, which firmware turns into other characters; printable ASCII is carried over"
         ));
     }
-    Ok(match (initrd, word) {
+    Ok(match (edited, word) {
         (true, InitrdWord::Behind) => format!("{cmdline} initrd=initrd"),
         (false, _) => cmdline.to_owned(),
     })

@@ -69,6 +69,7 @@ impl Guest {
         let inputs = ReleaseInputs {
             firmware: InputFile::new("OVMF.fd", &self.firmware),
             firmware_profile: None,
+            unified: None,
             kernel: InputFile::new("vmlinuz", &self.kernel),
             initrd: InputFile::new("initramfs.cpio", &self.initrd),
             cmdline: self.cmdline.clone(),
@@ -85,6 +86,7 @@ impl Guest {
             firmware: &MeasuredFirmware::new(&firmware),
             profile: PROFILES.first(),
             order: EXPECTED,
+            unified: None,
             kernel: Some(&kernel),
             initrd: Some((sha384(&self.initrd), self.initrd.len() as u64)),
             cmdline: Some(&self.cmdline),

@@ -53,6 +53,7 @@ fn predicted(guest: &Guest, said: &Said, acpi: &AcpiFiles) -> Report {
         firmware: &MeasuredFirmware::new(&firmware),
         profile: profile::of(&sha256(&bytes)),
         order: EXPECTED,
+        unified: None,
         kernel: Some(&kernel),
         initrd: Some((sha384(&said.initrd), u64::from(length))),
         cmdline: Some(CMDLINE),

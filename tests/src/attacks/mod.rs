@@ -22,6 +22,7 @@ mod a09;
 mod a10;
 mod a13;
 mod a15;
+mod d1;
 pub mod report;
 pub mod stage;
 pub mod stats;
@@ -61,6 +62,7 @@ pub const ATTACKS: &[Attack] = &[
     ("A10", |form| a10::run(form.trials(5))),
     ("A13", |form| a13::run(form.trials(1))),
     ("A15", |form| a15::run(form.trials(10))),
+    ("D1", |_| d1::run()),
 ];
 
 /// Runs an attack where partials are computed in the thread that asks for them.

@@ -57,11 +57,12 @@ struct Build {
     /// Folder of the packages of image/inputs.lock, as scripts/packages.sh unpacks them
     #[arg(long, value_name = "DIR")]
     inputs: PathBuf,
-    /// Build the production image, with this target directory for its programs
+    /// Target directory for what is compiled: the program that firmware starts, and those
+    /// of the production image
     #[arg(long, value_name = "DIR", default_value = "target/image-build")]
     target: PathBuf,
     /// Build the local image, to try things out, of the programs in this folder
-    #[arg(long, value_name = "DIR", conflicts_with = "target")]
+    #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// Folder to write; replaced as a whole
     #[arg(long, value_name = "DIR")]
@@ -115,18 +116,18 @@ fn build(arguments: &Build) -> Result<ExitCode, Failure> {
             .map_err(FileError::of("find", path))
             .map_err(Failure::Folder)
     };
-    let programs = if let Some(folder) = &arguments.programs {
-        Origin::Taken(whole(folder)?)
-    } else {
-        std::fs::create_dir_all(&arguments.target)
-            .map_err(FileError::of("make the folder", &arguments.target))
-            .map_err(Failure::Folder)?;
-        Origin::Compiled(whole(&arguments.target)?)
+    std::fs::create_dir_all(&arguments.target)
+        .map_err(FileError::of("make the folder", &arguments.target))
+        .map_err(Failure::Folder)?;
+    let programs = match &arguments.programs {
+        Some(folder) => Origin::Taken(whole(folder)?),
+        None => Origin::Compiled,
     };
     let places = Places {
         repository: whole(&arguments.repository)?,
         inputs: whole(&arguments.inputs)?,
         programs,
+        target: whole(&arguments.target)?,
         out: arguments.out.clone(),
     };
     let image = build::build(&places).map_err(|source| Failure::Build {

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use zipnet_measurements::{
-    Digest384, Inputs, Kernel, Memory, Register, Report, Shape,
+    Digest384, Inputs, Kernel, Memory, Register, Report, Shape, Unified,
     acpi::{MAX_ACPI, tables},
     digest::{sha256, sha384},
     machine::{AcpiFiles, FROZEN},
@@ -30,6 +30,9 @@ pub struct GuestArguments {
     /// Firmware with TDX metadata (OVMF.fd)
     #[arg(long, value_name = "FILE")]
     pub firmware: PathBuf,
+    /// Kernel, command line and initramfs in one image, which the firmware measures whole
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline"])]
+    pub image: Option<PathBuf>,
     /// Linux kernel (bzImage)
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
@@ -89,6 +92,7 @@ fn build(id: &str) -> Result<&'static Profile, String> {
 pub struct Guest<'a> {
     arguments: &'a GuestArguments,
     pub firmware: Vec<u8>,
+    pub image: Option<Vec<u8>>,
     pub kernel: Option<Vec<u8>>,
     pub initrd: Option<Vec<u8>>,
     acpi: Option<AcpiFiles>,
@@ -121,6 +125,7 @@ impl<'a> Guest<'a> {
         Ok(Self {
             arguments,
             firmware: files::read(&arguments.firmware, MAX_FIRMWARE)?,
+            image: optional(&arguments.image, MAX_IMAGE)?,
             kernel: optional(&arguments.kernel, MAX_IMAGE)?,
             initrd: optional(&arguments.initrd, MAX_INITRD)?,
             acpi: arguments.acpi.as_ref().map(acpi).transpose()?,
@@ -155,11 +160,20 @@ impl<'a> Guest<'a> {
             .map_err(|error| Failure::input(&arguments.firmware, error))?;
         let measured = MeasuredFirmware::new(&firmware);
         let order = arguments.page_order.map_or(EXPECTED, Order::from);
-        let initrd = self
-            .initrd
-            .as_ref()
-            .map(|bytes| (sha384(bytes), bytes.len() as u64));
-        let file_kernel = self.kernel()?;
+        let unified = self.unified()?;
+        let (file_kernel, initrd, cmdline) = match &unified {
+            Some(unified) => (
+                Some(unified.kernel.clone()),
+                Some(unified.initrd),
+                Some(unified.cmdline),
+            ),
+            None => (
+                self.kernel()?,
+                self.initrd.as_deref(),
+                arguments.cmdline.as_deref(),
+            ),
+        };
+        let initrd = initrd.map(|bytes| (sha384(bytes), bytes.len() as u64));
         let mut patched_kernels = BTreeMap::new();
         let mut reports = Vec::new();
         for shape in self.shapes() {
@@ -182,9 +196,10 @@ impl<'a> Guest<'a> {
                 firmware: &measured,
                 profile: self.profile(),
                 order,
+                unified: unified.as_ref().map(|unified| unified.digest),
                 kernel,
                 initrd,
-                cmdline: arguments.cmdline.as_deref(),
+                cmdline,
                 shape,
             };
             let acpi = self.acpi(shape);
@@ -195,6 +210,16 @@ impl<'a> Guest<'a> {
             reports.push(Report::new(&inputs, prediction, alternatives.collect()));
         }
         Ok(reports)
+    }
+
+    /// What the image holds.
+    pub fn unified(&self) -> Result<Option<Unified<'_>>, Failure> {
+        let Some((bytes, path)) = self.image.as_ref().zip(self.arguments.image.as_ref()) else {
+            return Ok(None);
+        };
+        Unified::parse(bytes)
+            .map(Some)
+            .map_err(|error| Failure::input(path, error))
     }
 
     fn kernel(&self) -> Result<Option<Kernel>, Failure> {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use zipnet_measurements::{
     Manifest,
+    drivers::{self, TCG2_DXE},
     machine::FROZEN,
     release::{InputFile, ReleaseInputs},
     report::MAX_REPORT,
@@ -110,9 +111,31 @@ fn inputs(arguments: &GuestArguments, guest: &Guest<'_>) -> Result<ReleaseInputs
         let (path, bytes) = path.zip(bytes).ok_or_else(|| missing(what))?;
         Ok::<_, Failure>(InputFile::new(&files::name(path), bytes))
     };
+    let firmware = InputFile::new(&files::name(&arguments.firmware), &guest.firmware);
+    let firmware_profile = guest.profile().map(|profile| profile.id.to_owned());
+    if let Some(unified) = guest.unified()? {
+        return Ok(ReleaseInputs {
+            firmware,
+            firmware_profile,
+            unified: Some(file(
+                arguments.image.as_ref(),
+                guest.image.as_ref(),
+                "--image",
+            )?),
+            kernel: InputFile::new(".linux", unified.linux),
+            initrd: InputFile::new(".initrd", unified.initrd),
+            cmdline: unified.cmdline.to_owned(),
+        });
+    }
+    if drivers::names(&guest.firmware, &TCG2_DXE)
+        .map_err(|error| Failure::input(&arguments.firmware, error))?
+    {
+        return Err(Failure::input(&arguments.firmware, Tcg2));
+    }
     Ok(ReleaseInputs {
-        firmware: InputFile::new(&files::name(&arguments.firmware), &guest.firmware),
-        firmware_profile: guest.profile().map(|profile| profile.id.to_owned()),
+        firmware,
+        firmware_profile,
+        unified: None,
         kernel: file(arguments.kernel.as_ref(), guest.kernel.as_ref(), "--kernel")?,
         initrd: file(arguments.initrd.as_ref(), guest.initrd.as_ref(), "--initrd")?,
         cmdline: arguments
@@ -121,3 +144,11 @@ fn inputs(arguments: &GuestArguments, guest: &Guest<'_>) -> Result<ReleaseInputs
             .ok_or_else(|| missing("--cmdline"))?,
     })
 }
+
+/// A host could boot anything behind such a release (G34 of the threat model).
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "It drives a TPM (Tcg2Dxe): a host that gives one boots a command line and initramfs that no register shows; \
+     all in one image, by --image, or a firmware without that driver would be right"
+)]
+struct Tcg2;
