@@ -41,7 +41,7 @@ fn release(version: &str, initrd: &[u8], cpus: &[u32]) -> Manifest {
             firmware: &measured,
             profile: PROFILES.first(),
             order: EXPECTED,
-            unified: None,
+            unified: Some(sha384(initrd)),
             kernel: Some(&read),
             initrd: Some((sha384(initrd), initrd.len() as u64)),
             cmdline: Some(CMDLINE),
@@ -54,7 +54,7 @@ fn release(version: &str, initrd: &[u8], cpus: &[u32]) -> Manifest {
     let inputs = ReleaseInputs {
         firmware: InputFile::new("OVMF.fd", &firmware),
         firmware_profile: None,
-        unified: None,
+        unified: Some(InputFile::new("image.efi", initrd)),
         kernel: InputFile::new("vmlinuz", &kernel),
         initrd: InputFile::new("initramfs.cpio", initrd),
         cmdline: CMDLINE.to_owned(),
@@ -363,6 +363,9 @@ fn arguments_and_files_of_a_new_policy_that_are_no_good() {
     }
     bench.write("junk", b"junk");
     bench.write("empty.json", b"{}");
+    let mut apart = release.clone();
+    apart.inputs.unified = None;
+    bench.manifest("apart.json", &apart);
     for (manifest, more, status, says) in [
         ("m.json", &["--shape", "1c2G"][..], 2, "which XFAM"),
         (
@@ -390,6 +393,12 @@ fn arguments_and_files_of_a_new_policy_that_are_no_good() {
             "Could not read nowhere",
         ),
         ("m.json", &["--xfam", "e7"], 2, "expected 16 hex digits"),
+        (
+            "apart.json",
+            &["--xfam", XFAM],
+            1,
+            "does not cover command line and initramfs",
+        ),
         (
             "m.json",
             &["--quote", "seen", "--image", "x"],

@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::Value;
 use zipnet_measurements::Manifest;
+use zipnet_measurements::drivers::TCG2_DXE;
 
 use crate::vectors::{Td, path};
 
@@ -296,4 +297,39 @@ fn release_writes_what_a_policy_needs_and_what_changed() {
     let output = measure(&["diff", &path, &log]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("1c1G, 1c4G, 2c1G, 2c4G"));
+}
+
+/// A host that gives such a firmware a TPM chooses what runs behind the registers.
+#[test]
+fn d1_no_release_of_a_firmware_with_tcg2_and_parts_apart() {
+    let files = Files::new();
+    let mut firmware = std::fs::read(path("tdvf/guid-table.fd")).unwrap();
+    let zeros = |window: &[u8]| window.iter().all(|byte| *byte == 0);
+    let at = firmware.windows(16).position(zeros).unwrap();
+    firmware[at..at + 16].copy_from_slice(&TCG2_DXE.0);
+    let firmware = files.write("OVMF.fd", &firmware);
+    let kernel = path("kernel/kernel.bz").display().to_string();
+    let initrd = files.path("initrd");
+    let output = measure(
+        &[
+            &["release", "--version", "0.1.0", "--firmware", &firmware],
+            &[
+                "--kernel",
+                &kernel,
+                "--initrd",
+                &initrd,
+                "--cmdline",
+                "quiet",
+            ][..],
+            &["--firmware-like", "debian-2025.02-8+deb13u1"],
+            &SHAPE,
+        ]
+        .concat(),
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("Tcg2Dxe") && said.contains("--image"),
+        "{said}"
+    );
 }

@@ -12,6 +12,14 @@ const DEBUG: u8 = 1;
 /// Manifest, shapes and references do not make an image.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
+    /// Its registers do not say what runs.
+    #[error(
+        "RTMR1 of release {version} does not cover command line and initramfs: a host that gives a TPM boots others behind its registers (G34); a release whose parts are in one image would be right"
+    )]
+    Unbound {
+        /// Of the release.
+        version: String,
+    },
     /// Not a shape of it.
     #[error("Release {version} has no shape {shape}; it has {known}")]
     Shape {
@@ -109,6 +117,11 @@ pub struct Release {
 impl Release {
     /// The shapes that are named, or all.
     pub fn new(manifest: Manifest, named: &[String]) -> Result<Self, PinError> {
+        if !manifest.binds_what_runs() {
+            return Err(PinError::Unbound {
+                version: manifest.version.clone(),
+            });
+        }
         let ids = || manifest.shapes.iter().map(|shape| shape.id.as_str());
         if let Some(unknown) = named.iter().find(|name| !ids().any(|id| id == *name)) {
             return Err(PinError::Shape {
