@@ -138,7 +138,7 @@ mkfifo "$dir/monitor.in" "$dir/monitor.out"
 # does not see Ctrl-C, which would end it at once.
 setsid setpriv --pdeathsig KILL -- "$qemu" "${arguments[@]}" -nodefaults -display none -no-reboot -serial stdio \
     -monitor "pipe:$dir/monitor" \
-    -device "virtio-net-pci,netdev=n,addr=2,romfile=${mac:+,mac=$mac}" \
+    -device "virtio-net-pci,netdev=n,addr=2,disable-legacy=on,romfile=${mac:+,mac=$mac}" \
     -bios "$dir/zipnet-ovmf.fd" -kernel "$dir/zipnet-image.efi" -fw_cfg "name=opt/org.zipnet/config,file=${config//,/,,}" "$@" </dev/null &
 pid=$!
 # The monitor's answers are of no interest, but have to go somewhere.

@@ -5,10 +5,13 @@ use core::fmt;
 /// What artifacts are named after.
 pub const NAME: &str = "zipnet";
 
-/// What QEMU gets by `-append`. A panic ends the guest: nobody is there to look
-/// at it. Only modules that Debian signed with the kernel are loaded.
-pub const CMDLINE: &str =
-    "console=ttyS0 quiet panic=-1 oops=panic module.sig_enforce=1 init_on_alloc=1";
+/// The kernel's command line. A panic ends the guest: nobody is there to look at it.
+/// Only modules that Debian signed with the kernel are loaded, and even root does not
+/// look into the kernel or change it. Doors of old programs and of debuggers are shut,
+/// places in memory are hard to guess, and the firmware's word is no entropy.
+pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1 oops=panic module.sig_enforce=1 init_on_alloc=1 \
+    lockdown=confidentiality vsyscall=none ia32_emulation=0 debugfs=off slab_nomerge page_alloc.shuffle=1 \
+    randomize_kstack_offset=on random.trust_bootloader=off";
 
 /// When the recipe was last gone through, seconds since 1970 (2026-11-22): a
 /// guest whose clock shows less refuses to start.

@@ -65,7 +65,7 @@ pub static FROZEN: Machine = Machine {
     id: "qemu-11.1.3-q35",
     qemu: "qemu-system-x86 1:11.1.3+ds-1~bpo13+1 (Debian)",
     arguments: "-machine q35,smm=off,pic=off,hpet=off,kernel_irqchip=split -nodefaults -serial stdio \
-                -device virtio-net-pci,netdev=n,addr=2,romfile= (46 or more physical address bits)",
+                -device virtio-net-pci,netdev=n,addr=2,disable-legacy=on,romfile= (46 or more physical address bits)",
     taken: taken!("qemu-11.1.3-q35": 1, 2, 4, 8, 16, 32),
 };
 

@@ -13,6 +13,7 @@ use zipnet_tests::{
     cluster::{Cluster, ROUND, Settings, UP},
     guest::{BOOT, Guest, GuestConfig, Image, POWER_OFF, WAITS, provisioned},
     process::{Failed, Process, ProcessError, TestResult},
+    tpm::Tpm,
 };
 
 /// Rounds at the pace of emulated servers.
@@ -333,6 +334,64 @@ fn a_guest_whose_clock_is_before_its_image_says_so() -> TestResult {
         errors[0].contains("2025-01-01T00:00") && errors[0].contains("before this image was built"),
         "{errors:#?}"
     );
+    Ok(())
+}
+
+/// Whatever a host adds is refused by its name before a driver of the image is loaded,
+/// and so is a port that something could be plugged into later.
+#[test]
+fn d3_a_guest_refuses_devices_that_are_not_its_machines() -> TestResult {
+    let image = Image::of("local")?;
+    let tpm = Tpm::start(&image)?;
+    let share = tempfile::tempdir()?;
+    let fsdev = format!(
+        "local,id=f,path={},security_model=none",
+        share.path().display()
+    );
+    let mut arguments: Vec<String> = [
+        "--",
+        "-blockdev",
+        "null-co,node-name=disk,size=1048576",
+        "-device",
+        "nvme,serial=1,drive=disk",
+        "-fsdev",
+        &fsdev,
+        "-device",
+        "virtio-9p-pci,fsdev=f,mount_tag=host",
+        "-device",
+        "virtio-serial-pci",
+        "-device",
+        "virtio-net-pci",
+        "-device",
+        "pcie-root-port,id=slot",
+        "-device",
+        "qemu-xhci",
+        "-device",
+        "usb-kbd",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    arguments.extend(
+        tpm.arguments()
+            .into_iter()
+            .filter(|word| word != "-no-shutdown"),
+    );
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let errors = hopeless("local", LEAST, &arguments)?;
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    for device in [
+        "pci:v00001B36d00000010",
+        "pci:v00001AF4d00001009",
+        "pci:v00001AF4d00001003",
+        "pci:v00001AF4d00001000",
+        "pci:v00001B36d0000000C",
+        "pci:v00001B36d0000000D",
+        "usb ",
+        "a TPM, tpm0",
+        "would be right",
+    ] {
+        assert!(errors[0].contains(device), "{device}: {errors:#?}");
+    }
     Ok(())
 }
 

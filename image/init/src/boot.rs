@@ -17,6 +17,7 @@ use nix::{
 };
 
 use crate::{
+    devices::{self, DeviceError, Probing},
     paths::{CONFIGFS, MODULE_ORDER, MODULES, NETWORK, RESOLV_CONF, RUN, STATE},
     say,
 };
@@ -45,6 +46,9 @@ pub enum BootError {
     /// The name.
     #[error("Could not set the host name {0}")]
     Hostname(String, #[source] io::Error),
+    /// Devices.
+    #[error("This machine is not the image's")]
+    Devices(#[from] DeviceError),
 }
 
 struct Mount {
@@ -69,9 +73,10 @@ const MOUNTS: &[Mount] = &[
         data: "hidepid=invisible,gid=65534",
     },
     Mount {
+        // Read-only once the network card has its driver.
         target: "/sys",
         kind: "sysfs",
-        flags: QUIET.union(MsFlags::MS_RDONLY),
+        flags: QUIET,
         data: "",
     },
     Mount {
@@ -175,14 +180,35 @@ pub fn folders() -> Result<(), BootError> {
     fs::create_dir_all("/etc")
         .and_then(|()| symlink(RESOLV_CONF, link))
         .map_err(|source| BootError::Make(link, source))?;
+    read_only("/", MsFlags::empty())
+}
+
+fn read_only(target: &'static str, flags: MsFlags) -> Result<(), BootError> {
     mount(
         None::<&str>,
-        "/",
+        target,
         None::<&str>,
-        MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY,
+        flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY,
         None::<&str>,
     )
-    .map_err(|error| BootError::Mount("/", error.into()))
+    .map_err(|error| BootError::Mount(target, error.into()))
+}
+
+/// Refuses a machine with other devices than the image's, loads the modules, gives the
+/// network card its driver, and lets no driver take anything by itself from then on.
+///
+/// # Errors
+/// [`BootError`].
+pub fn devices() -> Result<(), BootError> {
+    let sys = Path::new(devices::SYS);
+    devices::allow(sys, Probing::Modules)?;
+    devices::check(sys)?;
+    modules()?;
+    devices::bind_card(sys)?;
+    devices::allow(sys, Probing::Nowhere)?;
+    // What came meanwhile.
+    devices::check(sys)?;
+    read_only(devices::SYS, QUIET)
 }
 
 /// Loads the modules of the list and mounts configfs. A module of hardware that
@@ -190,7 +216,7 @@ pub fn folders() -> Result<(), BootError> {
 ///
 /// # Errors
 /// [`BootError`].
-pub fn modules() -> Result<(), BootError> {
+fn modules() -> Result<(), BootError> {
     let order = fs::read_to_string(MODULE_ORDER).map_err(BootError::Order)?;
     for (name, optional) in modules_of(&order) {
         match load(name) {

@@ -12,6 +12,7 @@ use crate::{
     network::{self, Link, LinkError, Netlink, NetlinkError, NetworkError},
     paths::{CONFIG, FW_CFG},
     proc,
+    rate::{Rate, RateError},
     sandbox::{self, SandboxError},
     say,
     settings::{Address, Settings, SettingsError},
@@ -35,6 +36,8 @@ enum InitError {
     Memory(u64),
     #[error("Nothing that this guest checks can be dated")]
     Clock(#[from] ClockError),
+    #[error("Nothing that this guest checks can be dated")]
+    Rate(#[from] RateError),
     #[error(
         "This guest has no configuration; QEMU's -fw_cfg name=opt/org.zipnet/config,file=FILE would be right"
     )]
@@ -71,12 +74,12 @@ pub fn run() {
 }
 
 fn boot() -> Result<Supervisor, Vec<InitError>> {
-    machine().map_err(|error| vec![error])?;
+    let rate = machine().map_err(|error| vec![error])?;
     let settings = settings()?;
-    network(settings).map_err(|error| vec![error])
+    network(settings, rate).map_err(|error| vec![error])
 }
 
-fn machine() -> Result<(), InitError> {
+fn machine() -> Result<Rate, InitError> {
     boot::mounts()?;
     banner();
     sandbox::no_core()?;
@@ -85,11 +88,13 @@ fn machine() -> Result<(), InitError> {
     {
         return Err(InitError::Memory(bytes));
     }
-    boot::modules()?;
+    boot::devices()?;
     boot::knobs()?;
     boot::folders()?;
     clock::check(SystemTime::now(), clock::built())?;
-    Ok(())
+    let (rate, said) = Rate::watch()?;
+    say!("clock: {said}");
+    Ok(rate)
 }
 
 fn banner() {
@@ -136,7 +141,7 @@ fn read_config() -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn network(settings: Settings) -> Result<Supervisor, InitError> {
+fn network(settings: Settings, rate: Rate) -> Result<Supervisor, InitError> {
     let signals = supervisor::signals()?;
     // Ctrl-Alt-Del of the host is a signal too.
     let _ = set_cad_enabled(false);
@@ -156,5 +161,7 @@ fn network(settings: Settings) -> Result<Supervisor, InitError> {
         }
         Address::Dhcp => say!("network: asking for an address on {}", link.name),
     }
-    Ok(Supervisor::new(settings, signals, buttons, &link.name))
+    Ok(Supervisor::new(
+        settings, signals, buttons, rate, &link.name,
+    ))
 }

@@ -16,13 +16,18 @@ use nix::{
     },
     unistd::Pid,
 };
-use zipnet_attest::provision::{COMMITTEE_SECRET_FILE, POLICY_FILE, SECRET_FILE};
+use zipnet_attest::{
+    provision::{COMMITTEE_SECRET_FILE, POLICY_FILE, SECRET_FILE},
+    report,
+};
 
 use crate::{
     button::Buttons,
-    health, inventory,
+    devices, health, inventory,
     paths::{ADDRESS, CONFIG, PROVISIONED, STATE},
-    proc, say,
+    proc,
+    rate::Rate,
+    say,
     service::{End, Service},
     settings::{Address, Settings},
     stages::Stage,
@@ -63,6 +68,7 @@ pub struct Supervisor {
     settings: Settings,
     signals: SignalFd,
     buttons: Buttons,
+    rate: Rate,
     phase: Phase,
     dhcp: Option<Service>,
     provision: Option<Service>,
@@ -98,13 +104,20 @@ pub fn signals() -> Result<SignalFd, SuperviseError> {
 impl Supervisor {
     /// Takes over; `link` is the interface that DHCP is to serve, if it is.
     #[must_use]
-    pub fn new(settings: Settings, signals: SignalFd, buttons: Buttons, link: &str) -> Self {
+    pub fn new(
+        settings: Settings,
+        signals: SignalFd,
+        buttons: Buttons,
+        rate: Rate,
+        link: &str,
+    ) -> Self {
         let dhcp = (settings.address == Address::Dhcp)
             .then(|| Service::new(Stage::Dhcp, Some(link.to_owned()), Vec::new()));
         Self {
             settings,
             signals,
             buttons,
+            rate,
             phase: Phase::Network,
             dhcp,
             provision: None,
@@ -139,7 +152,9 @@ impl Supervisor {
                 for service in self.services() {
                     service.tick(now);
                 }
-                self.tell(now);
+                if let Some(reason) = self.tell(now) {
+                    return reason;
+                }
             }
             self.wait();
         }
@@ -263,14 +278,30 @@ impl Supervisor {
         }
     }
 
-    fn tell(&mut self, now: Instant) {
+    /// Says how things are; a reason to power off, if the machine is not what it was.
+    fn tell(&mut self, now: Instant) -> Option<String> {
+        if now.saturating_duration_since(self.healthy) >= health::EVERY {
+            self.healthy = now;
+            if let Err(error) = self.rate.look() {
+                return Some(error.to_string());
+            }
+            // No driver takes it; but whoever adds one does not mean well.
+            if let Err(error) = devices::check(Path::new(devices::SYS)) {
+                return Some(report::chain(&error));
+            }
+            if let Some(server) = &self.server {
+                say!("health: {}", health::line(server, self.settings.metrics));
+            }
+        }
+        self.list(now);
+        None
+    }
+
+    /// Lists what is in this guest, once, if that is wanted.
+    fn list(&mut self, now: Instant) {
         let Some(server) = &self.server else {
             return;
         };
-        if now.saturating_duration_since(self.healthy) >= health::EVERY {
-            self.healthy = now;
-            say!("health: {}", health::line(server, self.settings.metrics));
-        }
         if !self.settings.inventory || self.listed {
             return;
         }

@@ -82,7 +82,7 @@ fn firmware_measures_what_is_predicted(qemu: Qemu, memory: u64) {
                 "-netdev",
                 "user,id=n",
                 "-device",
-                "virtio-net-pci,netdev=n,addr=2,romfile=",
+                "virtio-net-pci,netdev=n,addr=2,disable-legacy=on,romfile=",
             ],
             ..frozen
         },
@@ -179,7 +179,7 @@ fn frozen_guest(shape: Shape) -> Guest {
             "-netdev",
             "user,id=n",
             "-device",
-            "virtio-net-pci,netdev=n,addr=2,romfile=",
+            "virtio-net-pci,netdev=n,addr=2,disable-legacy=on,romfile=",
         ],
     }
 }
