@@ -47,7 +47,7 @@ pub enum BootError {
     #[error("Could not set the host name {0}")]
     Hostname(String, #[source] io::Error),
     /// Devices.
-    #[error("This machine is not the image's")]
+    #[error(transparent)]
     Devices(#[from] DeviceError),
 }
 
