@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::symlink,
+    os::unix::fs::{chown, symlink},
     path::Path,
 };
 
@@ -20,6 +20,7 @@ use crate::{
     devices::{self, DeviceError, Probing},
     paths::{CONFIGFS, MODULE_ORDER, MODULES, NETWORK, RESOLV_CONF, RUN, STATE},
     say,
+    stages::Stage,
 };
 
 /// The machine cannot be set up.
@@ -176,6 +177,8 @@ pub fn folders() -> Result<(), BootError> {
     for folder in [RUN, STATE, NETWORK] {
         fs::create_dir(folder).map_err(|source| BootError::Make(folder, source))?;
     }
+    let user = Stage::Dhcp.user();
+    chown(NETWORK, Some(user), Some(user)).map_err(|source| BootError::Make(NETWORK, source))?;
     let link = "/etc/resolv.conf";
     fs::create_dir_all("/etc")
         .and_then(|()| symlink(RESOLV_CONF, link))

@@ -27,8 +27,11 @@ pub fn lines(named: &BTreeSet<u16>) -> Vec<String> {
         .map(|(target, kind)| format!("mount {target} {kind}"))
         .collect();
     lines.extend(sockets(&processes, named));
-    let programs: BTreeSet<_> = processes.iter().map(title).collect();
-    lines.extend(programs.into_iter().map(|title| format!("process {title}")));
+    let programs: BTreeSet<_> = processes
+        .iter()
+        .map(|process| format!("process {} {}", title(process), proc::rights(process.pid)))
+        .collect();
+    lines.extend(programs);
     let mut files = BTreeMap::new();
     for root in ["/", "/run", "/tmp"] {
         walk(Path::new(root), &mut files);

@@ -14,6 +14,7 @@
 pub mod backoff;
 pub mod boot;
 pub mod button;
+pub mod calls;
 pub mod clock;
 pub mod console;
 pub mod devices;

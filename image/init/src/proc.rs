@@ -89,6 +89,22 @@ fn process(pid: i32) -> Option<Process> {
     })
 }
 
+/// Who a process is and what it may do: user, capabilities in force, and whether its
+/// system calls are filtered.
+#[must_use]
+pub fn rights(pid: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.split_whitespace().next())
+    };
+    let [user, capabilities, seccomp] =
+        ["Uid", "CapEff", "Seccomp"].map(|name| field(name).unwrap_or("?"));
+    format!("uid {user} caps {capabilities} seccomp {seccomp}")
+}
+
 /// The sockets that a process has open.
 #[must_use]
 pub fn sockets_of(pid: i32) -> Vec<u64> {

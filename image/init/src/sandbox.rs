@@ -1,5 +1,6 @@
-//! What a stage may do: the capabilities that it keeps, the files that it may
-//! touch. Once entered, there is no way back, nor for what it executes.
+//! What a stage may do: who it is, the capabilities that it keeps, the files and ports
+//! that it may touch, the system calls that it may make. Once entered, there is no way
+//! back, nor for what it executes.
 
 use std::{
     io,
@@ -8,11 +9,17 @@ use std::{
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, LandlockStatus, PathBeneath, PathFd, PathFdError,
-    RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
-    RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
+    PathFdError, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetError, RulesetStatus, Scope,
 };
-use nix::sys::resource::{Resource, setrlimit};
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, setrlimit},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
+
+use crate::calls::{Calls, CallsError};
 
 /// The newest rules that this program knows of: Linux 6.12's.
 const KNOWN: ABI = ABI::V6;
@@ -20,6 +27,8 @@ const KNOWN: ABI = ABI::V6;
 /// What a stage may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Sandbox<'a> {
+    /// Its user and group.
+    pub user: u32,
     /// Files to have open at most.
     pub open_files: u64,
     /// Capabilities to keep.
@@ -30,6 +39,19 @@ pub struct Sandbox<'a> {
     pub write: &'a [&'a str],
     /// The only program to execute.
     pub execute: Option<&'a str>,
+    /// TCP ports; without them, any.
+    pub tcp: Option<Tcp<'a>>,
+    /// Kinds of sockets that it makes.
+    pub sockets: &'static [i32],
+}
+
+/// Ports of TCP. Of UDP, Landlock knows nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Tcp<'a> {
+    /// Those that it may listen at.
+    pub listen: &'a [u16],
+    /// Those of others that it may connect to.
+    pub connect: &'a [u16],
 }
 
 /// A sandbox could not be entered; whoever wanted to must not go on.
@@ -38,6 +60,12 @@ pub enum SandboxError {
     /// Capabilities.
     #[error("Capabilities could not be given up")]
     Capabilities(#[source] CapsError),
+    /// A user.
+    #[error("The process could not become user {0}")]
+    User(u32, #[source] io::Error),
+    /// System calls.
+    #[error("System calls could not be restricted")]
+    Calls(#[from] CallsError),
     /// A limit.
     #[error("The limit {0} could not be set")]
     Limit(&'static str, #[source] io::Error),
@@ -78,29 +106,61 @@ impl Sandbox<'_> {
                     .map_err(SandboxError::Capabilities)?;
             }
         }
-        let status = self.restrict_files()?;
-        caps::clear(None, CapSet::Ambient).map_err(SandboxError::Capabilities)?;
-        // Effective before permitted, whose part it is.
-        for set in [CapSet::Effective, CapSet::Permitted] {
+        let status = self.restrict()?;
+        self.become_user()?;
+        // Effective before permitted, whose part it is. What is executed keeps what is
+        // ambient, for which it has to be inheritable.
+        for set in [
+            CapSet::Effective,
+            CapSet::Permitted,
+            CapSet::Inheritable,
+            CapSet::Ambient,
+        ] {
             caps::set(None, set, &keep).map_err(SandboxError::Capabilities)?;
         }
-        caps::clear(None, CapSet::Inheritable).map_err(SandboxError::Capabilities)?;
+        let calls = Calls {
+            sockets: self.sockets,
+            execute: self.execute.is_some(),
+        };
+        calls.enter()?;
         let landlock = landlock_version(&status);
         if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
             return Err(SandboxError::Partly(landlock));
         }
         Ok(format!(
-            "{} capabilities, no new privileges, Landlock {landlock}, {} open files, no core dumps",
+            "user {}, {} capabilities, no new privileges, Landlock {landlock}, filtered system calls, {} open files, no core dumps",
+            self.user,
             keep.len(),
             self.open_files
         ))
     }
 
-    fn restrict_files(&self) -> Result<RestrictionStatus, SandboxError> {
-        let mut ruleset = Ruleset::default()
-            .handle_access(AccessFs::from_all(KNOWN))?
-            .scope(Scope::from_all(KNOWN))?
-            .create()?;
+    /// Another user, who keeps the capabilities for now.
+    fn become_user(&self) -> Result<(), SandboxError> {
+        let failed = |error: Errno| SandboxError::User(self.user, error.into());
+        let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.user));
+        caps::securebits::set_keepcaps(true).map_err(SandboxError::Capabilities)?;
+        setgroups(&[]).map_err(failed)?;
+        setresgid(group, group, group).map_err(failed)?;
+        setresuid(user, user, user).map_err(failed)
+    }
+
+    fn restrict(&self) -> Result<RestrictionStatus, SandboxError> {
+        let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(KNOWN))?;
+        if self.tcp.is_some() {
+            ruleset = ruleset.handle_access(AccessNet::from_all(KNOWN))?;
+        }
+        let mut ruleset = ruleset.scope(Scope::from_all(KNOWN))?.create()?;
+        if let Some(tcp) = self.tcp {
+            let listen = tcp.listen.iter().map(|port| (*port, AccessNet::BindTcp));
+            let connect = tcp
+                .connect
+                .iter()
+                .map(|port| (*port, AccessNet::ConnectTcp));
+            for (port, access) in listen.chain(connect) {
+                ruleset = ruleset.add_rule(NetPort::new(port, access))?;
+            }
+        }
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let write = AccessFs::from_all(KNOWN) & !AccessFs::Execute;
         let rules = self

@@ -11,7 +11,10 @@ use std::{
 };
 
 use caps::Capability;
-use nix::sys::signal::SigSet;
+use nix::{
+    libc::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX},
+    sys::signal::SigSet,
+};
 use zipnet_attest::{
     mode::Mode,
     provision::{AttemptError, Config, Guest, GuestError, Limits, ObtainError},
@@ -21,7 +24,7 @@ use zipnet_attest::{
 use crate::{
     network::{self, DhcpError},
     paths::{CONFIG, NETWORK, PROVISIONED, RUN, SERVER, STATE},
-    sandbox::{Sandbox, SandboxError},
+    sandbox::{Sandbox, SandboxError, Tcp},
     say,
     settings::Settings,
 };
@@ -40,6 +43,9 @@ pub enum Stage {
 /// A server may have a connection to each of many clients.
 const SERVER_FILES: u64 = 65_536;
 const FEW_FILES: u64 = 256;
+/// What configfs makes belongs to root, whoever asks for it, and so do the secrets.
+/// Landlock says which files these are.
+const FILES_OF_ROOT: Capability = Capability::CAP_DAC_OVERRIDE;
 
 /// A stage failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,35 +114,60 @@ impl Stage {
         SigSet::empty()
             .thread_set_mask()
             .map_err(|error| StageError::Signals(error.into()))?;
+        // PID 1 has accepted it; nothing of the network is read before the sandbox.
+        let (settings, config) = settings()?;
+        let peers: Vec<_> = settings.peers.iter().map(SocketAddr::port).collect();
+        let tcp = Tcp {
+            listen: &[settings.provision.port()],
+            connect: &peers,
+        };
         let sandbox = self
-            .sandbox()
+            .sandbox(tcp)
             .enter()
             .map_err(|source| StageError::Sandbox(self.name(), source))?;
         say!("sandbox: {}: {sandbox}", self.name());
         match self {
             Self::Launch => match launch()? {},
-            Self::Provision => provision(),
-            Self::Dhcp => match dhcp(argument.unwrap_or_default())? {},
+            Self::Provision => provision(&settings, config),
+            Self::Dhcp => match dhcp(argument.unwrap_or_default(), &settings.dns)? {},
         }
     }
 
-    const fn sandbox(self) -> Sandbox<'static> {
+    /// The user that it runs as.
+    #[must_use]
+    pub const fn user(self) -> u32 {
+        match self {
+            Self::Launch => 1001,
+            Self::Provision => 1002,
+            Self::Dhcp => 1003,
+        }
+    }
+
+    const fn sandbox(self, provisioning: Tcp<'_>) -> Sandbox<'_> {
         match self {
             Self::Launch => Sandbox {
+                user: self.user(),
                 open_files: SERVER_FILES,
-                capabilities: &[],
+                capabilities: &[FILES_OF_ROOT],
                 read: &["/etc", "/proc", "/sys", "/dev/random", "/dev/urandom", RUN],
                 write: &[STATE, tsm::DEFAULT_ROOT, "/dev/null"],
                 execute: Some(SERVER),
+                // Relays and collateral are anywhere.
+                tcp: None,
+                sockets: &[AF_INET, AF_INET6, AF_UNIX, AF_NETLINK],
             },
             Self::Provision => Sandbox {
+                user: self.user(),
                 open_files: FEW_FILES,
-                capabilities: &[],
+                capabilities: &[FILES_OF_ROOT],
                 read: &["/proc", "/sys", "/dev/random", "/dev/urandom"],
                 write: &[RUN, tsm::DEFAULT_ROOT],
                 execute: None,
+                tcp: Some(provisioning),
+                sockets: &[AF_INET, AF_INET6],
             },
             Self::Dhcp => Sandbox {
+                user: self.user(),
                 open_files: FEW_FILES,
                 capabilities: &[
                     Capability::CAP_NET_ADMIN,
@@ -152,6 +183,11 @@ impl Stage {
                 ],
                 write: &[NETWORK],
                 execute: None,
+                tcp: Some(Tcp {
+                    listen: &[],
+                    connect: &[],
+                }),
+                sockets: &[AF_INET, AF_PACKET, AF_NETLINK],
             },
         }
     }
@@ -167,13 +203,11 @@ fn settings() -> Result<(Settings, Config), StageError> {
     Settings::parse(&bytes).map_err(|_| StageError::Settings)
 }
 
-fn dhcp(link: &str) -> Result<Infallible, StageError> {
-    let dns: Vec<IpAddr> = settings()?.0.dns;
-    network::run_dhcp(link, &dns).map_err(StageError::Dhcp)
+fn dhcp(link: &str, dns: &[IpAddr]) -> Result<Infallible, StageError> {
+    network::run_dhcp(link, dns).map_err(StageError::Dhcp)
 }
 
-fn provision() -> Result<(), StageError> {
-    let (settings, config) = settings()?;
+fn provision(settings: &Settings, config: Config) -> Result<(), StageError> {
     let guest = Guest::new(config, Path::new(tsm::DEFAULT_ROOT)).map_err(StageError::Guest)?;
     let registers = guest.registers().map_err(StageError::Evidence)?;
     say!(
@@ -198,7 +232,7 @@ fn provision() -> Result<(), StageError> {
     say!(
         "provisioning: waiting at {door} for secrets, for {} s at most{}",
         limits.within.as_secs(),
-        peers(&settings)
+        peers(settings)
     );
     guest
         .obtain(
