@@ -62,6 +62,10 @@ done
 [[ $accel =~ ^(tdx|kvm|tcg|auto)$ ]] || usage "--accel $accel is none of tdx, kvm, tcg, auto"
 [[ $cpus =~ ^[1-9][0-9]*$ ]] || usage "--cpus $cpus is no number"
 [[ $memory =~ ^[1-9][0-9]*[MG]$ ]] || usage "--memory $memory is no size such as 2G"
+[[ ! $tap || $tap =~ ^[A-Za-z0-9_.-]+$ ]] || usage "--tap $tap is no name of an interface"
+[[ ! $mac || $mac =~ ^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$ ]] || usage "--mac $mac is no address such as 52:54:00:12:34:56"
+[[ $quotes =~ ^(unix:[^\"\\]+|vsock:[0-9]+:[0-9]+)$ ]] ||
+    usage "--quotes $quotes is neither unix:PATH nor vsock:CID:PORT"
 [[ ! $tap || ! $forwards ]] || usage "--tap and --forward exclude each other"
 
 dir=$extract
@@ -117,10 +121,9 @@ case $accel in
             echo "run-qemu: this is QEMU $version: RTMR0 of the manifest is that of $frozen" >&2
         case $quotes in
             unix:?*) service="{\"type\":\"unix\",\"path\":\"${quotes#unix:}\"}" ;;
-            vsock:*:*)
+            *)
                 IFS=: read -r _ cid port <<<"$quotes"
                 service="{\"type\":\"vsock\",\"cid\":\"$cid\",\"port\":\"$port\"}" ;;
-            *) usage "--quotes $quotes is neither unix:PATH nor vsock:CID:PORT" ;;
         esac
         arguments+=(-accel kvm -cpu host -machine "$machine,confidential-guest-support=td"
             -object "{\"qom-type\":\"tdx-guest\",\"id\":\"td\",\"quote-generation-socket\":$service}") ;;

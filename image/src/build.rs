@@ -81,11 +81,13 @@ pub enum BuildError {
         /// How many.
         found: usize,
     },
-    /// It names no Rust.
-    #[error("{path} has no line `channel = \"VERSION\"`", path = .path.display())]
+    /// It names another Rust than the one that runs.
+    #[error("The compiler is rustc {found}; the one of the line `channel` in {path} would be right", path = .path.display())]
     Rust {
         /// Which.
         path: PathBuf,
+        /// By its own word.
+        found: String,
     },
     /// The programs.
     #[error("The programs of the image could not be built")]
@@ -160,6 +162,9 @@ pub fn build(places: &Places) -> Result<Image, BuildError> {
         toolchain: &places.inputs.join("toolchain"),
         target: &places.target,
     };
+    if flavor == Flavor::Production {
+        compiler.settings()?;
+    }
     let stub = files::read(&compiler.stub()?)?;
     let [init, server] = programs(&places.programs, &compiler)?;
     let modules = kernel_root.join("lib/modules");
@@ -174,7 +179,7 @@ pub fn build(places: &Places) -> Result<Image, BuildError> {
         parts: PARTS,
     };
     let [kernel_name, initramfs_name] = PARTS;
-    let toolchain = toolchain(&places.repository, &lock, flavor)?;
+    let toolchain = toolchain(&compiler, &lock, flavor)?;
     let previous = previous(&places.repository)?;
     let manifest = measured.manifest(&flavor.version(), toolchain, previous.as_ref())?;
     let mut json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
@@ -271,18 +276,24 @@ fn limits(
 /// What the programs are built with; a local image's are linked by the machine's own
 /// tools.
 fn toolchain(
-    repository: &Path,
+    compiler: &Compiler<'_>,
     lock: &Lock,
     flavor: Flavor,
 ) -> Result<BTreeMap<String, String>, BuildError> {
-    let path = repository.join("rust-toolchain.toml");
+    let path = compiler.repository.join("rust-toolchain.toml");
     let text = files::read(&path)?;
     let text = String::from_utf8_lossy(&text);
-    let rust = text
+    let named = text
         .lines()
         .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
-    let rust = rust.ok_or(BuildError::Rust { path })?;
-    let mut tools = BTreeMap::from([("rust".to_owned(), rust.to_owned())]);
+    let (found, commit) = compiler.rustc()?;
+    if named != Some(&found) {
+        return Err(BuildError::Rust { path, found });
+    }
+    let mut tools = BTreeMap::from([
+        ("rustc".to_owned(), found),
+        ("rustc commit".to_owned(), commit),
+    ]);
     if flavor == Flavor::Production {
         for name in ["gcc-12", "binutils", "libc6-dev"] {
             tools.insert(name.to_owned(), lock.version(name)?.to_owned());

@@ -21,13 +21,13 @@ use crate::{
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Variables that cargo and rustup keep: where things are, how to reach
-/// registries, how many jobs. No word of them goes into a program.
-const KEPT: [&str; 9] = [
+/// registries, how many jobs. No word of them goes into a program. Not
+/// `RUSTUP_TOOLCHAIN`, which beats `rust-toolchain.toml`.
+const KEPT: [&str; 8] = [
     "PATH",
     "HOME",
     "CARGO_HOME",
     "RUSTUP_HOME",
-    "RUSTUP_TOOLCHAIN",
     "CARGO_BUILD_JOBS",
     "TERM",
     "SSL_CERT_FILE",
@@ -46,6 +46,21 @@ const KEPT_PREFIXES: [&str; 5] = [
 /// What the compiler gets besides; the second is that of `.cargo/config.toml`,
 /// which these replace.
 const FLAGS: [&str; 2] = ["-Ctarget-feature=+crt-static", "--cfg=chacha20_avx512"];
+
+/// Tables of cargo's settings that say where crates come from and how cargo speaks;
+/// any other could change a program.
+const HARMLESS: [&str; 10] = [
+    "alias",
+    "cache",
+    "cargo-new",
+    "credential-alias",
+    "http",
+    "net",
+    "registries",
+    "registry",
+    "source",
+    "term",
+];
 
 /// How the program that firmware starts is linked: code that runs wherever it lies,
 /// by the linker that comes with the compiler, without anything of the machine's. Below
@@ -91,6 +106,29 @@ pub enum CompileError {
         /// How it ended.
         status: ExitStatus,
     },
+    /// Cargo's own settings.
+    #[error(
+        "{path} has settings for `{table}`, with which the image may be another one; a CARGO_HOME without them would be right",
+        path = .path.display()
+    )]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Its table.
+        table: String,
+    },
+    /// Settings that nobody can read.
+    #[error("{path} is no TOML", path = .path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// The compiler.
+    #[error("rustc -vV does not say its release and commit; a rustc of rustup's would be right")]
+    Compiler,
     /// Cargo's home.
     #[error("Neither CARGO_HOME nor HOME is set; one of them would be right")]
     NoHome,
@@ -201,11 +239,42 @@ impl Compiler<'_> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Refuses settings of cargo's, outside of the repository, that reach into programs.
+    ///
+    /// # Errors
+    /// [`CompileError::Settings`].
+    pub fn settings(&self) -> Result<(), CompileError> {
+        let above = self.repository.ancestors().skip(1);
+        let folders = above.map(|folder| folder.join(".cargo")).chain([home()?]);
+        for folder in folders {
+            for path in ["config.toml", "config"].map(|name| folder.join(name)) {
+                if path.is_file() {
+                    harmless(&path, &files::read(&path)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The compiler's release and its commit, by its own word: that which cargo runs.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn rustc(&self) -> Result<(String, String), CompileError> {
+        let mut rustc = self.tool("rustc", &["-vV"]);
+        let output = rustc.stderr(Stdio::inherit()).output();
+        let output = output.map_err(cannot_start(&rustc))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let word = |name: &str| said.lines().find_map(|line| line.strip_prefix(name));
+        word("release: ")
+            .zip(word("commit-hash: "))
+            .map(|(release, commit)| (release.to_owned(), commit.to_owned()))
+            .ok_or(CompileError::Compiler)
+    }
+
     /// Which folders are called what in the programs.
     fn renames(&self) -> Result<Vec<(PathBuf, &'static str)>, CompileError> {
-        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        let user = || Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"));
-        let home = home.or_else(user).ok_or(CompileError::NoHome)?;
+        let home = home()?;
         let sources = home.join("registry/src");
         let mut renames = vec![
             (home, "/cargo"),
@@ -219,7 +288,11 @@ impl Compiler<'_> {
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        self.tool("cargo", arguments)
+    }
+
+    fn tool(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut cargo = Command::new(name);
         cargo.args(arguments).current_dir(self.repository);
         cargo.env_clear();
         for (name, value) in env::vars_os() {
@@ -264,6 +337,31 @@ impl Compiler<'_> {
     }
 }
 
+fn home() -> Result<PathBuf, CompileError> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let user = || Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"));
+    home.or_else(user).ok_or(CompileError::NoHome)
+}
+
+/// Refuses a file of settings that reaches into programs.
+fn harmless(path: &Path, bytes: &[u8]) -> Result<(), CompileError> {
+    let text = String::from_utf8_lossy(bytes);
+    let settings: toml::Table = text.parse().map_err(|source| CompileError::Toml {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    match settings
+        .keys()
+        .find(|table| !HARMLESS.contains(&table.as_str()))
+    {
+        Some(table) => Err(CompileError::Settings {
+            path: path.to_owned(),
+            table: table.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// What the compiler writes instead of paths.
 fn remapped(renames: &[(PathBuf, &'static str)]) -> impl Iterator<Item = String> {
     let flag =
@@ -299,5 +397,30 @@ fn succeed(verb: &'static str, status: ExitStatus) -> Result<(), CompileError> {
         Ok(())
     } else {
         Err(CompileError::Cargo { verb, status })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d7_settings_that_reach_into_programs_are_refused() {
+        let path = Path::new("config.toml");
+        let read = |text: &str| harmless(path, text.as_bytes());
+        read("").unwrap();
+        read("[source.crates-io]\nreplace-with = \"m\"\n[net]\noffline = true\n").unwrap();
+        for text in [
+            "[build]\nrustc-wrapper = \"w\"\n",
+            "build.rustc-wrapper = \"w\"\n",
+            "[net]\noffline = true\n[profile.release]\nopt-level = 0\n",
+            "[env]\nCFLAGS = \"-O0\"\n",
+            "[target.x86_64-unknown-linux-gnu]\nlinker = \"l\"\n",
+            "include = [\"other.toml\"]\n",
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, CompileError::Settings { .. }), "{error}");
+        }
+        assert!(matches!(read("["), Err(CompileError::Toml { .. })));
     }
 }

@@ -277,7 +277,7 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
         }
         Ok::<_, Failed>(())
     };
-    let rows: [(&[&str], i32, &[&str]); 7] = [
+    let rows: [(&[&str], i32, &[&str]); 11] = [
         (&[], 2, &["--config is missing"]),
         (&["--config", "/nowhere"], 2, &["/nowhere", "--config"]),
         (&["--config", &shown, "--cpus", "many"], 2, &["--cpus many"]),
@@ -297,6 +297,23 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
             &["--forward 4400"],
         ),
         (&["--frobnicate"], 2, &["--frobnicate", "--help"]),
+        // What would be more of QEMU's options.
+        (
+            &["--config", &shown, "--mac", "52:54:00:12:34:56,host=x"],
+            2,
+            &["--mac"],
+        ),
+        (&["--config", &shown, "--tap", "t,x=y"], 2, &["--tap"]),
+        (
+            &["--config", &shown, "--quotes", "unix:/a\"}"],
+            2,
+            &["--quotes"],
+        ),
+        (
+            &["--config", &shown, "--quotes", "vsock:2:a"],
+            2,
+            &["--quotes", "vsock:CID:PORT"],
+        ),
     ];
     for (arguments, status, parts) in rows {
         let mut launcher = image.launcher(folder.path());
