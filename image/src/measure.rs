@@ -119,8 +119,8 @@ impl Measured<'_> {
     }
 }
 
-/// Whether registers show all that runs, whatever the host adds (G34 of the threat
-/// model).
+/// Whether registers show all that runs, whatever the host adds
+/// (docs/decisions/0018).
 ///
 /// # Errors
 /// [`MeasureError::Unbound`], and [`MeasureError::Drivers`] if that is not known.

@@ -337,7 +337,7 @@ impl Manifest {
 
     /// Whether RTMR1 covers all that runs: kernel, command line and initramfs are in
     /// one image. Otherwise a host that gives the guest a TPM boots what it likes,
-    /// and writes the published digests into RTMR2 itself (G34 of the threat model).
+    /// and writes the published digests into RTMR2 itself (docs/decisions/0018).
     #[must_use]
     pub fn binds_what_runs(&self) -> bool {
         let all = [DependsOn::Kernel, DependsOn::Initrd, DependsOn::Cmdline];

@@ -334,6 +334,16 @@ fn the_launcher_says_what_would_be_right() -> TestResult {
     let mut tdx = image.launcher(folder.path());
     tdx.args(["--config", &shown, "--accel", "tdx"]);
     run(tdx, 1, &["TDX"])?;
+    Ok(())
+}
+
+#[test]
+fn a_launcher_that_is_damaged_or_has_no_room_says_so() -> TestResult {
+    let image = Image::of("local")?;
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config");
+    fs::write(&config, "ZIPNET_INSTANCE=zipnet.local.test\n")?;
+    let shown = config.display().to_string();
     let original = fs::read(image.folder.join("zipnet-run-qemu.sh"))?;
     for (name, bytes) in [
         ("cut", original[..original.len() - 1000].to_vec()),

@@ -145,7 +145,7 @@ fn inputs(arguments: &GuestArguments, guest: &Guest<'_>) -> Result<ReleaseInputs
     })
 }
 
-/// A host could boot anything behind such a release (G34 of the threat model).
+/// A host could boot anything behind such a release (docs/decisions/0018).
 #[derive(Debug, thiserror::Error)]
 #[error(
     "It drives a TPM (Tcg2Dxe): a host that gives one boots a command line and initramfs that no register shows; \

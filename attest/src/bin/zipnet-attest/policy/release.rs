@@ -14,7 +14,7 @@ const DEBUG: u8 = 1;
 pub enum PinError {
     /// Its registers do not say what runs.
     #[error(
-        "RTMR1 of release {version} does not cover command line and initramfs: a host that gives a TPM boots others behind its registers (G34); a release whose parts are in one image would be right"
+        "RTMR1 of release {version} does not cover command line and initramfs: a host that gives a TPM boots others behind its registers (decision 0018); a release whose parts are in one image would be right"
     )]
     Unbound {
         /// Of the release.
