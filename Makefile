@@ -77,7 +77,7 @@ image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to
 	@scripts/image.sh
 
 image-lock: ## lock today's versions of the Debian packages that the image is made of
-	@for lock in image/inputs.lock image/reproduce.lock tests/tsm/headers.lock; do \
+	@for lock in image/inputs.lock image/firmware.lock image/reproduce.lock tests/tsm/headers.lock; do \
 		scripts/packages.sh --renew $$lock $(or $(CARGO_TARGET_DIR),target)/machine || exit; done
 
 manifest: ## write the production image's manifest to measurements/releases, for a release

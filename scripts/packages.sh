@@ -12,6 +12,8 @@
 # is checked by its SHA-256. A root whose name ends in -only holds these packages
 # alone; any other also what they depend on, checked by the suites' signatures. META
 # is a package that needs PACKAGE, whatever version is in its name today.
+# A root whose name ends in -source holds tarballs of source packages as they are; a
+# line names one, and META says which: orig (what upstream made) or debian (patches).
 #
 # ZIPNET_PACKAGES                 where fetched packages are kept (target/packages)
 # ZIPNET_DEBIAN_MIRROR            mirrors, if not those that this machine's apt uses
@@ -53,6 +55,8 @@ roots() { lines | awk '!seen[$1]++ { print $1 }'; }
 locked() { lines | awk -v root="$1" '$1 == root'; }
 
 while read -r root suites package version digest meta; do
+    [[ $root != *-source || $meta == orig || $meta == debian ]] ||
+        die "$shown: a line of $root is a tarball; orig or debian behind its SHA-256 would be right: $package"
     [[ $root =~ ^[a-z0-9][a-z0-9.-]*$ && $suites =~ ^[a-z0-9,-]+$ && $package =~ ^[a-z0-9][a-z0-9.+-]*$ &&
         $version =~ ^[A-Za-z0-9.+:~-]+$ && $digest =~ ^[0-9a-f]{64}$ && $meta =~ ^[a-z0-9.+-]*$ ]] ||
         die "$shown has a line that is not ROOT SUITES PACKAGE VERSION SHA-256 [META]: $root $package"
@@ -74,16 +78,17 @@ mirror() {
 
 # apt ROOT SUITES ARGUMENTS: apt with lists, state, sources and archives of its own.
 apt() {
-    local home=$cache/$1 suites=$2 suite release=()
+    local home=$cache/$1 suites=$2 suite release=() kind=deb
+    [[ $1 != *-source ]] || kind=deb-src
     shift 2
     mkdir -p "$home/lists/partial" "$home/archives/partial"
     # Nothing comes from backports by itself.
     [[ $suites == *-backports ]] && release=(-t "${suites##*,}")
     for suite in ${suites//,/ }; do
         if [[ $suite == *-security ]]; then
-            echo "deb [signed-by=$keyring] $security $suite main"
+            echo "$kind [signed-by=$keyring] $security $suite main"
         else
-            echo "deb [signed-by=$keyring] $main $suite main"
+            echo "$kind [signed-by=$keyring] $main $suite main"
         fi
     done >"$home/sources"
     # This machine's settings, such as a proxy, without its hooks: they tidy up its
@@ -122,7 +127,7 @@ update() {
 # The kept file of a locked package, if it is the right one.
 kept() {
     local file
-    for file in "$cache/$1/archives/$2"_*.deb; do
+    for file in "$cache/$1/archives/$2"_*.{deb,tar.*}; do
         [[ -f $file && $(sum "$file") == "$3" ]] && echo "$file" && return
     done
 }
@@ -136,6 +141,20 @@ needed() {
             !found && stem($1) == stem(package) { print $1; found = 1 }'
 }
 
+# newest_source ROOT SUITES PACKAGE orig|debian: the newest version, and the SHA-256 of
+# that tarball of it.
+newest_source() {
+    local version digest best=
+    while read -r version digest; do
+        [[ -z $best ]] || dpkg --compare-versions "$version" gt "${best% *}" || continue
+        best="$version $digest"
+    done < <(apt_tool=apt-cache apt "$1" "$2" showsrc --only-source "$3" | awk -v part="[.]$4[.]tar[.]" '
+        /^[^ ]/ { sums = $1 == "Checksums-Sha256:" }
+        $1 == "Version:" { version = $2 }
+        sums && $3 ~ part "[a-z0-9]+$" { print version, $1 }')
+    echo "$best"
+}
+
 renew_lock() {
     local fresh=$lock.new line root suites package version digest meta updated=" "
     : >"$fresh"
@@ -146,13 +165,18 @@ renew_lock() {
         fi
         read -r root suites package _ _ meta <<<"$line"
         [[ $updated == *" $root "* ]] || { update "$root" "$suites"; updated+="$root "; }
-        if [[ $meta ]]; then
+        if [[ $meta && $root != *-source ]]; then
             package=$(needed "$root" "$suites" "$meta" "$package")
             [[ $package ]] || die "$meta is in none of $suites, or needs no such package any more"
         fi
-        version=$(apt_tool=apt-cache apt "$root" "$suites" policy "$package" | sed -n 's/^ *Candidate: //p')
-        [[ $version && $version != "(none)" ]] || die "$package is in none of $suites"
-        digest=$(apt_tool=apt-cache apt "$root" "$suites" show "$package=$version" | sed -n 's/^SHA256: //p' | head -n 1)
+        if [[ $root == *-source ]]; then
+            read -r version digest < <(newest_source "$root" "$suites" "$package" "$meta") || true
+            [[ $version ]] || die "the source of $package is in none of $suites"
+        else
+            version=$(apt_tool=apt-cache apt "$root" "$suites" policy "$package" | sed -n 's/^ *Candidate: //p')
+            [[ $version && $version != "(none)" ]] || die "$package is in none of $suites"
+            digest=$(apt_tool=apt-cache apt "$root" "$suites" show "$package=$version" | sed -n 's/^SHA256: //p' | head -n 1)
+        fi
         printf '%-13s %-38s %-38s %-30s %s%s\n' "$root" "$suites" "$package" "$version" "$digest" "${meta:+ $meta}" >>"$fresh"
     done <"$lock"
     diff -U0 --label "$shown" --label "$shown, renewed" "$lock" "$fresh" || true
@@ -160,21 +184,34 @@ renew_lock() {
 }
 [[ $renew ]] && renew_lock
 
+# Each tarball by itself: the description that lists both is not needed.
+fetch_source() {
+    local package version meta part
+    while read -r _ _ package version _ meta; do
+        part=--tar-only
+        [[ $meta == orig ]] || part=--diff-only
+        apt "$1" "$2" source --download-only --only-source "$part" "$package=$version" >/dev/null || return
+    done < <(locked "$1")
+}
+
 fetch() {
     local root=$1 suites names verb reason
     suites=$(locked "$root" | awk 'NR == 1 { print $2 }')
-    mapfile -t names < <(locked "$root" | awk '{ print $3 "=" $4 }')
+    mapfile -t names < <(locked "$root" | awk '{ name = $3 "=" $4 } !seen[name]++ { print name }')
     say "fetching $root: ${names[*]}"
     update "$root" "$suites"
-    if [[ $root == *-only ]]; then
+    if [[ $root == *-source ]]; then
+        fetch_source "$root" "$suites" && return
+    elif [[ $root == *-only ]]; then
         verb=(download)
     else
         verb=(install --download-only -y --no-install-recommends)
     fi
-    apt "$root" "$suites" "${verb[@]}" "${names[@]}" >/dev/null && return
+    [[ $root == *-source ]] || { apt "$root" "$suites" "${verb[@]}" "${names[@]}" >/dev/null && return; }
     reason=$(reason "$root")
     case $reason in
-        *'was not found'* | *'Unable to locate'* | *'has no installation candidate'*)
+        *'was not found'* | *'Unable to locate'* | *'has no installation candidate'* | \
+            *'Can not find version'* | *'Unable to find a source package'*)
             die "a locked version is gone from the mirror ($reason); \`scripts/packages.sh --renew $shown $dir\` locks today's, which
           changes what is built or measured. Wanted: ${names[*]}" ;;
         *) die "$root could not be fetched ($reason); is the mirror reachable, and is there room in $cache? What was fetched is kept, and the next try goes on from there" ;;
@@ -186,10 +223,10 @@ keep() {
     local archives=$cache/$1/archives begun=$cache/$1/begun stamp package digest
     stamp=$(locked "$1" | sha256sum)
     mkdir -p "$archives"
-    [[ -f $begun && $(<"$begun") == "$stamp" ]] || rm -f "$archives/"*.deb
+    [[ -f $begun && $(<"$begun") == "$stamp" ]] || rm -f "$archives/"*.{deb,tar.*}
     echo "$stamp" >"$begun"
     while read -r _ _ package _ digest _; do
-        [[ $(kept "$1" "$package" "$digest") ]] || rm -f "$archives/$package"_*.deb
+        [[ $(kept "$1" "$package" "$digest") ]] || [[ $1 == *-source ]] || rm -f "$archives/$package"_*.deb
     done < <(locked "$1")
 }
 
@@ -199,7 +236,7 @@ unpack() {
         [[ $(kept "$root" "$package" "$digest") ]] || missing=yes
     done < <(locked "$root")
     # What packages depend on is not locked: apt says what that is today.
-    if [[ $missing || $root != *-only ]]; then
+    if [[ $missing || $root != *-@(only|source) ]]; then
         keep "$root"
         fetch "$root"
         rm -f "$cache/$root/begun"
@@ -210,6 +247,20 @@ unpack() {
     done < <(locked "$root")
     rm -rf "${dir:?}/$root" "${dir:?}/$root.new"
     mkdir "$dir/$root.new"
+    if [[ $root == *-source ]]; then
+        while read -r _ _ package _ digest _; do
+            file=$(kept "$root" "$package" "$digest")
+            cp "$file" "$dir/$root.new/" || die "$file could not be copied into $dir"
+        done < <(locked "$root")
+    else
+        unpack_packages "$root"
+    fi
+    mv "$dir/$root.new" "$dir/$root"
+    locked "$root" | sha256sum >"$dir/$root.done"
+}
+
+unpack_packages() {
+    local root=$1 file package digest
     for file in "$cache/$root/archives/"*.deb; do
         package=$(basename "$file" | cut -d_ -f1)
         if [[ $root == *-only ]]; then
@@ -218,8 +269,6 @@ unpack() {
         fi
         dpkg-deb -x "$file" "$dir/$root.new" || die "$file could not be unpacked into $dir"
     done
-    mv "$dir/$root.new" "$dir/$root"
-    locked "$root" | sha256sum >"$dir/$root.done"
 }
 
 while read -r root; do
