@@ -17,7 +17,7 @@ help: ## list the verbs
 
 run: ## boot three servers in guests, with aggregator and clients, until Ctrl-C (MESSAGE="hello" sends that)
 	@scripts/setup.sh build guests
-	@scripts/build.sh scripts/machine.sh --least
+	@scripts/build.sh scripts/meanwhile.sh --least
 	@FLAVOR=local scripts/image.sh >/dev/null
 	@exec $(BIN)/zipnet-local guests
 
@@ -28,13 +28,13 @@ run-processes: ## the same with servers as processes, without an image
 
 boot: ## boot one guest and print its console
 	@scripts/setup.sh build guests
-	@scripts/build.sh scripts/machine.sh --least
+	@scripts/build.sh scripts/meanwhile.sh --least
 	@FLAVOR=local scripts/image.sh >/dev/null
 	@exec $(BIN)/zipnet-local boot
 
 test: ## all tests, those over real processes and in guests included
 	@scripts/setup.sh build test guests
-	@scripts/build.sh scripts/machine.sh
+	@scripts/build.sh scripts/meanwhile.sh
 	@for flavor in local production; do FLAVOR=$$flavor scripts/image.sh >/dev/null || exit; done
 	@scripts/tsm-guest.sh
 	@scripts/progress.sh tests cargo nextest run --workspace --locked --no-run
@@ -68,7 +68,7 @@ bench-far: ## the same end to end, with each packet 40 ms late (needs a kernel w
 
 attack: ## run the attacks of the reviews, in their long form, and print what they learn (ATTACKS="a1 d1" runs some)
 	@scripts/setup.sh build guests
-	@scripts/build.sh scripts/machine.sh
+	@scripts/build.sh scripts/meanwhile.sh
 	@FLAVOR=local scripts/image.sh >/dev/null
 	@exec $(BIN)/zipnet-attack $(ATTACKS)
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Fetches and unpacks the machines that guests run in: QEMU in two versions, a TPM
-# emulator, busybox, and the image's kernel and firmware.
+# emulator, busybox, the image's kernel, and Debian's generic firmware, which drives a
+# TPM and so tells tests what it measured.
 #
 #   scripts/machine.sh [DIR]        DIR is target/machine if not given
-#   scripts/machine.sh --least      only what `make run` needs: kernel, firmware, and
-#                                   one QEMU, in target/machine
+#   scripts/machine.sh --least      only what `make run` needs: kernel and one QEMU, in
+#                                   target/machine, and the image's firmware
 #
 # Needs no root. DIR/bin has qemu-system-x86_64 (11.1), qemu-7.2 and swtpm, which
 # run with the libraries that were unpacked with them.
@@ -29,7 +30,7 @@ flock 8
 rm -f "$dir/done" "$dir/done.least"
 qemus=(11.1)
 if [[ $least ]]; then
-    scripts/packages.sh "${locks[0]}" "$dir" kernel-only firmware-only
+    scripts/packages.sh "${locks[0]}" "$dir" kernel-only
     scripts/packages.sh "${locks[1]}" "$dir" qemu-11.1
 else
     qemus+=(7.2)

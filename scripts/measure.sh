@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Prints the registers of an image for every shape that it may run in.
 #
-# IMAGE       folder of the image (target/image/production): *-ovmf.fd, *-vmlinuz,
-#             *-initramfs.cpio*, *-cmdline
+# IMAGE       folder of the image (target/image/production): *-ovmf.fd, *-image.efi
 # CPUS        1,2,4,8
 # MEMORY      1G,2G,4G,8G
 #
-# Without an image, the locked firmware and kernel alone: MRTD, RTMR0 and RTMR1.
+# Without an image, the firmware alone: MRTD and RTMR0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/places.sh
@@ -28,17 +27,14 @@ one() {
 arguments=(--cpus "${CPUS:-1,2,4,8}" --memory "${MEMORY:-1G,2G,4G,8G}")
 if [[ -d $image ]]; then
     firmware=$(one '*-ovmf.fd')
-    kernel=$(one '*-vmlinuz')
-    initrd=$(one '*-initramfs.cpio*')
-    cmdline=$(one '*-cmdline')
-    for part in "$firmware" "$kernel" "$initrd" "$cmdline"; do
-        [[ $part ]] || die "$image is not a whole image: *-ovmf.fd, *-vmlinuz, *-initramfs.cpio* and *-cmdline are"
+    unified=$(one '*-image.efi')
+    for part in "$firmware" "$unified"; do
+        [[ $part ]] || die "$image is not a whole image: *-ovmf.fd and *-image.efi are"
     done
-    arguments+=(--initrd "$initrd" --cmdline "$(<"$cmdline")")
+    arguments+=(--image "$unified")
 else
-    say "no image in $image: the locked firmware and kernel"
-    scripts/machine.sh
-    firmware=$target/machine/OVMF.fd
-    kernel=$target/machine/vmlinuz
+    say "no image in $image: the firmware alone"
+    scripts/firmware.sh
+    firmware=$target/firmware/OVMF.inteltdx.fd
 fi
-exec "$measure" predict --firmware "$firmware" --kernel "$kernel" "${arguments[@]}"
+exec "$measure" predict --firmware "$firmware" "${arguments[@]}"

@@ -15,7 +15,7 @@ use crate::{
     files::{self, FileError},
     initramfs::{self, InitramfsError},
     launcher::{self, launcher},
-    lock::{Lock, LockError},
+    lock::{Lock, LockError, Package},
     measure::{self, MeasureError, Measured},
     newc::Archive,
     recipe::{CMDLINE, Flavor, MODULES},
@@ -34,6 +34,8 @@ pub struct Places {
     pub repository: PathBuf,
     /// The unpacked packages of `inputs.lock`.
     pub inputs: PathBuf,
+    /// The firmware, as `scripts/firmware.sh` builds it.
+    pub firmware: PathBuf,
     /// Where the programs come from.
     pub programs: Origin,
     /// Cargo's target directory for what is built here alone: the program that
@@ -71,7 +73,7 @@ pub enum BuildError {
     #[error("The image could not be put together")]
     File(#[from] FileError),
     /// The lock file.
-    #[error("image/inputs.lock cannot be read")]
+    #[error("A lock of the image, image/*.lock, cannot be read")]
     Lock(#[from] LockError),
     /// There is no kernel in the package.
     #[error("{dir} has {found} files vmlinuz-*; one would be right", dir = .dir.display())]
@@ -150,11 +152,10 @@ pub struct Image {
 /// # Errors
 /// [`BuildError`].
 pub fn build(places: &Places) -> Result<Image, BuildError> {
-    let lock = files::read(&places.repository.join("image/inputs.lock"))?;
-    let lock = Lock::parse(&String::from_utf8_lossy(&lock))?;
+    let lock = lock(&places.repository)?;
     let kernel_root = places.inputs.join("kernel-only");
     let kernel = files::read(&kernel_path(&kernel_root.join("boot"))?)?;
-    let firmware = files::read(&places.inputs.join("firmware-only/usr/share/ovmf/OVMF.fd"))?;
+    let firmware = files::read(&places.firmware)?;
     measure::check(&firmware, &kernel)?;
     let flavor = places.programs.flavor();
     let compiler = Compiler {
@@ -216,6 +217,22 @@ pub fn build(places: &Places) -> Result<Image, BuildError> {
         members: members(&archive),
         manifest,
     })
+}
+
+/// What the image is made of, and what its firmware is built of and with.
+fn lock(repository: &Path) -> Result<Lock, BuildError> {
+    let mut packages = Vec::new();
+    for name in ["inputs", "firmware"] {
+        let text = files::read(&repository.join(format!("image/{name}.lock")))?;
+        for package in Lock::parse(&String::from_utf8_lossy(&text))?.0 {
+            // Some tools are of both.
+            let same = |known: &Package| known.sha256 == package.sha256;
+            if !packages.iter().any(same) {
+                packages.push(package);
+            }
+        }
+    }
+    Ok(Lock(packages))
 }
 
 /// PID 1 and the server.

@@ -1,4 +1,4 @@
-//! `inputs.lock`: which Debian packages go into the image. `scripts/packages.sh`
+//! `inputs.lock` and `firmware.lock`: which Debian packages go into the image. `scripts/packages.sh`
 //! fetches, verifies and unpacks them; here it is only read.
 
 /// One locked package.

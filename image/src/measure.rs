@@ -31,7 +31,9 @@ pub struct Measured<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
     /// The firmware.
-    #[error("The firmware is none that a TD starts from; image/inputs.lock names the right one")]
+    #[error(
+        "The firmware is none that a TD starts from; the one of scripts/firmware.sh would be right"
+    )]
     Firmware(#[source] zipnet_measurements::tdvf::TdvfError),
     /// The kernel.
     #[error("The kernel is none that firmware starts; image/inputs.lock names the right one")]

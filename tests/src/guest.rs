@@ -126,6 +126,13 @@ impl Image {
         self.machine.join("bin").join(name)
     }
 
+    /// Debian's generic firmware, which drives a TPM, and tells by its log what it
+    /// measures.
+    #[must_use]
+    pub fn telling_firmware(&self) -> PathBuf {
+        self.machine.join("OVMF.fd")
+    }
+
     /// MRTD, RTMR0, RTMR1 and RTMR2 of a shape, as `ZIPNET_SIMULATION_TD` has
     /// them; `None` if RTMR0 is not known.
     #[must_use]

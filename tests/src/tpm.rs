@@ -96,8 +96,8 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// Boots it with the firmware of an image and a TPM, without the launcher, until the
-    /// console shows `marker`. What was measured.
+    /// Boots it with Debian's generic firmware and a TPM, without the launcher, until the
+    /// console shows `marker`. What was measured. (The image's own firmware knows no TPM.)
     ///
     /// # Errors
     /// If it does not get as far.
@@ -130,7 +130,7 @@ impl Boot {
             .arg("-m")
             .arg(format!("{MEMORY}M"))
             .arg("-bios")
-            .arg(image.folder.join("zipnet-ovmf.fd"))
+            .arg(image.telling_firmware())
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-fw_cfg")

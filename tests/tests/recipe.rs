@@ -121,7 +121,7 @@ fn an_image_is_not_built_of_missing_or_damaged_inputs() -> TestResult {
     let build = |parts: &[&str]| {
         let mut command = Command::new(binary("zipnet-image")?);
         command.arg("build").arg("--repository").arg(repository());
-        for option in ["inputs", "target", "out"] {
+        for option in ["inputs", "firmware", "target", "out"] {
             command.arg(format!("--{option}")).arg(at(option));
         }
         let (status, lines) = Process::run("zipnet-image", command, LIMIT)?;
@@ -138,13 +138,11 @@ fn an_image_is_not_built_of_missing_or_damaged_inputs() -> TestResult {
     fs::create_dir_all(&boot)?;
     build(&["0 files vmlinuz-*", "one would be right"])?;
     fs::write(boot.join("vmlinuz-1"), "no kernel")?;
-    build(&["OVMF.fd"])?;
-    let firmware = at("inputs/firmware-only/usr/share/ovmf");
-    fs::create_dir_all(&firmware)?;
-    fs::write(firmware.join("OVMF.fd"), [0; 4096])?;
+    build(&["firmware"])?;
+    fs::write(at("firmware"), [0; 4096])?;
     build(&[
         "The firmware is none that a TD starts from",
-        "image/inputs.lock",
+        "scripts/firmware.sh",
     ])?;
     Ok(())
 }

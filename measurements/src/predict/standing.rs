@@ -49,8 +49,8 @@ pub const fn standing(register: Register) -> Standing {
         },
         Register::Rtmr1 => Standing {
             confirmed: true,
-            evidence: "order and constant events agree with logs and registers of real TDs; the kernel's digest \
-                       with what the same firmware measured into a TPM",
+            evidence: "order and constant events agree with logs and registers of real TDs; the digests of image and \
+                       kernel with what Debian's firmware of the same source measured into a TPM",
         },
         Register::Rtmr2 => Standing {
             confirmed: true,

@@ -57,6 +57,13 @@ struct Build {
     /// Folder of the packages of image/inputs.lock, as scripts/packages.sh unpacks them
     #[arg(long, value_name = "DIR")]
     inputs: PathBuf,
+    /// The firmware, as scripts/firmware.sh builds it
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/firmware/OVMF.inteltdx.fd"
+    )]
+    firmware: PathBuf,
     /// Target directory for what is compiled: the program that firmware starts, and those
     /// of the production image
     #[arg(long, value_name = "DIR", default_value = "target/image-build")]
@@ -126,6 +133,7 @@ fn build(arguments: &Build) -> Result<ExitCode, Failure> {
     let places = Places {
         repository: whole(&arguments.repository)?,
         inputs: whole(&arguments.inputs)?,
+        firmware: arguments.firmware.clone(),
         programs,
         target: whole(&arguments.target)?,
         out: arguments.out.clone(),
