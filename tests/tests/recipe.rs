@@ -10,7 +10,7 @@ use std::{
 };
 
 use zipnet_tests::{
-    guest::{Image, machine},
+    guest::{self, Image, machine},
     process::{Process, TestResult, binary},
 };
 
@@ -195,6 +195,10 @@ fn a_full_disk_is_named_and_nothing_is_lost() -> TestResult {
         .arg(repository())
         .arg("--inputs")
         .arg(machine())
+        .arg("--firmware")
+        .arg(Image::of("local")?.folder.join("zipnet-ovmf.fd"))
+        .arg("--target")
+        .arg(guest::target().join("image-build"))
         .arg("--programs")
         .arg(folder)
         .arg("--out")
