@@ -27,6 +27,7 @@
 
 pub mod acpi;
 mod bytes;
+pub mod confirm;
 pub mod diff;
 pub mod digest;
 #[cfg(feature = "drivers")]

@@ -19,6 +19,13 @@ use crate::{
     supervisor::{self, SuperviseError, Supervisor},
 };
 
+/// The event log of a TD, as its ACPI table CCEL names it; most bytes of it, and how many
+/// are shown in a line.
+const EVENT_LOG: &str = "/sys/firmware/acpi/tables/data/CCEL";
+const MAX_LOG: u64 = 256 << 10;
+const LOG_LINE: usize = 256;
+const MARGIN: usize = 64;
+
 /// Less memory than a server with its committee needs, in bytes.
 const MIN_MEMORY: u64 = 192 << 20;
 
@@ -128,7 +135,27 @@ fn settings() -> Result<Settings, Vec<InitError>> {
         settings.hostname,
         hex::encode(config.digest())
     );
+    if settings.event_log {
+        event_log();
+    }
     Ok(settings)
+}
+
+/// Shows what firmware and kernel have logged of their measurements. It is public: the
+/// registers that it gives are in every quote.
+fn event_log() {
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(EVENT_LOG).and_then(|file| file.take(MAX_LOG).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        say!("event log: there is none ({error})");
+    }
+    // The area is padded; the last event may end with such bytes, too.
+    let used = bytes.iter().rposition(|byte| ![0, 0xff].contains(byte));
+    bytes.truncate(used.map_or(0, |last| last.saturating_add(MARGIN)));
+    for part in bytes.chunks(LOG_LINE) {
+        say!("event log: {}", hex::encode(part));
+    }
 }
 
 /// The file, or so much of it that it is known to be too long.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod confirm;
 mod corpus;
 mod differences;
 mod golden;

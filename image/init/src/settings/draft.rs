@@ -41,6 +41,7 @@ pub struct Draft {
     peers: Vec<SocketAddr>,
     provision_timeout: Option<Duration>,
     inventory: bool,
+    event_log: bool,
     metrics: Option<SocketAddr>,
     server: Vec<(String, String)>,
 }
@@ -103,13 +104,8 @@ impl Draft {
                 self.provision_timeout =
                     Some(wait.ok_or_else(|| SettingError::value(value, right))?);
             }
-            "GUEST_INVENTORY" => {
-                self.inventory = match value {
-                    "yes" => true,
-                    "no" => false,
-                    _ => return Err(SettingError::value(value, "`yes` or `no`")),
-                };
-            }
+            "GUEST_INVENTORY" => self.inventory = yes(value)?,
+            "GUEST_EVENT_LOG" => self.event_log = yes(value)?,
             _ => return Err(SettingError::Unknown(None)),
         }
         Ok(())
@@ -164,6 +160,7 @@ impl Draft {
             peers: self.peers,
             provision_timeout: self.provision_timeout,
             inventory: self.inventory,
+            event_log: self.event_log,
             metrics,
             server,
         })
@@ -227,4 +224,12 @@ fn hostname(value: &str) -> Result<String, SettingError> {
         return Err(SettingError::value(value, right));
     }
     Ok(value.to_owned())
+}
+
+fn yes(value: &str) -> Result<bool, SettingError> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(SettingError::value(value, "`yes` or `no`")),
+    }
 }

@@ -21,6 +21,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("GUEST_DNS", Guest),
     ("GUEST_GATEWAY", Guest),
     ("GUEST_HOSTNAME", Guest),
+    ("GUEST_EVENT_LOG", Guest),
     ("GUEST_INVENTORY", Guest),
     ("GUEST_PROVISION", Guest),
     ("GUEST_PROVISION_FROM", Guest),

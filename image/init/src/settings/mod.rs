@@ -40,6 +40,8 @@ pub struct Settings {
     pub provision_timeout: Option<Duration>,
     /// `GUEST_INVENTORY`.
     pub inventory: bool,
+    /// `GUEST_EVENT_LOG`.
+    pub event_log: bool,
     /// Where the server's metrics are.
     pub metrics: SocketAddr,
     /// The server's variables, in the order of the file.

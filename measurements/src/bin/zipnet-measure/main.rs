@@ -3,6 +3,7 @@
 //! Exit status: 0 done and the same, 1 a difference or failure, 2 usage or bad
 //! input.
 
+mod confirm;
 mod diff;
 mod explain;
 mod files;
@@ -41,6 +42,8 @@ enum Verb {
     Replay(replay::Arguments),
     /// Write a release manifest
     Release(release::Arguments),
+    /// Boot an image on a TDX host, and write down which predictions that confirms
+    Confirm(confirm::Arguments),
 }
 
 /// What a verb came to.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Release(arguments) => release::run(&arguments),
+        Verb::Confirm(arguments) => confirm::run(&arguments),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
