@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use zipnet_tests::{
     cluster::{Cluster, ROUND, Settings, UP},
     guest::{BOOT, Guest, GuestConfig, Image, POWER_OFF, WAITS, provisioned},
-    process::{Failed, Process, ProcessError, TestResult},
+    process::{Failed, Process, ProcessError, TestResult, binary},
     tpm::Tpm,
 };
 
@@ -333,6 +333,63 @@ fn a_guest_whose_clock_is_before_its_image_says_so() -> TestResult {
     assert!(
         errors[0].contains("2025-01-01T00:00") && errors[0].contains("before this image was built"),
         "{errors:#?}"
+    );
+    Ok(())
+}
+
+/// `zipnet-measure confirm` reads what a guest really says; one that is no TD confirms
+/// nothing, whatever registers it shows.
+#[test]
+fn what_a_guest_says_is_read_and_confirms_nothing_without_a_td() -> TestResult {
+    let image = Image::of("local")?;
+    let cluster = Cluster::new(settings())?.attested_as(&image)?;
+    let mut config = cluster.guest_config(&image);
+    config.set("GUEST_EVENT_LOG", "yes");
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("config"), config.to_string())?;
+    let mut confirm = Command::new(binary("zipnet-measure")?);
+    confirm
+        .arg("confirm")
+        .arg(image.folder.join("manifest.json"))
+        .args(["--accel", "tcg", "--shape", zipnet_tests::guest::SHAPE])
+        .arg("--launcher")
+        .arg(image.folder.join("zipnet-run-qemu.sh"))
+        .arg("--config")
+        .arg(path("config"))
+        .arg("--out")
+        .arg(path("confirmed"))
+        .env("QEMU", image.program("qemu-system-x86_64"))
+        .env("TMPDIR", folder.path());
+    let (status, lines) = Process::run("zipnet-measure", confirm, BOOT)?;
+    assert_eq!(status.code(), Some(1), "{lines:#?}");
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(path("confirmed"))?)?;
+    let rows = record["rows"].as_array().cloned().unwrap_or_default();
+    assert_eq!(rows.len(), 9, "{record:#}");
+    assert!(
+        rows.iter().all(|row| row["verdict"] == "not-seen"),
+        "{record:#}"
+    );
+    let registers = image
+        .registers(zipnet_tests::guest::SHAPE)
+        .unwrap_or_default();
+    for (said, register) in record["boot"]["registers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .zip(registers.split(','))
+    {
+        assert_eq!(said, register, "{record:#}");
+    }
+    let clock = rows
+        .iter()
+        .find(|row| row["what"].to_string().contains("clock"));
+    let clock = clock
+        .map(|row| row["because"].to_string())
+        .unwrap_or_default();
+    assert!(
+        clock.contains("goes by") && clock.contains("no TD"),
+        "{clock}"
     );
     Ok(())
 }
