@@ -15,8 +15,8 @@ const PT_INTERP: u32 = 3;
 /// Flags of segments.
 const EXECUTABLE: usize = 1;
 const WRITABLE: usize = 2;
-/// Tags of dynamic entries that tell of relocations: `DT_RELA`, `DT_REL`, `DT_JMPREL`,
-/// `DT_RELR`.
+/// Tags of dynamic entries that tell of relocations: with and without addends, of the procedure table,
+/// and packed (System V ABI, "Dynamic Section").
 const RELOCATIONS: [usize; 4] = [7, 17, 23, 36];
 /// Bytes of a dynamic entry.
 const DYNAMIC: usize = 16;
