@@ -244,12 +244,18 @@ impl Compiler<'_> {
     /// # Errors
     /// [`CompileError::Settings`].
     pub fn settings(&self) -> Result<(), CompileError> {
+        // A clone inside of another one has the same settings twice.
+        let own = files::read(&self.repository.join(".cargo/config.toml"))?;
         let above = self.repository.ancestors().skip(1);
         let folders = above.map(|folder| folder.join(".cargo")).chain([home()?]);
         for folder in folders {
             for path in ["config.toml", "config"].map(|name| folder.join(name)) {
-                if path.is_file() {
-                    harmless(&path, &files::read(&path)?)?;
+                if !path.is_file() {
+                    continue;
+                }
+                let settings = files::read(&path)?;
+                if settings != own {
+                    harmless(&path, &settings)?;
                 }
             }
         }

@@ -4,6 +4,7 @@
 
 use zipnet_measurements::{
     Manifest, Report, Shape, acpi,
+    confirm::Said,
     diff::{observed, reports, with_log},
     eventlog::{EventLog, LogKind, replay_pcr, rtmrs},
     hob::td_hob,
@@ -12,6 +13,7 @@ use zipnet_measurements::{
     pe::Image,
     quote::QuoteRegisters,
     tdvf::Firmware,
+    unified::Unified,
 };
 
 /// A fuzz target: its name, which is that of its folder of seeds, and its body.
@@ -43,12 +45,22 @@ fn kernel(data: &[u8]) {
     if let Ok(image) = Image::parse(data) {
         let _ = (image.sha256(), image.sha384());
     }
+    let _ = Unified::parse(data);
     if let Ok(header) = BootHeader::parse(data) {
         let _ = patched_by_qemu(data, &header, 1 << 30, 1 << 20, "quiet");
     }
 }
 
+fn console(data: &[u8]) {
+    let mut said = Said::default();
+    String::from_utf8_lossy(data)
+        .lines()
+        .for_each(|line| said.line(line));
+    let _ = said.is_whole();
+}
+
 fn log(data: &[u8]) {
+    console(data);
     let Ok(log) = EventLog::parse(data) else {
         return;
     };

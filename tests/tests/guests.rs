@@ -451,6 +451,25 @@ fn d3_a_guest_refuses_devices_that_are_not_its_machines() -> TestResult {
     Ok(())
 }
 
+/// The kernel's clock goes at another rate than the processor tells, as if a host posed as
+/// another hypervisor, which QEMU does not do under emulation: the simulated TD is told a
+/// rate that is not its counter's.
+#[test]
+fn d2_a_guest_whose_clock_goes_at_another_rate_says_so() -> TestResult {
+    for (told, parts) in [
+        ("1000", ["by the clock", "by the processor's counter"]),
+        ("nothing", ["CPUID 15H", "would be right"]),
+    ] {
+        let told = format!("name=opt/org.zipnet/counter,string={told}");
+        let errors = hopeless("local", LEAST, &["--", "-fw_cfg", &told])?;
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        for part in parts {
+            assert!(errors[0].contains(part), "{part}: {errors:#?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_guest_without_a_network_says_so() -> TestResult {
     let image = Image::of("local")?;

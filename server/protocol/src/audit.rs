@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use crate::{
-    envelope::SealedEnvelope,
-    fold::{Aggregate, CheckedAggregate, FoldError, envelope_list},
+    envelope::{FoldError, SealedEnvelope},
+    fold::{Aggregate, CheckedAggregate, envelope_list},
     ids::{ClientId, Digest, RoundContext},
     pad::xor,
     receipt::EnvelopeReceipt,

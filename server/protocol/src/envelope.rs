@@ -10,7 +10,6 @@ use crate::{
     bundle::ClientBundle,
     canonical::Canonical,
     certificate::CertifiedRound,
-    fold::FoldError,
     ids::{ClientId, Digest, Epoch, PeerKey, RoundContext},
     instance::Instance,
     keys::{DhSecret, KeyError, Signature, SigningPublic, SigningSecret},
@@ -26,6 +25,43 @@ const ENVELOPE: &str = "zipnet/envelope/v1";
 
 /// Most epochs that a client follows in its life.
 const MAX_EPOCHS: usize = 1024;
+
+/// An envelope that is not folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// For another round.
+    #[error("The envelope is for another round than the open one")]
+    Context,
+    /// From somebody whom the header's registry does not hold.
+    #[error("Client {client} is not in the registry of this round")]
+    Unregistered {
+        /// Who.
+        client: ClientId,
+    },
+    /// Of the wrong length.
+    #[error("The envelope has {found} bytes; {expected} would be right")]
+    Length {
+        /// Bytes that came.
+        found: usize,
+        /// Bytes of a broadcast.
+        expected: usize,
+    },
+    /// The client's envelope is in already.
+    #[error("The envelope of client {client} is folded already")]
+    Repeated {
+        /// Who.
+        client: ClientId,
+    },
+    /// The client did not sign.
+    #[error("The envelope is not signed by client {client}, whom it names")]
+    Signature {
+        /// Who.
+        client: ClientId,
+        /// What is wrong.
+        #[source]
+        source: KeyError,
+    },
+}
 
 /// A round that this client does not seal for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::Canonical,
-    envelope::{CheckedEnvelope, SealedEnvelope},
+    envelope::{CheckedEnvelope, FoldError, SealedEnvelope},
     floor,
     ids::{ClientId, Digest, PeerKey, RoundContext},
     keys::{KeyError, Signature, SigningPublic, SigningSecret},
@@ -18,43 +18,6 @@ use crate::{
 };
 
 const SIGNED: &str = "zipnet/signed-aggregate/v1";
-
-/// An envelope that is not folded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
-    /// For another round.
-    #[error("The envelope is for another round than the open one")]
-    Context,
-    /// From somebody whom the header's registry does not hold.
-    #[error("Client {client} is not in the registry of this round")]
-    Unregistered {
-        /// Who.
-        client: ClientId,
-    },
-    /// Of the wrong length.
-    #[error("The envelope has {found} bytes; {expected} would be right")]
-    Length {
-        /// Bytes that came.
-        found: usize,
-        /// Bytes of a broadcast.
-        expected: usize,
-    },
-    /// The client's envelope is in already.
-    #[error("The envelope of client {client} is folded already")]
-    Repeated {
-        /// Who.
-        client: ClientId,
-    },
-    /// The client did not sign.
-    #[error("The envelope is not signed by client {client}, whom it names")]
-    Signature {
-        /// Who.
-        client: ClientId,
-        /// What is wrong.
-        #[source]
-        source: KeyError,
-    },
-}
 
 /// The running XOR of one round's envelopes.
 #[derive(Debug, Clone)]

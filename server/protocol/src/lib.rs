@@ -64,9 +64,9 @@ pub use canonical::{Canonical, domain_digest};
 pub use certificate::{
     Certificate, CertificateError, Certification, Certifications, CertifiedRound,
 };
-pub use envelope::{CheckedEnvelope, SealError, SealedEnvelope, Sealer};
+pub use envelope::{CheckedEnvelope, FoldError, SealError, SealedEnvelope, Sealer};
 pub use floor::{distinct_peers, participation_floor};
-pub use fold::{Aggregate, AggregateError, CheckedAggregate, Fold, FoldError};
+pub use fold::{Aggregate, AggregateError, CheckedAggregate, Fold};
 pub use ids::{
     ClientId, Digest, Epoch, InstanceId, Nonce, ParseIdError, PeerKey, RoundContext, ServerId,
 };
