@@ -49,7 +49,9 @@ mkdir -p "$work"/{bin,parts,edk2,home}
 
 # edk2 takes no folder with a space in its name. It gets to see short names, which are
 # others in each build: if one of them were in the result, two builds would tell.
-place=$(mktemp -d /tmp/zipnet-firmware.XXXXXX)
+temporary=${TMPDIR:-/tmp}
+[[ $temporary != *[[:space:]]* ]] || die "TMPDIR is '$temporary', and edk2 takes no spaces; another folder would be right"
+place=$(mktemp -d "$temporary/zipnet-firmware.XXXXXX")
 trap 'rm -rf "$place"' EXIT
 ln -s "$work" "$place/w"
 ln -s "$machine/edk2-tools-only" "$place/t"
