@@ -12,7 +12,7 @@ use crate::{
     network::{self, Link, LinkError, Netlink, NetlinkError, NetworkError},
     paths::{CONFIG, FW_CFG},
     proc,
-    rate::{Rate, RateError},
+    rate::{Rate, RateError, Start},
     sandbox::{self, SandboxError},
     say,
     settings::{Address, Settings, SettingsError},
@@ -87,6 +87,7 @@ fn boot() -> Result<Supervisor, Vec<InitError>> {
 }
 
 fn machine() -> Result<Rate, InitError> {
+    let start = Start::now();
     boot::mounts()?;
     banner();
     sandbox::no_core()?;
@@ -99,7 +100,7 @@ fn machine() -> Result<Rate, InitError> {
     boot::knobs()?;
     boot::folders()?;
     clock::check(SystemTime::now(), clock::built())?;
-    let (rate, said) = Rate::watch()?;
+    let (rate, said) = start.watch()?;
     say!("clock: {said}");
     Ok(rate)
 }

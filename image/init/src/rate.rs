@@ -19,7 +19,7 @@ const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clock
 /// Where a simulated TD is told its counter's rate, in ticks a second.
 #[cfg(feature = "simulation")]
 const SIMULATED: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.zipnet/counter/raw";
-/// How long the first look takes.
+/// How long the clock has run before the first look.
 const FIRST: Duration = Duration::from_millis(200);
 /// How far the clock may be off, in parts of a thousand. The host may take the processor
 /// away while it is read.
@@ -142,17 +142,28 @@ pub struct Rate {
     since: Moment,
 }
 
-impl Rate {
-    /// Takes a first look, and says what was found.
+/// The moment from which on the clock is watched: early, so that nobody waits for the
+/// first look.
+#[derive(Debug)]
+pub struct Start(Moment);
+
+impl Start {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(Moment::now())
+    }
+
+    /// Takes a first look once there is enough to see, and says what was found.
     ///
     /// # Errors
     /// [`RateError`].
-    pub fn watch() -> Result<(Self, String), RateError> {
-        let rate = Self {
+    pub fn watch(self) -> Result<(Rate, String), RateError> {
+        thread::sleep(FIRST.saturating_sub(self.0.clock.elapsed()));
+        let rate = Rate {
             machine: Machine::read(),
-            since: Moment::now(),
+            since: self.0,
         };
-        thread::sleep(FIRST);
         let told = rate.look()?;
         let source = &rate.machine.source;
         let said = match told {
@@ -164,7 +175,9 @@ impl Rate {
         };
         Ok((rate, said))
     }
+}
 
+impl Rate {
     /// Whether the clock has gone right since the first look: the longer that is ago, the
     /// less a short interruption matters.
     ///
@@ -291,7 +304,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_looked_at() {
-        let (rate, said) = Rate::watch().unwrap();
+        let (rate, said) = Start::now().watch().unwrap();
         assert!(said.starts_with("goes by "), "{said}");
         assert!(rate.look().is_ok());
     }
