@@ -17,7 +17,7 @@
 //! no quote brings one.
 
 mod lists;
-mod root;
+pub(crate) mod root;
 
 use dcap_qvl::{QeIdentity, TcbInfo};
 use rustls_pki_types::CertificateDer;
@@ -78,7 +78,8 @@ pub fn trusted_alone<'a>(
     )?;
     let chain = certificates(&parts.pck_crl_issuer_chain, "PCK CRL")?;
     let pck_ca = chain.first().ok_or_else(|| empty("PCK CRL"))?;
-    let expires = root.check_pck_ca(pck_ca, &roots)?;
+    let ca = root.pck_ca(pck_ca)?;
+    ca.not_revoked(&roots)?;
     let pcks = check_list(&parts.pck_crl, pck_ca, "PCK CRL", now)?;
     let ends = [
         root.expires,
@@ -89,7 +90,7 @@ pub fn trusted_alone<'a>(
     ];
     Ok(Trusted::new(
         collateral,
-        ends.into_iter().fold(expires, u64::min),
+        ends.into_iter().fold(ca.expires, u64::min),
     ))
 }
 

@@ -54,35 +54,58 @@ const INNER: Kind = Kind {
 /// PEM as Intel writes it: lines of 64 characters, each ended by a line feed.
 const PLAIN: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
 
-/// The certificates that a quote brings, DER. Not verified.
-pub(crate) struct Certification {
+/// What a quote brings to be believed. Not verified.
+pub(crate) struct Certification<'a> {
+    /// Header and report.
+    pub(crate) signed: &'a [u8],
+    /// Of that, by the attestation key.
+    pub(crate) signature: &'a [u8],
+    pub(crate) attestation_key: &'a [u8],
+    pub(crate) qe_report: [u8; 384],
+    /// Of that, by the PCK.
+    pub(crate) qe_signature: &'a [u8],
+    /// The QE's authentication data.
+    pub(crate) authentication: &'a [u8],
+    /// The certificate of the PCK, DER.
     pub(crate) leaf: Vec<u8>,
+    /// The certificate of its CA, DER.
+    pub(crate) ca: Vec<u8>,
     root: Vec<u8>,
 }
 
-impl Certification {
-    /// Reads the certificates of a quote.
+impl<'a> Certification<'a> {
+    /// Reads what stands behind the report of a quote.
     ///
     /// # Errors
     /// [`Refusal`] of ZA-109 to ZA-112.
-    pub(crate) fn read(quote: &Quote, bytes: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(quote: &Quote, bytes: &'a [u8]) -> Result<Self, Refusal> {
         let bytes = bytes.get(..quote.length).unwrap_or(bytes);
         let mut outer = Reader::new(bytes, Rule::QuoteUndecodable);
-        outer.take(quote.signed_length(), "header and report")?;
+        let signed = outer.take(quote.signed_length(), "header and report")?;
         outer.u32("the length of the signature")?;
-        outer.take(64, "the signature")?;
-        outer.take(64, "the attestation key")?;
+        let signature = outer.take(64, "the signature")?;
+        let attestation_key = outer.take(64, "the attestation key")?;
         let outer = data(outer, &OUTER)?;
 
         let mut inner = Reader::new(outer, Rule::QuoteUndecodable);
-        inner.take(384, "the QE report")?;
-        inner.take(64, "the signature of the QE report")?;
+        let qe_report = inner.array("the QE report")?;
+        let qe_signature = inner.take(64, "the signature of the QE report")?;
         let length = inner.u16("the length of the QE's authentication data")?;
-        inner.take(length.into(), "the QE's authentication data")?;
+        let authentication = inner.take(length.into(), "the QE's authentication data")?;
         let chain = data(inner, &INNER)?;
 
-        let [leaf, _, root] = certificates(chain)?;
-        Ok(Self { leaf, root })
+        let [leaf, ca, root] = certificates(chain)?;
+        Ok(Self {
+            signed,
+            signature,
+            attestation_key,
+            qe_report,
+            qe_signature,
+            authentication,
+            leaf,
+            ca,
+            root,
+        })
     }
 
     /// That the root in the chain is the trusted one. Nothing rests on it, and

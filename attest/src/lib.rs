@@ -13,7 +13,9 @@
 //! [`Verifier`] does all of it; a [`Verified`] cannot be had otherwise.
 //!
 //! What Intel publishes for that, a [`Collateral`], is fetched with `fetch`,
-//! verified with [`trusted_alone`] and kept on a [`Shelf`].
+//! verified with [`trusted_alone`] and kept on a [`Shelf`]. Before it is fetched
+//! for a stranger's quote, [`origin()`] tells whether that is from a certified
+//! platform.
 //!
 //! In the guest, [`tsm`] asks the kernel for a quote. Its secrets reach it by
 //! [`provision`], which is where this library does open sockets.
@@ -25,6 +27,7 @@
 mod alone;
 mod certification;
 pub mod collateral;
+mod ecdsa;
 mod edition;
 pub mod evidence;
 #[cfg(feature = "fetch")]
@@ -32,6 +35,7 @@ pub mod fetch;
 pub mod genuine;
 pub mod hexes;
 pub mod mode;
+mod origin;
 mod platforms;
 pub mod policy;
 pub mod provision;
@@ -60,6 +64,7 @@ pub use edition::{Edition, List};
 pub use evidence::Evidence;
 pub use genuine::{Genuine, TrustRoot, Trusted, genuine, trusted};
 pub use mode::Mode;
+pub use origin::{Origin, origin};
 pub use platforms::{Ca, CaError, Platforms};
 pub use policy::Policy;
 pub use quote::{Quote, TdReport};

@@ -77,21 +77,44 @@ impl Platforms {
     /// if it brings no PCK certificate that can be read.
     pub fn of_quote(bytes: &[u8]) -> Result<Self, Refusal> {
         let leaf = Certification::read(&Quote::parse(bytes)?, bytes)?.leaf;
+        Ok(Certified::by(&leaf)?.platforms)
+    }
+}
+
+/// The platform that a PCK certificate is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Certified {
+    pub(crate) platforms: Platforms,
+    /// Its own id, if the certificate has one.
+    pub(crate) instance: Option<[u8; 16]>,
+}
+
+impl Certified {
+    /// By a PCK certificate, DER, which is not verified here.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-109.
+    pub(crate) fn by(leaf: &[u8]) -> Result<Self, Refusal> {
         let refuse = |found: &str| {
             Rule::QuoteUndecodable.refuse(found, "a PCK certificate of a Platform or Processor CA")
         };
-        let extension = parse_pck_extension(&leaf)
+        let extension = parse_pck_extension(leaf)
             .map_err(|error| refuse("a certificate without Intel's extension").because(error))?;
-        let certificate: Certificate = Certificate::from_der(&leaf)
+        let certificate: Certificate = Certificate::from_der(leaf)
             .map_err(|error| refuse("another certificate").because(error))?;
         let issuer = certificate.tbs_certificate().issuer().common_name();
         let issuer = issuer.map_err(|error| refuse("an unreadable issuer").because(error))?;
         let ca = issuer
             .and_then(|name| Ca::named(&name.value()))
             .ok_or_else(|| refuse("a certificate of another CA"))?;
+        let instance = extension.platform_instance_id;
         Ok(Self {
-            fmspc: extension.fmspc,
-            ca,
+            platforms: Platforms {
+                fmspc: extension.fmspc,
+                ca,
+            },
+            // An id of another length is none, as dcap-qvl has it.
+            instance: instance.and_then(|id| id.try_into().ok()),
         })
     }
 }

@@ -11,11 +11,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     collateral::Collateral,
+    ecdsa::is_signed_by_bare,
     genuine::{Genuine, TrustRoot, genuine},
     quote::Quote,
     rules::{Refusal, Rule},
@@ -82,13 +82,7 @@ impl<'a> Cut<'a> {
     }
 
     fn is_signed(&self) -> bool {
-        let mut key = [4; KEY + 1];
-        for (to, from) in key.iter_mut().skip(1).zip(self.key) {
-            *to = *from;
-        }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
-            .verify(self.signed, self.signature)
-            .is_ok()
+        is_signed_by_bare(self.key, self.signed, self.signature)
     }
 }
 

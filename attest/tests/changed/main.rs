@@ -9,7 +9,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 use zipnet_attest::{
-    Collateral, Genuine, Refusal, TrustRoot, WarmVerifier, genuine,
+    Collateral, Genuine, Refusal, TrustRoot, WarmVerifier, genuine, origin,
     simulation::{Td, World},
 };
 
@@ -60,7 +60,10 @@ impl Good {
     }
 
     fn judge(&self, quote: &[u8]) -> Result<Genuine, Refusal> {
-        genuine(&self.root, quote, &self.collateral, self.now)
+        let verdict = genuine(&self.root, quote, &self.collateral, self.now);
+        let origin = origin(&self.root, quote, self.now);
+        assert!(origin.is_ok() || verdict.is_err(), "{origin:?}");
+        verdict
     }
 
     /// The same verdict, sooner where only the TD's part differs.
