@@ -58,8 +58,8 @@ pub fn trusted_alone<'a>(
     let der = CertificateDer::from(root.der());
     let root = Root::load(&der, now)?;
     let roots = root.own_list(&parts.root_ca_crl)?;
-    let signed = |chain: &str, text: &str, signature: &[u8], name: &str| {
-        let expires = in_force(text, name, now)?;
+    let signed = |chain: &str, text: &str, signature: &[u8], name: &str, dates: (u64, u64)| {
+        let expires = in_force(dates, name, now)?;
         let chain = certificates(chain, name)?;
         let signer = root.check_signer(&chain, &roots, text, signature, name)?;
         Ok(signer.min(expires))
@@ -69,12 +69,14 @@ pub fn trusted_alone<'a>(
         &parts.tcb_info,
         &parts.tcb_info_signature,
         "TCB info",
+        collateral.tcb_info,
     )?;
     let qe_identity = signed(
         &parts.qe_identity_issuer_chain,
         &parts.qe_identity,
         &parts.qe_identity_signature,
         "QE identity",
+        collateral.qe_identity,
     )?;
     let chain = certificates(&parts.pck_crl_issuer_chain, "PCK CRL")?;
     let pck_ca = chain.first().ok_or_else(|| empty("PCK CRL"))?;
@@ -90,6 +92,7 @@ pub fn trusted_alone<'a>(
     ];
     Ok(Trusted::new(
         collateral,
+        now,
         ends.into_iter().fold(ca.expires, u64::min),
     ))
 }

@@ -26,6 +26,7 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    collateral::Collateral,
     quote::Quote,
     reader::Reader,
     root::TrustRoot,
@@ -119,6 +120,24 @@ impl<'a> Certification<'a> {
         }
         let name = |der: &[u8]| format!("a root with SHA-256 {}", hex::encode(Sha256::digest(der)));
         Err(Rule::ChainRoot.refuse(name(&self.root), name(trusted.der())))
+    }
+
+    /// That the chain beside the PCK CRL is the quote's own: nobody signs it as
+    /// a whole, and dcap-qvl does not look at it, but whoever judges that list
+    /// without a quote does. Collateral that is used with a quote has to be
+    /// good enough to be kept.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-310.
+    pub(crate) fn check_lists_chain(&self, collateral: &Collateral) -> Result<(), Refusal> {
+        let refuse = |found: String| Rule::CollateralChain.refuse(found, "its CA and the root");
+        let read = pem::parse_many(&collateral.parts.pck_crl_issuer_chain)
+            .map_err(|error| refuse("another chain".to_owned()).because(error))?;
+        let read: Vec<_> = read.iter().map(Pem::contents).collect();
+        if read == [self.ca.as_slice(), self.root.as_slice()] {
+            return Ok(());
+        }
+        Err(refuse(format!("{} certificates, or others", read.len())))
     }
 }
 

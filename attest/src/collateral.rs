@@ -22,10 +22,13 @@ pub struct Collateral {
     pub(crate) parts: QuoteCollateralV3,
     pub(crate) pce_id: [u8; 2],
     fmspc: String,
-    /// When the older of TCB info and QE identity was issued.
-    pub(crate) issued: u64,
-    /// When the first of TCB info and QE identity expires.
-    pub(crate) expires: u64,
+    /// From when to when the TCB info is in force.
+    pub(crate) tcb_info: (u64, u64),
+    /// From when to when the QE identity is.
+    pub(crate) qe_identity: (u64, u64),
+    /// The lower and the higher number of the TCB evaluation of TCB info and QE identity. Intel
+    /// raises them one by one, so that they differ for some hours.
+    pub(crate) evaluations: (u32, u32),
     /// SHA-256 of all parts.
     pub(crate) digest: [u8; 32],
 }
@@ -51,13 +54,55 @@ struct Json {
 #[derive(Deserialize, Serialize)]
 struct Hex(#[serde(with = "hex::serde")] Vec<u8>);
 
-/// Whom the TCB info is about.
+/// What is read of TCB info and of QE identity; the latter names no platform.
 #[derive(Deserialize)]
-struct TcbInfo {
-    fmspc: String,
+#[serde(rename_all = "camelCase")]
+struct Part {
+    issue_date: Option<String>,
+    next_update: Option<String>,
+    tcb_evaluation_data_number: Option<u32>,
+    fmspc: Option<String>,
     /// dcap-qvl does not compare this.
-    #[serde(rename = "pceId")]
-    pce_id: String,
+    pce_id: Option<String>,
+}
+
+impl Part {
+    fn read(text: &str, name: &str) -> Result<Self, Refusal> {
+        serde_json::from_str(text).map_err(|error| {
+            Rule::CollateralForm
+                .refuse(format!("another {name}"), "Intel's JSON")
+                .because(error)
+        })
+    }
+
+    /// From when to when it is in force, seconds since 1970.
+    fn dates(&self) -> Result<(u64, u64), Refusal> {
+        Ok((
+            seconds(self.issue_date.as_deref())?,
+            seconds(self.next_update.as_deref())?,
+        ))
+    }
+
+    fn evaluation(&self) -> Result<u32, Refusal> {
+        self.tcb_evaluation_data_number.ok_or_else(|| {
+            Rule::CollateralForm
+                .refuse("a part without its evaluation", "a tcbEvaluationDataNumber")
+        })
+    }
+}
+
+fn seconds(date: Option<&str>) -> Result<u64, Refusal> {
+    let form = || {
+        Rule::CollateralForm.refuse(
+            "a part without its dates",
+            "an issueDate and a nextUpdate in RFC 3339",
+        )
+    };
+    let date = humantime::parse_rfc3339(date.ok_or_else(form)?);
+    let date = date.map_err(|error| form().because(error))?;
+    date.duration_since(std::time::UNIX_EPOCH)
+        .map(|since| since.as_secs())
+        .map_err(|error| form().because(error))
 }
 
 /// When a part of the collateral is in force, in its own words: not verified,
@@ -71,24 +116,6 @@ pub struct Window {
     pub next_update: String,
 }
 
-/// When a part was issued and when it expires, seconds since 1970.
-pub(crate) fn dates(part: &str) -> Result<(u64, u64), Refusal> {
-    let form = || {
-        Rule::CollateralForm.refuse(
-            "a part without its dates",
-            "an issueDate and a nextUpdate in RFC 3339",
-        )
-    };
-    let seconds = |date: &str| {
-        let date = humantime::parse_rfc3339(date).map_err(|error| form().because(error))?;
-        date.duration_since(std::time::UNIX_EPOCH)
-            .map(|since| since.as_secs())
-            .map_err(|error| form().because(error))
-    };
-    let window: Window = serde_json::from_str(part).map_err(|error| form().because(error))?;
-    Ok((seconds(&window.issue_date)?, seconds(&window.next_update)?))
-}
-
 /// Whole days from one time to another, both in seconds, rounded down.
 pub(crate) fn days_between(now: u64, end: u64) -> i64 {
     let seconds = i64::try_from(i128::from(end) - i128::from(now));
@@ -97,8 +124,11 @@ pub(crate) fn days_between(now: u64, end: u64) -> i64 {
 
 /// When a part expires, if it is in force. As with dcap-qvl, it is so on the
 /// last second too.
-pub(crate) fn in_force(part: &str, name: &str, now: u64) -> Result<u64, Refusal> {
-    let (issued, expires) = dates(part)?;
+pub(crate) fn in_force(
+    (issued, expires): (u64, u64),
+    name: &str,
+    now: u64,
+) -> Result<u64, Refusal> {
     let refuse = |rule: Rule| {
         rule.refuse(
             format!("a {name} from {issued} to {expires}"),
@@ -211,22 +241,31 @@ impl Collateral {
                 format!("at most {MAX_COLLATERAL}"),
             ));
         }
-        let form = |found: &str| Rule::CollateralForm.refuse(found, "TCB info with a pceId");
-        let info: TcbInfo = serde_json::from_str(&parts.tcb_info)
-            .map_err(|error| form("other TCB info").because(error))?;
+        let form =
+            |found: &str| Rule::CollateralForm.refuse(found, "TCB info with fmspc and pceId");
+        let info = Part::read(&parts.tcb_info, "TCB info")?;
         let mut pce_id = [0; 2];
-        hex::decode_to_slice(&info.pce_id, &mut pce_id)
+        hex::decode_to_slice(info.pce_id.as_deref().unwrap_or_default(), &mut pce_id)
             .map_err(|error| form("another pceId").because(error))?;
-        let tcb_info = dates(&parts.tcb_info)?;
-        let qe_identity = dates(&parts.qe_identity)?;
+        let identity = Part::read(&parts.qe_identity, "QE identity")?;
+        let (tcb_info, qe_identity) = (info.dates()?, identity.dates()?);
+        let (one, other) = (info.evaluation()?, identity.evaluation()?);
+        let fmspc = info.fmspc.ok_or_else(|| form("TCB info of no platform"))?;
         Ok(Self {
             digest: digest(&parts),
             parts,
             pce_id,
-            fmspc: info.fmspc,
-            issued: tcb_info.0.min(qe_identity.0),
-            expires: tcb_info.1.min(qe_identity.1),
+            fmspc,
+            evaluations: (one.min(other), one.max(other)),
+            tcb_info,
+            qe_identity,
         })
+    }
+
+    /// When the older of TCB info and QE identity was issued.
+    pub(crate) const fn issued(&self) -> u64 {
+        let (info, identity) = (self.tcb_info.0, self.qe_identity.0);
+        if info < identity { info } else { identity }
     }
 
     /// The model of platform that it is of, 6 bytes, if it is one.

@@ -4,7 +4,6 @@
 //! number come from the same signed list. The PEM chain beside it is signed as
 //! a whole by nobody, and dcap-qvl does not look at it.
 
-use serde::Deserialize;
 use x509_cert::{
     crl::CertificateList,
     der::{Decode as _, oid::AssociatedOid as _},
@@ -12,7 +11,7 @@ use x509_cert::{
 };
 
 use crate::{
-    collateral::{Collateral, dates, days_between},
+    collateral::{Collateral, days_between},
     platforms::{Ca, Platforms},
     rules::{Refusal, Rule},
 };
@@ -26,6 +25,8 @@ pub struct Edition {
     /// verifiers count it. Intel raises them one by one, so that they differ
     /// for some hours.
     pub evaluation: u32,
+    /// The higher of the two.
+    pub highest: u32,
     /// When the TCB info was issued, seconds since 1970.
     pub tcb_info: u64,
     /// When the QE identity was issued, seconds since 1970.
@@ -52,21 +53,6 @@ impl List {
     const fn is_older(self, other: Self) -> bool {
         self.issued < other.issued || self.number < other.number
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Evaluation {
-    tcb_evaluation_data_number: u32,
-}
-
-fn evaluation(part: &str) -> Result<u32, Refusal> {
-    let part: Evaluation = serde_json::from_str(part).map_err(|error| {
-        Rule::CollateralForm
-            .refuse("a part without its evaluation", "a tcbEvaluationDataNumber")
-            .because(error)
-    })?;
-    Ok(part.tcb_evaluation_data_number)
 }
 
 /// A revocation list, by its issuer's common name, its age and its end.
@@ -139,16 +125,25 @@ impl Edition {
                 fmspc,
                 ca: pck_crl.ca()?,
             },
-            evaluation: evaluation(&parts.tcb_info)?.min(evaluation(&parts.qe_identity)?),
-            tcb_info: dates(&parts.tcb_info)?.0,
-            qe_identity: dates(&parts.qe_identity)?.0,
+            evaluation: collateral.evaluations.0,
+            highest: collateral.evaluations.1,
+            tcb_info: collateral.tcb_info.0,
+            qe_identity: collateral.qe_identity.0,
             pck_crl: pck_crl.list,
             root_crl: root_crl.list,
-            expires: lists
-                .into_iter()
-                .flatten()
-                .fold(collateral.expires, u64::min),
+            expires: lists.into_iter().flatten().fold(
+                collateral.tcb_info.1.min(collateral.qe_identity.1),
+                u64::min,
+            ),
         })
+    }
+
+    /// When the newest of its parts was issued, seconds since 1970: that time
+    /// has passed, if the parts are signed.
+    #[must_use]
+    pub fn latest(&self) -> u64 {
+        let lists = self.pck_crl.issued.max(self.root_crl.issued);
+        self.tcb_info.max(self.qe_identity).max(lists)
     }
 
     /// Whole days until the first part expires, rounded down: negative once it
@@ -173,6 +168,16 @@ impl Edition {
         let dates = self.tcb_info >= other.tcb_info && self.qe_identity >= other.qe_identity;
         let evaluation = self.evaluation > other.evaluation;
         !older && (evaluation || dates) && self.order() > other.order()
+    }
+
+    /// Whether what is kept gives way to `new` at a time in seconds since 1970,
+    /// if what counts are evaluations up to `highest`: it does if it has
+    /// expired, or is beyond that, or is older. What helps nobody any more
+    /// blocks nothing that does.
+    #[must_use]
+    pub fn gives_way(&self, new: &Self, now: u64, highest: Option<u32>) -> bool {
+        let beyond = highest.is_some_and(|highest| self.highest > highest);
+        self.expires < now || beyond || new.replaces(self)
     }
 
     const fn order(&self) -> [u64; 7] {
@@ -203,6 +208,7 @@ mod tests {
             ca: Ca::Platform,
         },
         evaluation: 20,
+        highest: 20,
         tcb_info: 100,
         qe_identity: 100,
         pck_crl: LIST,
@@ -232,6 +238,25 @@ mod tests {
         ] {
             assert!(newer.replaces(&OLD), "{newer:?}");
             assert!(!OLD.replaces(&newer), "{newer:?}");
+        }
+    }
+
+    #[test]
+    fn za_303_what_has_expired_blocks_nothing() {
+        let early = changed(|edition| (edition.evaluation, edition.highest) = (21, 21));
+        assert!(!OLD.replaces(&early));
+        assert!(!early.gives_way(&OLD, 200, None), "until then it holds");
+        assert!(early.gives_way(&OLD, 201, None));
+    }
+
+    #[test]
+    fn za_309_what_is_beyond_the_track_blocks_nothing() {
+        let early = changed(|edition| (edition.evaluation, edition.highest) = (21, 21));
+        // Intel raises the two one by one; either counts.
+        let half = changed(|edition| (edition.tcb_info, edition.highest) = (150, 21));
+        for beyond in [early, half] {
+            assert!(!beyond.gives_way(&OLD, 100, Some(21)));
+            assert!(beyond.gives_way(&OLD, 100, Some(20)));
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
     collateral::{Collateral, MAX_COLLATERAL},
     edition::Edition,
     platforms::Platforms,
+    policy::{Track, Wanted},
 };
 
 pub use error::FetchError;
@@ -122,6 +123,15 @@ impl Source {
         })
     }
 
+    /// The same source, waited for by other limits.
+    #[must_use]
+    pub fn limited(&self, limits: Limits) -> Self {
+        Self {
+            limits,
+            ..self.clone()
+        }
+    }
+
     /// The address, without the path of the interface.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -132,25 +142,46 @@ impl Source {
     /// no longer than [`Limits::total`]. Nothing of the answer is verified but
     /// that it is of these platforms, by its own word.
     ///
+    /// It asks for what the wanted track is at. If that is beyond the highest
+    /// evaluation that is wanted, it asks for that one by its number: Intel
+    /// publishes several side by side, each for a year and more.
+    ///
     /// Its four parts are asked for one by one: when Intel publishes in
     /// between, they are of two editions. Each is signed by itself, and a
     /// [`Shelf`](crate::Shelf) does not let any of them go back.
     ///
     /// # Errors
     /// [`FetchError`], which names the address that was asked.
-    pub fn fetch(&self, platforms: Platforms) -> Result<Collateral, FetchError> {
+    pub fn fetch(&self, platforms: Platforms, wanted: &Wanted) -> Result<Collateral, FetchError> {
         let until = Instant::now().checked_add(self.limits.total);
         let Platforms { fmspc, ca } = platforms;
         let (base, fmspc) = (&self.base, hex::encode_upper(fmspc));
 
-        let url = format!("{base}/tdx/certification/v4/tcb?fmspc={fmspc}");
-        let (head, body) = self.get(&url, until)?;
+        // That of `standard` is what is served if nothing is said, also by
+        // a PCCS that knows no tracks.
+        let early = (wanted.track == Track::Early).then_some("update=early");
+        let published = |path: &str, part: &str| {
+            let ask = |by: Option<&str>| {
+                let sign = if path.contains('?') { '&' } else { '?' };
+                let by = by.map(|by| format!("{sign}{by}")).unwrap_or_default();
+                let url = format!("{base}/tdx/certification/v4/{path}{by}");
+                self.get(&url, until).map(|(head, body)| (url, head, body))
+            };
+            let found = ask(early)?;
+            match wanted.highest {
+                Some(highest) if body::evaluation(&found.2, part) > Some(highest) => {
+                    ask(Some(&format!("tcbEvaluationDataNumber={highest}")))
+                }
+                _ => Ok(found),
+            }
+        };
+
+        let (url, head, body) = published(&format!("tcb?fmspc={fmspc}"), "tcbInfo")?;
         let names = ["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"];
         let tcb_info_issuer_chain = body::chain(&head, &url, &names)?;
         let (tcb_info, tcb_info_signature) = body::signed(&body, &url, "tcbInfo")?;
 
-        let url = format!("{base}/tdx/certification/v4/qe/identity");
-        let (head, body) = self.get(&url, until)?;
+        let (url, head, body) = published("qe/identity", "enclaveIdentity")?;
         let names = ["SGX-Enclave-Identity-Issuer-Chain"];
         let qe_identity_issuer_chain = body::chain(&head, &url, &names)?;
         let (qe_identity, qe_identity_signature) = body::signed(&body, &url, "enclaveIdentity")?;

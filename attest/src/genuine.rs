@@ -11,6 +11,7 @@ use crate::{
     collateral::Collateral,
     quote::Quote,
     rules::{Refusal, Rule},
+    tcb::SgxType,
 };
 
 pub use crate::root::TrustRoot;
@@ -23,6 +24,7 @@ pub struct Genuine {
     quote: Quote,
     claims: QuoteClaims,
     issued: u64,
+    highest_evaluation: u32,
 }
 
 impl Genuine {
@@ -53,7 +55,8 @@ impl Genuine {
         self.claims.tcb.status
     }
 
-    /// Intel's advisories that the platform is open to.
+    /// Intel's advisories that the platform is open to: those of the level at
+    /// which the TD was launched, of the current one, and of the quoting enclave.
     #[must_use]
     pub fn advisories(&self) -> &[String] {
         &self.claims.tcb.advisory_ids
@@ -63,6 +66,19 @@ impl Genuine {
     #[must_use]
     pub const fn evaluation(&self) -> u32 {
         self.claims.tcb.eval_data_number
+    }
+
+    /// The higher of the numbers that TCB info and QE identity have.
+    #[must_use]
+    pub const fn highest_evaluation(&self) -> u32 {
+        self.highest_evaluation
+    }
+
+    /// How the platform protects its memory; `None` for a type that Intel's specification does
+    /// not have.
+    #[must_use]
+    pub const fn sgx_type(&self) -> Option<SgxType> {
+        SgxType::of(self.claims.platform.pck.sgx_type)
     }
 
     /// The model of the platform, 6 bytes.
@@ -137,7 +153,7 @@ pub fn genuine(
         TrustRoot::Other(der) => QuoteVerifier::new(der.clone()),
     };
     let signed = bytes.get(..quote.length).unwrap_or(bytes);
-    let claims = verifier
+    let mut claims = verifier
         .verify_with_policy(signed, &collateral.parts, now, &Claims)
         .map_err(|error| refusal(error, &quote, collateral, now))?;
     // Last, so that a quote of another root is refused for what it is.
@@ -147,11 +163,37 @@ pub fn genuine(
     if pck[..] != collateral.pce_id[..] {
         return Err(Rule::CollateralPceId.refuse(hex::encode(collateral.pce_id), hex::encode(pck)));
     }
+    // dcap-qvl's union leaves out the level that the platform is at by now.
+    let now = claims.platform.current_tcb_level.iter();
+    for advisory in now.flat_map(|level| &level.advisory_ids) {
+        if !claims.tcb.advisory_ids.contains(advisory) {
+            claims.tcb.advisory_ids.push(advisory.clone());
+        }
+    }
     Ok(Genuine {
         quote,
         claims,
-        issued: collateral.issued,
+        issued: collateral.issued(),
+        highest_evaluation: collateral.evaluations.1,
     })
+}
+
+/// [`genuine`], with collateral every part of which is signed or known: also the
+/// chain beside the PCK CRL, which dcap-qvl does not look at. Collateral that is
+/// judged by has to be good enough to be kept, so that it is replaced when there
+/// is something newer.
+///
+/// # Errors
+/// As [`genuine`], or of ZA-310.
+pub(crate) fn whole(
+    root: &TrustRoot,
+    bytes: &[u8],
+    collateral: &Collateral,
+    now: u64,
+) -> Result<Genuine, Refusal> {
+    let found = genuine(root, bytes, collateral, now)?;
+    Certification::read(&found.quote, bytes)?.check_lists_chain(collateral)?;
+    Ok(found)
 }
 
 /// Collateral whose every signed part has been verified: TCB info, QE identity
@@ -163,14 +205,16 @@ pub fn genuine(
 #[derive(Debug, Clone, Copy)]
 pub struct Trusted<'a> {
     collateral: &'a Collateral,
+    at: u64,
     expires: u64,
 }
 
 impl<'a> Trusted<'a> {
     /// For who has verified all of it.
-    pub(crate) const fn new(collateral: &'a Collateral, expires: u64) -> Self {
+    pub(crate) const fn new(collateral: &'a Collateral, at: u64, expires: u64) -> Self {
         Self {
             collateral,
+            at,
             expires,
         }
     }
@@ -179,6 +223,12 @@ impl<'a> Trusted<'a> {
     #[must_use]
     pub const fn collateral(self) -> &'a Collateral {
         self.collateral
+    }
+
+    /// For which time it was verified, seconds since 1970.
+    #[must_use]
+    pub const fn at(self) -> u64 {
+        self.at
     }
 
     /// When the first of everything that was verified expires, seconds since
@@ -202,7 +252,7 @@ pub fn trusted<'a>(
 ) -> Result<(Genuine, Trusted<'a>), Refusal> {
     let found = genuine(root, bytes, collateral, now)?;
     let expires = found.expires();
-    Ok((found, Trusted::new(collateral, expires)))
+    Ok((found, Trusted::new(collateral, now, expires)))
 }
 
 /// What dcap-qvl 0.7.1 says, and which rule that is. The first line that fits

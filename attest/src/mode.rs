@@ -59,6 +59,9 @@ pub struct Simulation {
     /// MRTD, RTMR0, RTMR1 and RTMR2 of this machine, 48 bytes each, as hex with
     /// commas between them. Without it they are made up.
     pub td: Option<String>,
+    /// Platform instance id of this machine, 16 bytes, as hex. Without it all
+    /// machines of the made-up Intel are one.
+    pub platform: Option<String>,
 }
 
 /// Settings that give no ground to stand on.
@@ -80,6 +83,11 @@ pub enum ModeError {
         "ZIPNET_SIMULATION_TD does not give the measurements of a TD; MRTD,RTMR0,RTMR1,RTMR2 with 96 hex digits each would be right"
     )]
     Td,
+    /// The simulated machine's id.
+    #[error(
+        "ZIPNET_SIMULATION_PLATFORM does not give the id of a machine; 32 hex digits would be right"
+    )]
+    Platform,
     /// The made-up Intel.
     #[cfg(feature = "simulation")]
     #[error("The simulated Intel could not be made")]
@@ -132,7 +140,7 @@ impl Ground {
 
     #[cfg(feature = "simulation")]
     fn simulated(simulation: &Simulation) -> Result<Self, ModeError> {
-        use crate::simulation::{SimulatedTd, Td, World};
+        use crate::simulation::{Platform, SimulatedTd, Td, World};
         let missing = ModeError::Missing;
         let seed = simulation.seed.as_ref();
         let seed = seed.ok_or_else(|| missing("ZIPNET_SIMULATION_SEED"))?;
@@ -146,7 +154,13 @@ impl Ground {
             td.mrtd = mrtd;
             td.rtmr = [rtmr0, rtmr1, rtmr2, rtmr3];
         }
+        let mut platform = Platform::default();
+        if let Some(id) = &simulation.platform {
+            hex::decode_to_slice(id, &mut platform.platform_instance_id)
+                .map_err(|_| ModeError::Platform)?;
+        }
         let world = World::builder(seed.as_bytes(), issued)
+            .platform(platform)
             .build()
             .map_err(ModeError::Simulation)?;
         let collateral =
@@ -206,6 +220,7 @@ mod tests {
             seed: Some("mode".to_owned()),
             issued: Some(1_767_225_600),
             td: Some(td.to_owned()),
+            platform: None,
         };
         let ground = Ground::new(Mode::Simulated, &with(&hexes.join(","))).unwrap();
         let source = ground.source(Path::new("/nowhere")).unwrap();

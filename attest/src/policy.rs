@@ -5,30 +5,41 @@
 
 use serde::{Deserialize, Serialize};
 
+mod judge;
+mod sound;
+mod track;
+
 use crate::{
-    genuine::{Genuine, TrustRoot},
+    genuine::TrustRoot,
     hexes::Hexes,
-    quote::{Quote, Registers},
-    rules::{Refusal, Rule},
-    tcb::{TcbRules, TcbStatus},
+    quote::Quote,
+    tcb::{SgxType, TcbStatus},
 };
+
+pub(crate) use judge::check_machine;
+pub use sound::PolicyError;
+pub use track::{Track, Wanted};
 
 /// Longest policy file, in bytes.
 pub const MAX_POLICY: usize = 256 << 10;
 
 /// TDATTRIBUTES of a TD that is launched safely: `SEPT_VE_DISABLE` alone.
 const SEPT_VE_DISABLE: [u8; 8] = [0, 0, 0, 0x10, 0, 0, 0, 0];
-const DAY: u64 = 86_400;
 const HOUR: u64 = 3600;
+/// Version of the format.
+const VERSION: u32 = 2;
 
 /// A policy. Not authenticated by itself: whoever loads one knows where from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Version of the format: 1.
+    /// Version of the format: 2.
     pub version: u32,
     /// Counts the policies of an instance; only ever goes up.
     pub serial: u64,
+    /// When it was made, seconds since 1970: whoever has a signed policy knows that this time has
+    /// passed, whatever its host's clock says.
+    pub issued: u64,
     /// Whose word ends every certificate chain.
     pub root: Root,
     /// What is asked of platforms.
@@ -41,6 +52,11 @@ pub struct Policy {
     /// list is the only help against a platform whose keys were extracted.
     #[serde(deserialize_with = "mandatory")]
     pub platforms: Option<Vec<Hexes<16>>>,
+    /// Who may be a server, and on which machines; `null` leaves that to whoever has the committee
+    /// secret. With a list, a transport identity is worth nothing on any other machine, whoever has
+    /// its seed, and members keep the seeds of these servers for their restarts.
+    #[serde(deserialize_with = "mandatory")]
+    pub servers: Option<Vec<Server>>,
     /// Longest time that a statement may be in force.
     pub max_statement_hours: u32,
 }
@@ -71,11 +87,18 @@ pub enum Root {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tcb {
+    /// Intel's track. Collateral does not say of which one it is: `min_evaluation` and
+    /// `max_evaluation` do.
+    pub track: Track,
     /// TCB statuses to accept.
     pub accept: Vec<TcbStatus>,
     /// Lowest TCB evaluation number of collateral.
     pub min_evaluation: u32,
-    /// Advisories that are refused whatever the status.
+    /// Highest TCB evaluation number of collateral. A number on the track `standard`: what Intel
+    /// signed for the other track then condemns nobody. `null` on the track `early`.
+    #[serde(deserialize_with = "mandatory")]
+    pub max_evaluation: Option<u32>,
+    /// Advisories that are refused whatever the status, in any case of letters.
     pub reject_advisories: Vec<String>,
     /// Oldest collateral, counted from its earliest issue date.
     pub max_collateral_age_days: u32,
@@ -85,6 +108,8 @@ pub struct Tcb {
     pub dynamic_platform: bool,
     /// Whether the platform's keys may be cached by its registration service.
     pub cached_keys: bool,
+    /// How the platform's memory may be protected.
+    pub sgx_types: Vec<SgxType>,
 }
 
 /// How TDs are launched.
@@ -101,9 +126,24 @@ pub struct Td {
     pub mr_owner: Hexes<48>,
     /// MROWNERCONFIG, exactly.
     pub mr_owner_config: Hexes<48>,
+    /// MRSEAM, one of these: the TDX modules that may run; `null` leaves that to Intel's TCB.
+    #[serde(deserialize_with = "mandatory")]
+    pub mr_seam: Option<Vec<Hexes<48>>>,
 }
 
-/// One release. MRTD, RTMR1 and RTMR2 hold together with one of the shapes:
+/// A server and the machines that it may run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Its name, by which a guest asks for its identity: its `GUEST_HOSTNAME`.
+    pub name: String,
+    /// Its transport identity, 32 bytes.
+    pub peer: Hexes<32>,
+    /// Platform instance ids, 16 bytes each.
+    pub platforms: Vec<Hexes<16>>,
+}
+
+/// One release. MRTD, RTMR1, RTMR2 and RTMR3 hold together with one of the shapes:
 /// registers of two releases are never mixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +161,8 @@ pub struct Image {
     pub rtmr1: Hexes<48>,
     /// Of what that booted.
     pub rtmr2: Hexes<48>,
+    /// Of what runs: zeros for images whose guests extend nothing, as zipnet's do not.
+    pub rtmr3: Hexes<48>,
     /// The VM shapes that it may run in.
     pub shapes: Vec<Shape>,
 }
@@ -135,27 +177,17 @@ pub struct Shape {
     pub rtmr0: Hexes<48>,
 }
 
-/// A policy could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// Too long.
-    #[error("The policy has {found} bytes; at most {MAX_POLICY} are read")]
-    Length {
-        /// Its length.
-        found: usize,
-    },
-    /// Not the format.
-    #[error("The policy is not of the format; every field has to be there, and no other")]
-    Json(#[source] serde_json::Error),
-    /// A later format.
-    #[error("The policy is of version {found}; 1 is known here")]
-    Version {
-        /// By its word.
-        found: u32,
-    },
-    /// It accepts what nobody may.
-    #[error("The policy accepts the TCB status Revoked, which is never accepted")]
-    Revoked,
+/// What nobody but its author can know of a first policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    /// Its serial.
+    pub serial: u64,
+    /// When it is made, seconds since 1970.
+    pub issued: u64,
+    /// The TCB evaluation that Intel's standard track is at.
+    pub evaluation: u32,
+    /// Platform instance ids to accept; `None` accepts any.
+    pub platforms: Option<Vec<Hexes<16>>>,
 }
 
 impl Policy {
@@ -167,25 +199,17 @@ impl Policy {
         if bytes.len() > MAX_POLICY {
             return Err(PolicyError::Length { found: bytes.len() });
         }
-        let policy: Self = serde_json::from_slice(bytes).map_err(PolicyError::Json)?;
-        if policy.version != 1 {
-            return Err(PolicyError::Version {
-                found: policy.version,
-            });
-        }
-        if policy.tcb.accept.contains(&TcbStatus::Revoked) {
-            return Err(PolicyError::Revoked);
-        }
+        let policy: Self = serde_json::from_slice(bytes).map_err(PolicyError::json(bytes))?;
+        policy.sound()?;
         Ok(policy)
     }
 
     /// A first policy, to be gone through by a person: it accepts what runs in
-    /// a quote, as `image` in the shape `shape`. The quote is not verified, and one whose
-    /// guest has extended RTMR3 is refused by this policy, too.
+    /// a quote, as `image` in the shape `shape`. The quote is not verified.
     #[must_use]
-    pub fn accepting(quote: &Quote, image: &str, shape: &str, serial: u64) -> Self {
+    pub fn accepting(quote: &Quote, image: &str, shape: &str, first: First) -> Self {
         let registers = &quote.report.registers;
-        let [rtmr0, rtmr1, rtmr2, _] = registers.rtmr;
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = registers.rtmr;
         let image = Image {
             id: image.to_owned(),
             not_before: 0,
@@ -193,30 +217,41 @@ impl Policy {
             mrtd: Hexes(registers.mrtd),
             rtmr1: Hexes(rtmr1),
             rtmr2: Hexes(rtmr2),
+            rtmr3: Hexes(rtmr3),
             shapes: vec![Shape {
                 id: shape.to_owned(),
                 rtmr0: Hexes(rtmr0),
             }],
         };
-        Self::first(image, vec![Hexes(quote.report.xfam)], serial)
+        Self::first(image, vec![Hexes(quote.report.xfam)], first)
     }
 
-    /// A first policy, to be gone through by a person: it accepts an image on any
-    /// platform under Intel's root that is up to date, with one of these XFAM.
+    /// A first policy, to be gone through by a person: it accepts an image under Intel's root on
+    /// platforms that are up to date, with one of these XFAM.
     #[must_use]
-    pub fn first(image: Image, xfam: Vec<Hexes<8>>, serial: u64) -> Self {
-        Self {
-            version: 1,
+    pub fn first(image: Image, xfam: Vec<Hexes<8>>, first: First) -> Self {
+        let First {
             serial,
+            issued,
+            evaluation,
+            platforms,
+        } = first;
+        Self {
+            version: VERSION,
+            serial,
+            issued,
             root: Root::Intel {},
             tcb: Tcb {
+                track: Track::Standard,
                 accept: vec![TcbStatus::UpToDate],
-                min_evaluation: 0,
+                min_evaluation: evaluation,
+                max_evaluation: Some(evaluation),
                 reject_advisories: Vec::new(),
                 max_collateral_age_days: 30,
                 smt: true,
                 dynamic_platform: true,
                 cached_keys: true,
+                sgx_types: vec![SgxType::Scalable, SgxType::ScalableWithIntegrity],
             },
             td: Td {
                 attributes: Hexes(SEPT_VE_DISABLE),
@@ -224,9 +259,11 @@ impl Policy {
                 mr_config_id: Hexes([0; 48]),
                 mr_owner: Hexes([0; 48]),
                 mr_owner_config: Hexes([0; 48]),
+                mr_seam: None,
             },
             images: vec![image],
-            platforms: None,
+            platforms,
+            servers: None,
             max_statement_hours: 168,
         }
     }
@@ -235,6 +272,15 @@ impl Policy {
     #[must_use]
     pub fn max_statement_seconds(&self) -> u64 {
         u64::from(self.max_statement_hours).saturating_mul(HOUR)
+    }
+
+    /// Which collateral counts.
+    #[must_use]
+    pub const fn wanted(&self) -> Wanted {
+        Wanted {
+            track: self.tcb.track,
+            highest: self.tcb.max_evaluation,
+        }
     }
 
     /// Whether `root` is the one that the policy names.
@@ -249,155 +295,21 @@ impl Policy {
         }
     }
 
-    /// Judges platform, launch and measurements of a genuine quote; yields the
-    /// image that runs and its shape.
-    ///
-    /// # Errors
-    /// [`Refusal`] of the first rule that is broken, of ZA-307, ZA-308, ZA-4xx,
-    /// ZA-5xx or ZA-6xx.
-    pub(crate) fn judge(&self, found: &Genuine, now: u64) -> Result<(&Image, &Shape), Refusal> {
-        self.judge_platform(found, now)?;
-        self.judge_launch(found)?;
-        self.judge_image(&found.quote().report.registers, now)
-    }
-
-    fn judge_platform(&self, found: &Genuine, now: u64) -> Result<(), Refusal> {
-        let tcb = &self.tcb;
-        let rules = TcbRules {
-            accept: tcb.accept.clone(),
-            min_evaluation: tcb.min_evaluation,
-            reject_advisories: tcb.reject_advisories.clone(),
-        };
-        rules.check(found)?;
-        let age = now.saturating_sub(found.issued());
-        let oldest = u64::from(tcb.max_collateral_age_days).saturating_mul(DAY);
-        if age > oldest {
-            return Err(Rule::CollateralAge.refuse(
-                format!("{} days", age / DAY),
-                format!("at most {} days", tcb.max_collateral_age_days),
-            ));
-        }
-        let flags = [
-            ("SMT", found.smt(), tcb.smt),
-            (
-                "a dynamic platform",
-                found.dynamic_platform(),
-                tcb.dynamic_platform,
-            ),
-            ("cached keys", found.cached_keys(), tcb.cached_keys),
-        ];
-        for (what, is, may) in flags {
-            if is && !may {
-                return Err(Rule::PlatformFlags.refuse(what, "a platform without"));
-            }
-        }
-        if let Some(platforms) = &self.platforms {
-            let id = found.platform_instance();
-            if !platforms.iter().any(|listed| Some(listed.0) == id) {
-                return Err(Rule::PlatformUnlisted.refuse(
-                    id.map_or_else(|| "no platform instance id".to_owned(), hex::encode),
-                    format!("one of {} listed", platforms.len()),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn judge_launch(&self, found: &Genuine) -> Result<(), Refusal> {
-        let report = &found.quote().report;
-        let td = &self.td;
-        if report.td_attributes != td.attributes.0 {
-            return Err(Rule::Attributes.refuse(hex::encode(report.td_attributes), td.attributes));
-        }
-        if !td.xfam.iter().any(|xfam| xfam.0 == report.xfam) {
-            let listed: Vec<_> = td.xfam.iter().map(ToString::to_string).collect();
-            return Err(Rule::Xfam.refuse(hex::encode(report.xfam), listed.join(" or ")));
-        }
-        let fields = [
-            (Rule::ConfigId, report.mr_config_id, td.mr_config_id),
-            (Rule::Owner, report.mr_owner, td.mr_owner),
-            (
-                Rule::OwnerConfig,
-                report.mr_owner_config,
-                td.mr_owner_config,
-            ),
-        ];
-        for (rule, is, wanted) in fields {
-            if is != wanted.0 {
-                return Err(rule.refuse(hex::encode(is), wanted));
-            }
-        }
-        Ok(())
-    }
-
-    fn judge_image(&self, registers: &Registers, now: u64) -> Result<(&Image, &Shape), Refusal> {
-        let fitting = self.images.iter().find_map(|image| {
-            let shape = image.shape_of(registers)?;
-            Some((image, shape))
-        });
-        let Some((image, shape)) = fitting else {
-            return Err(self.no_image(registers));
-        };
-        let ended = image.not_after.is_some_and(|end| now >= end);
-        if now < image.not_before || ended {
-            let end = image
-                .not_after
-                .map_or_else(|| "no end".to_owned(), |end| end.to_string());
-            return Err(Rule::ImageWindow.refuse(
-                format!("{} at {now}", image.id),
-                format!("from {} to {end}", image.not_before),
-            ));
-        }
-        Ok((image, shape))
-    }
-
-    /// Names the image that comes nearest, and the registers that differ.
-    fn no_image(&self, registers: &Registers) -> Refusal {
-        let nearest = self
-            .images
+    /// The server of a name, if the policy names servers and it is one.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers
             .iter()
-            .map(|image| (image.differing(registers), &image.id))
-            .min_by_key(|(differing, _)| differing.len());
-        let found = format!("MRTD {}", hex::encode(registers.mrtd));
-        match nearest {
-            Some((differing, id)) => Rule::Measurements.refuse(
-                found,
-                format!("{id}, which differs in {}", differing.join(", ")),
-            ),
-            None => Rule::Measurements.refuse(found, "an image, but the policy lists none"),
-        }
+            .flatten()
+            .find(|server| server.name == name)
     }
-}
 
-/// RTMR3 is the guest's own, and no image of a policy extends it: whatever did is
-/// another guest, or one that was taken over.
-const UNEXTENDED: [u8; 48] = [0; 48];
-
-impl Image {
-    fn shape_of(&self, registers: &Registers) -> Option<&Shape> {
-        let [rtmr0, rtmr1, rtmr2, rtmr3] = &registers.rtmr;
-        let image = registers.mrtd == self.mrtd.0
-            && *rtmr1 == self.rtmr1.0
-            && *rtmr2 == self.rtmr2.0
-            && *rtmr3 == UNEXTENDED;
-        self.shapes
+    /// The server of a transport identity, likewise.
+    #[must_use]
+    pub fn server_of(&self, peer: &[u8; 32]) -> Option<&Server> {
+        self.servers
             .iter()
-            .find(|shape| image && shape.rtmr0.0 == *rtmr0)
-    }
-
-    fn differing(&self, registers: &Registers) -> Vec<&'static str> {
-        let [rtmr0, rtmr1, rtmr2, rtmr3] = &registers.rtmr;
-        let shape = self.shapes.iter().any(|shape| shape.rtmr0.0 == *rtmr0);
-        [
-            ("MRTD", registers.mrtd == self.mrtd.0),
-            ("RTMR0", shape),
-            ("RTMR1", *rtmr1 == self.rtmr1.0),
-            ("RTMR2", *rtmr2 == self.rtmr2.0),
-            ("RTMR3", *rtmr3 == UNEXTENDED),
-        ]
-        .into_iter()
-        .filter(|(_, same)| !same)
-        .map(|(name, _)| name)
-        .collect()
+            .flatten()
+            .find(|server| server.peer.0 == *peer)
     }
 }

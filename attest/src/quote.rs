@@ -8,6 +8,7 @@
 //! A.4 (version 5); integers are little endian.
 
 use crate::{
+    hexes::Hexes,
     reader::Reader,
     rules::{Refusal, Rule},
 };
@@ -78,6 +79,19 @@ pub struct Quote {
     signed: usize,
     /// The report.
     pub report: TdReport,
+}
+
+impl TdReport {
+    /// Whether TDATTRIBUTES are these, to the bit.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-502.
+    pub fn has_attributes(&self, wanted: &Hexes<8>) -> Result<(), Refusal> {
+        if self.td_attributes != wanted.0 {
+            return Err(Rule::Attributes.refuse(hex::encode(self.td_attributes), wanted));
+        }
+        Ok(())
+    }
 }
 
 impl Quote {

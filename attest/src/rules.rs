@@ -70,6 +70,9 @@ rules! {
     CollateralPceId = 306, "The collateral is of this platform's PCE";
     CollateralAge = 307, "The collateral is young enough for the policy";
     CollateralEvaluation = 308, "The collateral's TCB evaluation is recent enough for the policy";
+    CollateralTrack = 309, "The collateral's TCB evaluation is of the policy's track";
+    CollateralChain = 310, "The chain beside the PCK CRL is that of the quote";
+    CollateralUnasked = 311, "The process's own source has answered for this model of platform";
 
     // 4xx: the platform's TCB.
     TcbUnknown = 401, "The platform is at a TCB level that Intel lists";
@@ -78,6 +81,10 @@ rules! {
     TcbAdvisory = 404, "The policy accepts the platform's advisories";
     PlatformFlags = 405, "The policy accepts SMT, dynamic platforms and cached keys";
     PlatformUnlisted = 406, "The platform is on the policy's list";
+    SgxType = 407, "The policy accepts how the platform protects its memory (SGX type)";
+    ServerUnlisted = 408, "The peer is a server of the policy, if it names servers";
+    ServerPlatform = 409, "The server runs on a platform that the policy names for it";
+    PlatformExpected = 410, "The guest runs on a platform that its giver expects";
 
     // 5xx: how the TD was launched.
     Debug = 501, "The TD is not in debug mode";
@@ -88,6 +95,7 @@ rules! {
     ConfigId = 506, "MRCONFIGID is the policy's";
     Owner = 507, "MROWNER is the policy's";
     OwnerConfig = 508, "MROWNERCONFIG is the policy's";
+    Module = 509, "MRSEAM is on the policy's list, if it has one";
 
     // 6xx: measurements.
     Measurements = 601, "The measurements are those of one image and shape of the policy";

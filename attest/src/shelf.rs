@@ -12,7 +12,7 @@ use crate::{
     edition::Edition,
     genuine::Trusted,
     platforms::Platforms,
-    store::{Put, Store, StoreError},
+    store::{Put, SetAside, Store, StoreError},
 };
 
 /// Most models of platform that are kept in memory. Intel has some dozens.
@@ -36,39 +36,47 @@ impl Shelf {
         Self::default()
     }
 
-    /// One that keeps a folder too, which is created if there is none.
+    /// One that keeps a folder too, which is created if there is none. Files
+    /// in it that hold no collateral are moved aside, and named.
     ///
     /// # Errors
-    /// [`StoreError::Folder`].
-    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        Ok(Self {
-            store: Some(Store::open(folder)?),
+    /// [`StoreError`].
+    pub fn open(folder: impl Into<PathBuf>) -> Result<(Self, Vec<SetAside>), StoreError> {
+        let store = Store::open(folder)?;
+        let aside = store.set_aside()?;
+        let shelf = Self {
+            store: Some(store),
             known: Mutex::default(),
-        })
+        };
+        Ok((shelf, aside))
     }
 
     /// Takes collateral if it is newer than what is known and no part of it is
-    /// older.
+    /// older, or what is known has expired, or is beyond `highest`, the highest
+    /// TCB evaluation of the track (`None`: no end). Whoever calls this has
+    /// looked at the evaluation of what is put.
     ///
     /// # Errors
     /// [`StoreError`] if the folder could not be written: this process knows
     /// the collateral all the same. [`StoreError::Full`] without a folder, when
     /// there are [`MAX_PLATFORMS`] already.
-    pub fn put(&self, trusted: Trusted<'_>) -> Result<Put, StoreError> {
+    pub fn put(&self, trusted: Trusted<'_>, highest: Option<u32>) -> Result<Put, StoreError> {
         let collateral = trusted.collateral();
         let edition = Edition::of(collateral).map_err(StoreError::Unfit)?;
         let known = self.lock().get(&edition.platforms).map(|(_, known)| *known);
-        if known.is_some_and(|known| !edition.replaces(&known)) {
+        let at = trusted.at();
+        let stays = |is: &Edition| !is.gives_way(&edition, at, highest);
+        if known.is_some_and(|known| stays(&known)) {
             return Ok(Put::Older);
         }
         // Outside of the lock: nobody waits for the disk who only reads.
-        let stored = self.store.as_ref().map(|store| store.put(trusted));
+        let stored = self.store.as_ref().map(|store| store.put(trusted, highest));
         if let Some(Ok(Put::Older)) = stored {
             // Another process was faster.
             self.reload(edition.platforms)?;
             return Ok(Put::Older);
         }
-        let taken = self.take(Arc::new(collateral.clone()), edition);
+        let taken = self.take(Arc::new(collateral.clone()), edition, stays);
         match (stored, taken) {
             (Some(Err(error)), _) => Err(error),
             (None, None) => Err(StoreError::Full {
@@ -105,7 +113,8 @@ impl Shelf {
             return Ok(self.peek(platforms));
         };
         let collateral = Arc::new(collateral);
-        self.take(Arc::clone(&collateral), edition);
+        let stays = |is: &Edition| !edition.replaces(is);
+        self.take(Arc::clone(&collateral), edition, stays);
         Ok(Some(self.peek(platforms).unwrap_or(collateral)))
     }
 
@@ -128,12 +137,17 @@ impl Shelf {
             .map(|(collateral, _)| Arc::clone(collateral))
     }
 
-    /// Whether it was taken, which it is not if it is older; `None` if there
-    /// is no room. None is made: what is forgotten could come back older.
-    fn take(&self, collateral: Arc<Collateral>, edition: Edition) -> Option<bool> {
+    /// Whether it was taken, which it is not if what is known stays; `None` if
+    /// there is no room. None is made: what is forgotten could come back older.
+    fn take(
+        &self,
+        collateral: Arc<Collateral>,
+        edition: Edition,
+        stays: impl Fn(&Edition) -> bool,
+    ) -> Option<bool> {
         let mut known = self.lock();
         let is = known.get(&edition.platforms);
-        if is.is_some_and(|(_, is)| !edition.replaces(is)) {
+        if is.is_some_and(|(_, is)| stays(is)) {
             return Some(false);
         }
         if is.is_none() && known.len() >= MAX_PLATFORMS {

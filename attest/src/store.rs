@@ -44,6 +44,16 @@ pub enum Put {
     Older,
 }
 
+/// A file that held no collateral and was moved aside.
+#[derive(Debug, thiserror::Error)]
+#[error("What was known of a platform is lost, and an older edition may be believed again; the file is kept as {to}", to = .to.display())]
+pub struct SetAside {
+    /// Where it is now.
+    to: PathBuf,
+    #[source]
+    reason: StoreError,
+}
+
 /// Collateral could not be stored or read back.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -161,6 +171,17 @@ impl Store {
     /// [`StoreError`] if the folder or a file cannot be read, or is something
     /// else; [`StoreError::Many`] beyond 1024 files.
     pub fn list(&self) -> Result<Vec<Collateral>, StoreError> {
+        let found = self.names()?.into_iter();
+        let found = found.map(|platforms| self.read(platforms));
+        // A file may have gone meanwhile.
+        found
+            .filter_map(Result::transpose)
+            .map(|read| read.map(|(collateral, _)| collateral))
+            .collect()
+    }
+
+    /// Whose collateral there is, by the names of files.
+    fn names(&self) -> Result<Vec<Platforms>, StoreError> {
         let failed = |source| StoreError::Read {
             path: self.folder.clone(),
             source,
@@ -178,16 +199,12 @@ impl Store {
             }
         }
         found.sort();
-        let found = found.into_iter().map(|platforms| self.read(platforms));
-        // A file may have gone meanwhile.
-        found
-            .filter_map(Result::transpose)
-            .map(|read| read.map(|(collateral, _)| collateral))
-            .collect()
+        Ok(found)
     }
 
     /// Stores collateral if it is newer than what is stored and no part of it
-    /// is older.
+    /// is older, or what is stored has expired, or is beyond `highest`, the
+    /// highest TCB evaluation of the track (`None`: no end).
     ///
     /// It takes [`Trusted`], which only verification yields: a document that
     /// nobody signed cannot replace one that Intel did, however new it calls
@@ -197,8 +214,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; what is stored then stays, also if it is not
-    /// collateral: an operator decides what becomes of that.
-    pub fn put(&self, trusted: Trusted<'_>) -> Result<Put, StoreError> {
+    /// collateral: [`Store::set_aside`] says so first.
+    pub fn put(&self, trusted: Trusted<'_>, highest: Option<u32>) -> Result<Put, StoreError> {
         let collateral = trusted.collateral();
         let edition = Edition::of(collateral).map_err(StoreError::Unfit)?;
         let json = collateral.to_json();
@@ -208,7 +225,8 @@ impl Store {
         // Until the file is closed.
         let _lock = self.lock()?;
         let stored = self.read(edition.platforms)?;
-        if stored.is_some_and(|(_, stored)| !edition.replaces(&stored)) {
+        let at = trusted.at();
+        if stored.is_some_and(|(_, stored)| !stored.gives_way(&edition, at, highest)) {
             return Ok(Put::Older);
         }
         let path = self.path(edition.platforms);
@@ -216,6 +234,35 @@ impl Store {
             Ok(()) => Ok(Put::Stored),
             Err(source) => Err(StoreError::Write { path, source }),
         }
+    }
+
+    /// Moves files aside that have the name of collateral and hold none, or
+    /// another's: what they held is not known any more, and an older edition
+    /// may be believed again. Whoever calls this says so, loudly.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the folder or a file cannot be read or moved.
+    pub fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        let _lock = self.lock()?;
+        let mut aside = Vec::new();
+        for platforms in self.names()? {
+            let Err(reason) = self.read(platforms) else {
+                continue;
+            };
+            if !matches!(
+                reason,
+                StoreError::Form { .. } | StoreError::Misnamed { .. }
+            ) {
+                return Err(reason);
+            }
+            let path = self.path(platforms);
+            let to = path.with_extension("corrupt");
+            match fs::rename(&path, &to) {
+                Ok(()) => aside.push(SetAside { reason, to }),
+                Err(source) => return Err(StoreError::Write { path, source }),
+            }
+        }
+        Ok(aside)
     }
 
     fn path(&self, platforms: Platforms) -> PathBuf {

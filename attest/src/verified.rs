@@ -8,6 +8,7 @@ use crate::{
     collateral::Collateral,
     evidence::Evidence,
     genuine::{Genuine, TrustRoot},
+    origin::{Origin, origin},
     policy::Policy,
     rules::{Refusal, Rule},
     statement::{Role, Statement},
@@ -197,6 +198,8 @@ impl Verifier {
         self.check_statement(statement, expected, now)?;
         let wanted = statement.report_data();
         let td = self.verify_td(&evidence.quote, &wanted, collateral, now)?;
+        let machine = td.genuine.platform_instance();
+        self.policy.judge_server(&expected.peer, machine)?;
         Ok(Verified {
             statement: statement.clone(),
             not_after: statement.not_after.min(td.not_after),
@@ -217,7 +220,7 @@ impl Verifier {
         collateral: &Collateral,
         now: u64,
     ) -> Result<VerifiedTd, Refusal> {
-        let genuine = self.platforms.genuine(&self.root, quote, collateral, now)?;
+        let genuine = self.platforms.whole(&self.root, quote, collateral, now)?;
         let said = genuine.quote().report.report_data;
         if said != *report_data {
             return Err(Rule::ReportData.refuse(hex::encode(said), hex::encode(report_data)));
@@ -231,11 +234,25 @@ impl Verifier {
         })
     }
 
-    /// Whether a statement says what is expected, and is in force for no longer
-    /// than the policy allows. It says nothing about the quote.
+    /// Whether a quote is one that this policy could accept, as far as that can be said without
+    /// collateral: it is of a platform that the trust root certifies, and machine, launch and
+    /// measurements are the policy's. Before that nobody is asked for collateral, since a stranger
+    /// chooses what he shows.
     ///
     /// # Errors
-    /// [`Refusal`] of ZA-703 or ZA-705 to ZA-711.
+    /// [`Refusal`] of ZA-1xx, ZA-2xx, ZA-406, ZA-5xx or ZA-6xx.
+    pub fn origin(&self, quote: &[u8], now: u64) -> Result<Origin, Refusal> {
+        let found = origin(&self.root, quote, now)?;
+        self.policy.judge_origin(&found, now)?;
+        Ok(found)
+    }
+
+    /// Whether a statement says what is expected, and is in force for no longer
+    /// than the policy allows, and whether the policy names its peer. It says nothing about the
+    /// quote.
+    ///
+    /// # Errors
+    /// [`Refusal`] of ZA-408, ZA-703 or ZA-705 to ZA-711.
     pub fn check_statement(
         &self,
         statement: &Statement,
@@ -274,6 +291,6 @@ impl Verifier {
                 format!("at most {longest} s"),
             ));
         }
-        Ok(())
+        self.policy.judge_peer(&expected.peer)
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     collateral::Collateral,
     ecdsa::is_signed_by_bare,
-    genuine::{Genuine, TrustRoot, genuine},
+    genuine::{Genuine, TrustRoot, genuine, whole},
     quote::Quote,
     rules::{Refusal, Rule},
 };
@@ -28,6 +28,10 @@ const SIGNATURE: usize = 64;
 const KEY: usize = 64;
 /// Where the TD's own part begins and ends in a report: MRTD to REPORTDATA.
 const TD_PART: core::ops::Range<usize> = 136..584;
+
+/// A verification of all. One of both kinds for each [`WarmVerifier`]: what one has
+/// found is not asked again by the other.
+type Cold = fn(&TrustRoot, &[u8], &Collateral, u64) -> Result<Genuine, Refusal>;
 
 /// Remembers platforms that were verified.
 #[derive(Debug, Default)]
@@ -93,7 +97,7 @@ impl WarmVerifier {
         Self::default()
     }
 
-    /// As [`genuine`]: the same verdict, sooner if the platform is known.
+    /// As [`genuine`](fn@crate::genuine): the same verdict, sooner if the platform is known.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -104,9 +108,34 @@ impl WarmVerifier {
         collateral: &Collateral,
         now: u64,
     ) -> Result<Genuine, Refusal> {
+        self.sooner(genuine, root, bytes, collateral, now)
+    }
+
+    /// As [`whole`], sooner if the platform is known.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) fn whole(
+        &self,
+        root: &TrustRoot,
+        bytes: &[u8],
+        collateral: &Collateral,
+        now: u64,
+    ) -> Result<Genuine, Refusal> {
+        self.sooner(whole, root, bytes, collateral, now)
+    }
+
+    fn sooner(
+        &self,
+        cold: Cold,
+        root: &TrustRoot,
+        bytes: &[u8],
+        collateral: &Collateral,
+        now: u64,
+    ) -> Result<Genuine, Refusal> {
         let quote = Quote::parse(bytes)?;
         let Some(cut) = Cut::new(&quote, bytes) else {
-            return genuine(root, bytes, collateral, now);
+            return cold(root, bytes, collateral, now);
         };
         let name = cut.name(root, collateral);
         let known = self.lock().get(&name).cloned();
@@ -120,7 +149,7 @@ impl WarmVerifier {
                 return Ok(found);
             }
         }
-        let found = genuine(root, bytes, collateral, now)?;
+        let found = cold(root, bytes, collateral, now)?;
         let mut known = self.lock();
         // Full of platforms that nobody asks for any more, or of made-up ones:
         // the latter never come here, since they do not verify.

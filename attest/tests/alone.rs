@@ -79,9 +79,9 @@ fn collateral_that_condemns_a_platform_is_trusted_and_replaces_what_praised_it()
 
     let praising = collateral(&good);
     let proof = trusted_alone(&root(&good), &praising, NOW).unwrap();
-    assert_eq!(store.put(proof).unwrap(), Put::Stored);
+    assert_eq!(store.put(proof, None).unwrap(), Put::Stored);
     let proof = trusted_alone(&root(&bad), &condemning, NOW).unwrap();
-    assert_eq!(store.put(proof).unwrap(), Put::Stored);
+    assert_eq!(store.put(proof, None).unwrap(), Put::Stored);
     let found = store.get(*b"SIMFMS", Ca::Platform).unwrap().unwrap();
     let refusal = genuine(&root(&good), &good.quote(&Td::default()), &found, NOW).unwrap_err();
     assert_eq!(refusal.rule(), Rule::TcbRevoked);

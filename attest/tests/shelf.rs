@@ -40,7 +40,7 @@ fn collateral(days: u64) -> Collateral {
 fn put_of(shelf: &Shelf, world: &World) -> Result<Put, StoreError> {
     let root = TrustRoot::Other(world.root_der().to_vec());
     let collateral = Collateral::new(world.collateral().clone()).unwrap();
-    shelf.put(trusted_alone(&root, &collateral, NOW).unwrap())
+    shelf.put(trusted_alone(&root, &collateral, NOW).unwrap(), None)
 }
 
 fn put(shelf: &Shelf, days: u64) -> Result<Put, StoreError> {
@@ -55,7 +55,7 @@ fn found(shelf: &Shelf) -> Option<Collateral> {
 #[test]
 fn the_newest_wins_in_memory_and_on_disk() {
     let folder = tempfile::tempdir().unwrap();
-    for shelf in [Shelf::new(), Shelf::open(folder.path()).unwrap()] {
+    for shelf in [Shelf::new(), Shelf::open(folder.path()).unwrap().0] {
         assert_eq!(found(&shelf), None);
         for (days, became) in [
             (3, Put::Stored),
@@ -75,7 +75,7 @@ fn the_newest_wins_in_memory_and_on_disk() {
         assert_eq!(known.len(), 1);
         assert!(Arc::ptr_eq(&known[0].1, &shelf.get(HERE).unwrap().unwrap()));
     }
-    let again = Shelf::open(folder.path()).unwrap();
+    let again = Shelf::open(folder.path()).unwrap().0;
     assert_eq!(put(&again, 4).unwrap(), Put::Older);
     assert_eq!(found(&again), Some(collateral(5)));
 }
@@ -84,8 +84,8 @@ fn the_newest_wins_in_memory_and_on_disk() {
 fn what_another_process_put_is_found_and_is_not_rolled_back() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (
-        Shelf::open(folder.path()).unwrap(),
-        Shelf::open(folder.path()).unwrap(),
+        Shelf::open(folder.path()).unwrap().0,
+        Shelf::open(folder.path()).unwrap().0,
     );
     put(&ours, 1).unwrap();
     put(&theirs, 4).unwrap();
@@ -105,7 +105,9 @@ fn what_another_process_put_is_found_and_is_not_rolled_back() {
     let older = world(2, HERE.fmspc);
     let root = TrustRoot::Other(older.root_der().to_vec());
     let of = collateral(2);
-    store.put(trusted_alone(&root, &of, NOW).unwrap()).unwrap();
+    store
+        .put(trusted_alone(&root, &of, NOW).unwrap(), None)
+        .unwrap();
     assert_eq!(*ours.reload(HERE).unwrap().unwrap(), collateral(6));
     assert_eq!(put(&ours, 7).unwrap(), Put::Stored);
     assert_eq!(store.list().unwrap(), [collateral(7)]);
@@ -116,7 +118,7 @@ fn a_folder_that_fails_is_an_error_and_the_process_knows_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(format!("{HERE}.json"));
     fs::write(&file, "no collateral").unwrap();
-    let shelf = Shelf::open(folder.path()).unwrap();
+    let shelf = Shelf::open(folder.path()).unwrap().0;
     for error in [shelf.get(HERE).unwrap_err(), put(&shelf, 3).unwrap_err()] {
         assert!(matches!(error, StoreError::Form { .. }), "{error:?}");
     }
@@ -135,7 +137,7 @@ fn no_more_platforms_fit_than_there_is_room_for() {
         }
     };
     let folder = tempfile::tempdir().unwrap();
-    let (memory, disk) = (Shelf::new(), Shelf::open(folder.path()).unwrap());
+    let (memory, disk) = (Shelf::new(), Shelf::open(folder.path()).unwrap().0);
     for number in 0..MAX_PLATFORMS {
         let here = platforms(number);
         let world = world(1, here.fmspc);
@@ -171,7 +173,7 @@ fn threads_that_put_in_any_order_end_with_the_newest() {
         .iter()
         .map(|edition| trusted_alone(&root, edition, NOW).unwrap())
         .collect();
-    for shelf in [Shelf::new(), Shelf::open(folder.path()).unwrap()] {
+    for shelf in [Shelf::new(), Shelf::open(folder.path()).unwrap().0] {
         thread::scope(|scope| {
             for start in 0..6 {
                 let (shelf, editions, proofs) = (&shelf, &editions, &proofs);
@@ -179,7 +181,7 @@ fn threads_that_put_in_any_order_end_with_the_newest() {
                     let mut last = 0;
                     for step in 0..proofs.len() {
                         let at = (start + step * 5) % proofs.len();
-                        shelf.put(proofs[at]).unwrap();
+                        shelf.put(proofs[at], None).unwrap();
                         let found = found(shelf).unwrap();
                         let is = editions.iter().position(|edition| *edition == found);
                         let is = is.unwrap();

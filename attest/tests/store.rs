@@ -64,7 +64,7 @@ fn put(store: &Store, world: &World) -> Result<Put, StoreError> {
     let collateral = collateral(world);
     let quote = world.quote(&Td::default());
     let (_, proof) = trusted(&root, &quote, &collateral, NOW).unwrap();
-    store.put(proof)
+    store.put(proof, None)
 }
 
 fn collateral(world: &World) -> Collateral {
@@ -148,7 +148,7 @@ fn collateral_rollback_of_one_part_beside_a_newer_one_is_refused() {
     let root = TrustRoot::Other(newer.root_der().to_vec());
     let quote = newer.quote(&Td::default());
     let (_, proof) = trusted(&root, &quote, &mixed, NOW).unwrap();
-    assert_eq!(store.put(proof).unwrap(), Put::Older);
+    assert_eq!(store.put(proof, None).unwrap(), Put::Older);
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -320,8 +320,8 @@ fn genuine_collateral_of_intel_is_stored_under_its_model() {
     let at = 1_750_377_600;
     let (genuine, proof) = trusted(&TrustRoot::Intel, &quote, &collateral, at).unwrap();
     let (_folder, store, _) = store();
-    assert_eq!(store.put(proof).unwrap(), Put::Stored);
-    assert_eq!(store.put(proof).unwrap(), Put::Older);
+    assert_eq!(store.put(proof, None).unwrap(), Put::Stored);
+    assert_eq!(store.put(proof, None).unwrap(), Put::Older);
     let found = store.get(genuine.fmspc(), Ca::Platform).unwrap();
     assert_eq!(found, Some(collateral));
 }

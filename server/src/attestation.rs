@@ -22,7 +22,7 @@ use zipnet_attest::{
     tsm::DEFAULT_ROOT,
 };
 use zipnet_node::attestation::{
-    Authority, AuthoritySettings, CollateralSource, Giving, ServerAttestation,
+    Authority, AuthoritySettings, CollateralSource, Giving, Keepsakes, ServerAttestation,
     authority::AuthorityError,
 };
 
@@ -92,6 +92,10 @@ struct SimulationArgs {
     /// [default: made up]
     #[arg(long, env = "ZIPNET_SIMULATION_TD", value_name = "HEX,HEX,HEX,HEX")]
     simulation_td: Option<String>,
+    /// Platform instance id of this process's simulated machine, 32 hex digits
+    /// [default: one for all]
+    #[arg(long, env = "ZIPNET_SIMULATION_PLATFORM", value_name = "HEX")]
+    simulation_platform: Option<String>,
 }
 
 /// Where a server's own evidence comes from.
@@ -273,6 +277,7 @@ impl AttestationArgs {
             seed: with.simulation_seed.clone(),
             issued: with.simulation_issued,
             td: with.simulation_td.clone(),
+            platform: with.simulation_platform.clone(),
         }
     }
 
@@ -303,6 +308,7 @@ impl EvidenceArgs {
             listen,
             mode,
             committee_secret: committee_secret.clone(),
+            keepsakes: Keepsakes::default(),
         })))
     }
 }

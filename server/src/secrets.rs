@@ -82,7 +82,11 @@ fn read(name: &'static str, path: &Path) -> Result<SecretText, SecretError> {
         source,
     };
     let file = fs::File::open(path).map_err(refuse)?;
-    let mut text = Zeroizing::new(String::new());
+    // A text that grows leaves copies behind.
+    let most = usize::try_from(MAX_FILE)
+        .unwrap_or(MAX_SECRET)
+        .saturating_add(1);
+    let mut text = Zeroizing::new(String::with_capacity(most));
     let read = file
         .take(MAX_FILE.saturating_add(1))
         .read_to_string(&mut text)

@@ -8,9 +8,13 @@ use std::{
 
 use zipnet_attest::{
     Collateral, Policy, Quote,
+    hexes::Hexes,
     mode::{Ground, Mode, Simulation},
-    simulation::Publisher,
+    policy::{First, Server},
+    simulation::{Platform, Publisher},
 };
+use zipnet_node::settings::TransportSeed;
+use zipnet_protocol::SigningSecret;
 
 /// What a cluster attests with.
 #[derive(Debug)]
@@ -41,9 +45,19 @@ impl Simulated {
         fs::write(simulated.root_file(), world.root_der())?;
         let collateral = Collateral::new(world.collateral().clone()).map_err(io::Error::other)?;
         fs::write(simulated.collateral_file(), collateral.to_json())?;
-        let policy = simulated.publisher.policy(1).map_err(io::Error::other)?;
-        simulated.publish(&policy)?;
+        simulated.publish(&simulated.policy(1)?)?;
         Ok(simulated)
+    }
+
+    /// A policy that accepts the default TD on the machine that all processes run on
+    /// unless they are told otherwise.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn policy(&self, serial: u64) -> io::Result<Policy> {
+        let mut policy = self.publisher.policy(serial).map_err(io::Error::other)?;
+        policy.platforms = Some(vec![Hexes(Platform::default().platform_instance_id)]);
+        Ok(policy)
     }
 
     /// The simulated Intel and its policies.
@@ -62,13 +76,20 @@ impl Simulated {
             seed: Some(self.seed.clone()),
             issued: Some(self.publisher.issued()),
             td: Some(registers.to_owned()),
+            platform: None,
         };
         let ground = Ground::new(Mode::Simulated, &simulation).map_err(io::Error::other)?;
         let source = ground.source(Path::new("")).map_err(io::Error::other)?;
         let quote = source.quote(&[0; 64]).map_err(io::Error::other)?;
         let quote = Quote::parse(&quote).map_err(io::Error::other)?;
-        let mut policy = self.publisher.policy(1).map_err(io::Error::other)?;
-        policy.images = Policy::accepting(&quote, image, shape, 1).images;
+        let mut policy = self.policy(1)?;
+        let first = First {
+            serial: 1,
+            issued: 0,
+            evaluation: 0,
+            platforms: None,
+        };
+        policy.images = Policy::accepting(&quote, image, shape, first).images;
         self.publish(&policy)
     }
 
@@ -124,5 +145,17 @@ impl Simulated {
             ("ZIPNET_SIMULATION_SEED", self.seed.clone()),
             ("ZIPNET_SIMULATION_ISSUED", publisher.issued().to_string()),
         ]
+    }
+}
+
+/// Server `name` of a policy: the identity of a seed, on one machine.
+#[must_use]
+pub fn server(name: &str, seed: &str, platform: [u8; 16]) -> Server {
+    let seed = TransportSeed::from_text(seed);
+    let peer = SigningSecret::from_seed(seed.as_bytes()).peer_key();
+    Server {
+        name: name.to_owned(),
+        peer: Hexes(*peer.as_bytes()),
+        platforms: vec![Hexes(platform)],
     }
 }

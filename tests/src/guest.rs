@@ -13,6 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use zipnet_attest::{
+    SecretText,
+    provision::{GiverKey, PROVISION_KEY},
+};
 use zipnet_measurements::{Manifest, release::ReleaseError};
 
 use crate::{
@@ -235,8 +239,8 @@ impl Guest {
         self.provisioning_with(cluster, Some(&transport_secret(self.index)))
     }
 
-    /// The same with another seed of its transport identity, or none: then it
-    /// derives one from its name.
+    /// The same with another seed of its transport identity, or none: then it is a
+    /// server that nobody knows yet.
     ///
     /// # Errors
     /// [`ProcessError`] if the secrets cannot be written.
@@ -278,7 +282,9 @@ impl Guest {
                 .arg("--root")
                 .arg(simulated.root_file())
                 .arg("--collateral")
-                .arg(simulated.collateral_file());
+                .arg(simulated.collateral_file())
+                .arg("--state")
+                .arg(self.config.with_file_name("giver"));
         }
         Ok(command)
     }
@@ -297,6 +303,8 @@ impl Cluster {
         let settings = &self.settings;
         let mut config = GuestConfig::default();
         config.set("ZIPNET_INSTANCE", &settings.instance);
+        let giver = GiverKey::new(&SecretText::from(&*settings.secret), &settings.instance);
+        config.set(PROVISION_KEY, hex::encode(giver.public()));
         config.set("ZIPNET_UNIVERSE", self.universe());
         config.set("ZIPNET_RELAY", "embedded");
         config.set("ZIPNET_BIND", format!("0.0.0.0:{PORT}"));

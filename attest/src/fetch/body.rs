@@ -60,3 +60,10 @@ pub(super) fn list(body: &[u8], url: &str) -> Result<Vec<u8>, FetchError> {
             url: url.to_owned(),
         })
 }
+
+/// The TCB evaluation of a part of an answer, by its own word.
+pub fn evaluation(body: &[u8], part: &str) -> Option<u32> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let number = body.get(part)?.get("tcbEvaluationDataNumber")?.as_u64()?;
+    u32::try_from(number).ok()
+}

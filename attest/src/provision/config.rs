@@ -8,6 +8,12 @@ use sha2::{Digest as _, Sha256};
 /// Longest configuration, in bytes.
 pub const MAX_CONFIG: usize = 64 << 10;
 
+/// The key of whoever may give this guest its secrets: the public half of a
+/// [`GiverKey`](super::GiverKey), 64 hex digits.
+pub const PROVISION_KEY: &str = "GUEST_PROVISION_KEY";
+/// The guest's own name, by which a member knows which identity is its.
+pub const NAME: &str = "GUEST_HOSTNAME";
+
 /// A configuration: lines of `KEY=VALUE`, `#` comments and empty ones. What
 /// keys there are is the guest's business; here no key is there twice.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use hpke::HpkeError;
 
 use super::{
-    config::{Config, ConfigError, Difference},
+    config::{Config, ConfigError, Difference, NAME, PROVISION_KEY},
     parcel::{Parcel, ParcelError},
-    seal::{self, Sealed},
+    seal::{GiverKey, Proof, Sealed},
     statement::GuestStatement,
     wire::{Connection, Offer, Stream, WireError},
 };
 use crate::{
     collateral::Collateral,
+    hexes::Hexes,
     mode::Mode,
     platforms::Platforms,
+    policy::check_machine,
     report,
     rules::{Refusal, Rule},
     source::SourceError,
@@ -42,15 +44,31 @@ pub enum Known<'a> {
     },
 }
 
+/// On which machines a guest may run that is given secrets.
+#[derive(Debug, Clone, Copy)]
+pub enum Machines<'a> {
+    /// On any that the policy accepts.
+    Any,
+    /// On one of these, by their platform instance ids.
+    These(&'a [Hexes<16>]),
+    /// On those that the policy names: for the guest by its name, if it names
+    /// servers, or else on its list of platforms, which has to be there.
+    OfPolicy,
+}
+
 /// Whoever has secrets, and by what it judges who may have them.
 #[derive(Debug, Clone, Copy)]
 pub struct Giver<'a> {
+    /// The key by which guests know whoever has the committee secret.
+    pub key: &'a GiverKey,
     /// Trust root and policy keys, which the guest must have too.
     pub base: &'a TrustBase,
     /// The policy in force.
     pub verifier: &'a Verifier,
     /// What it knows of the guest.
     pub known: Known<'a>,
+    /// Where it may run.
+    pub machines: Machines<'a>,
 }
 
 /// A guest that may have the secrets: all of its evidence holds. Only
@@ -96,6 +114,29 @@ pub enum GiveError {
         /// What is right.
         mode: Mode,
     },
+    /// Its configuration names another giver.
+    #[error(
+        "The guest's configuration sets {PROVISION_KEY} to {found:?}, so that it takes nothing from here; {expected} would be right, by the committee secret at hand. Nothing was given"
+    )]
+    Key {
+        /// What it sets.
+        found: String,
+        /// What is right.
+        expected: String,
+    },
+    /// Nobody says where it may run.
+    #[error(
+        "The policy lists no machines, and members give to no others; `platforms` or `servers` in the policy would be right. Nothing was given"
+    )]
+    NoMachines,
+    /// The policy names no such server.
+    #[error(
+        "The policy names servers, and none is called {0:?}, as the guest's GUEST_HOSTNAME says. Nothing was given"
+    )]
+    Nameless(String),
+    /// There is nothing for it.
+    #[error("There is nothing to give to this guest; nothing was given")]
+    Nothing(#[source] SourceError),
     /// Its quote cannot be judged.
     #[error("There is nothing to judge the guest's quote by; nothing was given")]
     Collateral(#[source] SourceError),
@@ -105,6 +146,11 @@ pub enum GiveError {
     /// The sealed secrets were not sent as a whole.
     #[error("The sealed secrets did not reach the guest")]
     Sealed(#[source] WireError),
+    /// Somebody said that the guest accepted.
+    #[error(
+        "Somebody answered that the guest accepted, and it was not the guest: what was sent did not reach it as it was. Whoever is in between kept it from the guest, or gave it something else; it says on its console"
+    )]
+    Unproven,
     /// The guest refused what it was given, or did not say.
     #[error(
         "The guest was sent its secrets and did not accept them, or could not say so; it says on its console. To try again does no harm"
@@ -146,29 +192,33 @@ impl Welcome {
         &self.td
     }
 
+    /// Its name, if its configuration has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.config.get(NAME)
+    }
+
     /// Seals a message that only this guest opens, on this connection.
-    fn seal(&self, message: &[u8]) -> Result<Sealed, HpkeError> {
-        seal::seal(&self.statement.key, message, &self.statement.encode())
+    fn seal(&self, key: &GiverKey, message: &[u8]) -> Result<(Sealed, Proof), HpkeError> {
+        key.seal(&self.statement.key, message, &self.statement.encode())
     }
 }
 
 impl Giver<'_> {
     /// Gives a guest its secrets if its evidence holds at `now`, seconds since
-    /// 1970. `collateral` finds that of a model of platform and may take
-    /// seconds; `meet` is told of the guest before anything is given.
+    /// 1970. `collateral` finds that of a model of platform, for quotes only
+    /// that the policy could accept, and may take seconds; `pack` is told of the
+    /// guest before anything is given, and yields what.
     ///
     /// # Errors
     /// [`GiveError`]; the guest is told why, if it still listens.
     pub fn give<S: Stream>(
         &self,
         stream: S,
-        parcel: &Parcel,
         now: u64,
         collateral: impl FnOnce(Platforms) -> Result<Arc<Collateral>, SourceError>,
-        meet: impl FnOnce(&Welcome),
+        pack: impl FnOnce(&Welcome) -> Result<Parcel, SourceError>,
     ) -> Result<Welcome, GiveError> {
-        // What cannot be given costs the guest no quote.
-        let message = parcel.pack().map_err(GiveError::Parcel)?;
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(GiveError::Entropy)?;
         let mut guest = Connection::new(stream, OFFER_WITHIN);
@@ -178,10 +228,12 @@ impl Giver<'_> {
             .map_err(GiveError::Offer)
             .and_then(|offer| self.welcome(&offer, nonce, now, collateral));
         let sealed = welcome.and_then(|welcome| {
-            let sealed = welcome.seal(&message).map_err(GiveError::Seal)?;
+            let parcel = pack(&welcome).map_err(GiveError::Nothing)?;
+            let message = parcel.pack().map_err(GiveError::Parcel)?;
+            let sealed = welcome.seal(self.key, &message).map_err(GiveError::Seal)?;
             Ok((welcome, sealed))
         });
-        let (welcome, sealed) = match sealed {
+        let (welcome, (sealed, proof)) = match sealed {
             Ok(sealed) => sealed,
             Err(error) => {
                 if !matches!(error.wire(), Some(WireError::Refused(_))) {
@@ -191,11 +243,16 @@ impl Giver<'_> {
                 return Err(error);
             }
         };
-        meet(&welcome);
         guest.within(ACCEPTED_WITHIN);
         guest.send_sealed(&sealed).map_err(GiveError::Sealed)?;
-        guest.receive_accepted().map_err(GiveError::Accepted)?;
-        Ok(welcome)
+        let proven = guest
+            .receive_accepted(&proof)
+            .map_err(GiveError::Accepted)?;
+        if proven {
+            Ok(welcome)
+        } else {
+            Err(GiveError::Unproven)
+        }
     }
 
     /// Judges an offer. What costs little comes first.
@@ -227,8 +284,19 @@ impl Giver<'_> {
             ),
         ];
         check(&fields)?;
-        let platforms = Platforms::of_quote(&offer.quote).map_err(GiveError::Refused)?;
-        let collateral = collateral(platforms).map_err(GiveError::Collateral)?;
+        let expected = hex::encode(self.key.public());
+        let found = theirs.get(PROVISION_KEY).unwrap_or_default();
+        if found != expected {
+            return Err(GiveError::Key {
+                found: found.chars().take(64).collect(),
+                expected,
+            });
+        }
+        // Before anybody is asked for collateral: a stranger chooses what he shows.
+        let origin = self.verifier.origin(&offer.quote, now);
+        let origin = origin.map_err(GiveError::Refused)?;
+        self.check_machine(theirs.get(NAME), origin.platform_instance())?;
+        let collateral = collateral(origin.platforms()).map_err(GiveError::Collateral)?;
         let td = self
             .verifier
             .verify_td(&offer.quote, &statement.report_data(), &collateral, now)
@@ -238,6 +306,22 @@ impl Giver<'_> {
             config: theirs,
             td,
         })
+    }
+
+    /// Whether a guest runs where it should.
+    fn check_machine(&self, name: Option<&str>, id: Option<[u8; 16]>) -> Result<(), GiveError> {
+        let policy = self.verifier.policy();
+        let listed = match self.machines {
+            Machines::Any => return Ok(()),
+            Machines::These(listed) => listed,
+            Machines::OfPolicy if policy.servers.is_some() => {
+                let name = name.unwrap_or_default();
+                let nameless = || GiveError::Nameless(name.chars().take(64).collect());
+                &policy.server(name).ok_or_else(nameless)?.platforms
+            }
+            Machines::OfPolicy => policy.platforms.as_ref().ok_or(GiveError::NoMachines)?,
+        };
+        check_machine(Rule::PlatformExpected, id, listed).map_err(GiveError::Refused)
     }
 
     /// Whether a guest was launched with what it should be.

@@ -7,13 +7,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use hkdf::Hkdf;
-use sha2::Sha256;
-
 use super::{
-    config::Config,
+    config::{Config, PROVISION_KEY},
     parcel::{Parcel, ParcelError, Provisions},
-    seal::OneTimeKey,
+    seal::{OneTimeKey, Proof},
     statement::GuestStatement,
     wire::{Connection, Offer, Stream, WireError},
 };
@@ -32,17 +29,16 @@ use crate::{
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How long a giver may take to judge evidence: it may have to fetch
 /// collateral for it first.
-const SEALED_WITHIN: Duration = Duration::from_secs(30);
+const SEALED_WITHIN: Duration = Duration::from_secs(45);
 
-/// The guest's own name, if it has one.
-const NAME_KEY: &str = "GUEST_HOSTNAME";
-/// What seeds are derived under.
-const SEED_TAG: &[u8] = b"zipnet/transport-seed/v1";
+/// How far a guest's clock may be behind its giver's, in seconds.
+const BEHIND: u64 = 600;
 
 /// A guest that has no secrets yet.
 pub struct Guest {
     config: Config,
     instance: [u8; 32],
+    giver: [u8; 32],
     base: TrustBase,
     source: Arc<dyn QuoteSource>,
 }
@@ -69,6 +65,11 @@ pub enum GuestError {
     /// A number.
     #[error("The configuration sets {0} to something else than a number; digits would be right")]
     Number(&'static str),
+    /// Whom to take secrets from.
+    #[error(
+        "The configuration sets {PROVISION_KEY} to no key; the 64 hex digits that `zipnet-server keys` prints would be right"
+    )]
+    Giver,
     /// Where quotes come from.
     #[error("The configuration gives no attestation")]
     Mode(#[from] ModeError),
@@ -97,7 +98,7 @@ pub enum AttemptError {
     Wire(#[source] WireError),
     /// They do not open.
     #[error(
-        "The secrets are not sealed to this evidence; those sealed to what was sent on this connection would be right"
+        "The secrets are not sealed to this evidence by whoever has the committee secret; a giver of the key in {PROVISION_KEY} would be right"
     )]
     Sealed,
     /// Something else was in it.
@@ -106,6 +107,11 @@ pub enum AttemptError {
     /// Its policy.
     #[error("The policy that was given is refused under the keys of the configuration")]
     Policy(#[source] TrustError),
+    /// The host's clock.
+    #[error(
+        "This guest's clock is {0} s behind its giver's; a host whose clock is right would be right"
+    )]
+    Clock(u64),
     /// They could not be kept.
     #[error("What was given could not be kept")]
     Keep(#[source] SourceError),
@@ -122,7 +128,7 @@ impl AttemptError {
 
 impl Guest {
     /// A guest of this configuration; `tsm` is the kernel's configfs-tsm
-    /// folder. It looks at `ZIPNET_INSTANCE`, `ZIPNET_ATTESTATION`,
+    /// folder. It looks at `ZIPNET_INSTANCE`, `GUEST_PROVISION_KEY`, `ZIPNET_ATTESTATION`,
     /// `ZIPNET_POLICY_KEYS`, `ZIPNET_POLICY_THRESHOLD` and, in builds with the
     /// feature `simulation`, `ZIPNET_SIMULATION_*`.
     ///
@@ -131,6 +137,8 @@ impl Guest {
     pub fn new(config: Config, tsm: &Path) -> Result<Self, GuestError> {
         let get = |key| config.get(key).ok_or(GuestError::Missing(key));
         let instance = GuestStatement::instance(get("ZIPNET_INSTANCE")?);
+        let mut giver = [0; 32];
+        hex::decode_to_slice(get(PROVISION_KEY)?, &mut giver).map_err(|_| GuestError::Giver)?;
         let mode: Mode = get("ZIPNET_ATTESTATION")?.parse()?;
         if mode == Mode::None {
             return Err(GuestError::None);
@@ -146,10 +154,12 @@ impl Guest {
             seed: text("ZIPNET_SIMULATION_SEED"),
             issued: number(&config, "ZIPNET_SIMULATION_ISSUED")?,
             td: text("ZIPNET_SIMULATION_TD"),
+            platform: text("ZIPNET_SIMULATION_PLATFORM"),
         };
         let ground = Ground::new(mode, &simulation)?;
         Ok(Self {
             instance,
+            giver,
             base: TrustBase::new(ground.root.clone(), keys),
             source: ground.source(tsm)?,
             config,
@@ -193,30 +203,29 @@ impl Guest {
         let mut giver = Connection::new(stream, HELLO_WITHIN);
         let outcome = self.exchange(&mut giver, keep);
         match &outcome {
-            Ok(_) => {
-                let _ = giver.send_accepted();
+            Ok((_, proof)) => {
+                let _ = giver.send_accepted(proof);
             }
             Err(AttemptError::Wire(WireError::Refused(_))) => {}
             Err(error) => giver.refuse(&report::chain(error)),
         }
-        outcome
+        outcome.map(|(kept, _)| kept)
     }
 
     fn exchange<S: Stream, T>(
         &self,
         giver: &mut Connection<S>,
         keep: impl FnOnce(&Provisions) -> Result<T, SourceError>,
-    ) -> Result<T, AttemptError> {
+    ) -> Result<(T, Proof), AttemptError> {
         let nonce = giver.receive_hello().map_err(AttemptError::Hello)?;
         let key = OneTimeKey::new().map_err(AttemptError::Entropy)?;
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
         let statement = GuestStatement {
             anchor: *self.base.anchor(),
             instance: self.instance,
             config: self.config.digest(),
             key: *key.public(),
             nonce,
-            time: clock.map_or(0, |since| since.as_secs()),
+            time: clock(),
         };
         let (quote, _) = self.quote(&statement.report_data())?;
         giver.within(SEALED_WITHIN);
@@ -227,25 +236,27 @@ impl Guest {
         };
         giver.send_offer(&offer).map_err(AttemptError::Wire)?;
         let sealed = giver.receive_sealed().map_err(AttemptError::Wire)?;
-        let parcel = key
-            .open(&sealed, &offer.statement)
+        let (parcel, proof) = key
+            .open(&self.giver, &sealed, &offer.statement)
             .map_err(|_| AttemptError::Sealed)?;
         let parcel = Parcel::unpack(&parcel).map_err(AttemptError::Parcel)?;
         let accepted = self.accept(parcel)?;
         giver.within(HELLO_WITHIN);
-        keep(&accepted).map_err(AttemptError::Keep)
+        let kept = keep(&accepted).map_err(AttemptError::Keep)?;
+        Ok((kept, proof))
     }
 
     fn accept(&self, parcel: Parcel) -> Result<Provisions, AttemptError> {
         self.base
             .open(&parcel.policy, 0)
             .map_err(AttemptError::Policy)?;
+        let behind = parcel.time.saturating_sub(clock());
+        if behind > BEHIND {
+            return Err(AttemptError::Clock(behind));
+        }
         let secret = match parcel.secret {
             Some(secret) => secret,
-            None => match self.config.get(NAME_KEY) {
-                Some(name) => derived(&parcel.committee_secret, &self.instance, name),
-                None => fresh().map_err(AttemptError::Entropy)?,
-            },
+            None => fresh().map_err(AttemptError::Entropy)?,
         };
         Ok(Provisions {
             committee_secret: parcel.committee_secret,
@@ -255,28 +266,18 @@ impl Guest {
     }
 }
 
-/// The seed of the guest of a name: the same after every restart, so that the
-/// committee knows the guest again whoever gave it the committee secret. Who
-/// has that can compute it, and gains what operators have anyway (I12): a
-/// place to stall from, without evidence none to forge from.
-fn derived(committee_secret: &SecretText, instance: &[u8; 32], name: &str) -> SecretText {
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    let keys = Hkdf::<Sha256>::new(None, committee_secret.expose().as_bytes());
-    let info = [SEED_TAG, instance, name.as_bytes()];
-    // HKDF has enough for 255 times as much.
-    let _ = keys.expand_multi_info(&info, &mut *seed);
-    text(&seed)
+/// The clock, which is the host's, in seconds since 1970.
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// A seed that nobody else knows.
 fn fresh() -> Result<SecretText, getrandom::Error> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;
-    Ok(text(&seed))
-}
-
-fn text(seed: &[u8; 32]) -> SecretText {
-    SecretText::from(zeroize::Zeroizing::new(hex::encode(seed)).as_str())
+    let seed = zeroize::Zeroizing::new(hex::encode(*seed));
+    Ok(SecretText::from(seed.as_str()))
 }
 
 fn number<N: core::str::FromStr>(
@@ -285,27 +286,4 @@ fn number<N: core::str::FromStr>(
 ) -> Result<Option<N>, GuestError> {
     let number = config.get(key).map(str::parse).transpose();
     number.map_err(|_| GuestError::Number(key))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_follows_from_committee_secret_instance_and_name_alone() {
-        let seed = |secret: &str, instance: u8, name: &str| {
-            let seed = derived(&SecretText::from(secret), &[instance; 32], name);
-            seed.expose().to_owned()
-        };
-        let one = seed("a committee secret", 1, "server-1");
-        assert_eq!(one.len(), 64);
-        assert_eq!(one, seed("a committee secret", 1, "server-1"));
-        for other in [
-            seed("another secret", 1, "server-1"),
-            seed("a committee secret", 2, "server-1"),
-            seed("a committee secret", 1, "server-2"),
-        ] {
-            assert_ne!(one, other);
-        }
-    }
 }

@@ -19,19 +19,22 @@ use crate::{
 pub const MAX_PARCEL: usize = 1 << 20;
 
 /// Version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is sealed to a guest: its secrets, and the policy to begin with.
 ///
-/// As JSON: `version` (1), `committee_secret` and `secret` (hex of their
-/// UTF-8; the latter may be `null`), `policy` and `signatures` (the text of
-/// both files). Every field is mandatory and unknown ones are refused.
+/// As JSON: `version` (2), `time` (seconds since 1970), `committee_secret` and
+/// `secret` (hex of their UTF-8; the latter may be `null`), `policy` and
+/// `signatures` (the text of both files). Every field is mandatory and unknown ones are refused.
 #[derive(Debug, Clone)]
 pub struct Parcel {
     /// The committee secret.
     pub committee_secret: SecretText,
-    /// The seed of the transport identity. Without one, the guest has its own: by its name from
-    /// the committee secret, or a fresh one if it has no name.
+    /// The giver's clock, seconds since 1970: a guest takes no secrets while its host's clock is
+    /// behind.
+    pub time: u64,
+    /// The seed of the transport identity. Without one, the guest makes one that nobody else
+    /// knows, and is a server that nobody knows yet.
     pub secret: Option<SecretText>,
     /// The policy with its signatures.
     pub policy: PolicyFile,
@@ -41,6 +44,7 @@ pub struct Parcel {
 #[serde(deny_unknown_fields)]
 struct Form {
     version: u32,
+    time: u64,
     committee_secret: SecretText,
     #[serde(deserialize_with = "Option::deserialize")]
     secret: Option<SecretText>,
@@ -104,6 +108,7 @@ impl Parcel {
         let policy = self.policy.policy.clone();
         let form = Form {
             version: VERSION,
+            time: self.time,
             committee_secret: self.committee_secret.clone(),
             secret: self.secret.clone(),
             policy: String::from_utf8(policy).map_err(|_| ParcelError::Policy)?,
@@ -134,6 +139,7 @@ impl Parcel {
             return Err(ParcelError::Version(form.version));
         }
         let parcel = Self {
+            time: form.time,
             committee_secret: form.committee_secret,
             secret: form.secret,
             policy: PolicyFile {

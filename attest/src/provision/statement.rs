@@ -11,7 +11,7 @@ use crate::{
 pub const STATEMENT_BYTES: usize = 32 * 6 + 8;
 
 /// First 32 bytes of every statement: the tag, filled up with zeros.
-const TAG: [u8; 32] = *b"zipnet/provisioning/v1\0\0\0\0\0\0\0\0\0\0";
+const TAG: [u8; 32] = *b"zipnet/provisioning/v2\0\0\0\0\0\0\0\0\0\0";
 
 /// What a guest states about itself before it has secrets. Fixed width,
 /// integers big endian, no optional field; a change of this makes another tag.

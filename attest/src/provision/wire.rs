@@ -8,16 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     config::MAX_CONFIG,
     parcel::MAX_PARCEL,
-    seal::{Sealed, TAG_BYTES},
+    seal::{Proof, Sealed, TAG_BYTES},
     statement::STATEMENT_BYTES,
 };
 use crate::{quote::MAX_QUOTE, report};
 
 /// First 32 bytes of the first message: the protocol and its version.
-const TAG: [u8; 32] = *b"zipnet/provisioning-stream/v1\0\0\0";
+const TAG: [u8; 32] = *b"zipnet/provisioning-stream/v2\0\0\0";
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1024;
 
@@ -54,7 +56,7 @@ pub enum Kind {
     Offer = 2,
     /// Giver to guest: encapsulated key, ciphertext.
     Sealed = 3,
-    /// Guest to giver: nothing more.
+    /// Guest to giver: proof that it opened the secrets and kept them.
     Accepted = 4,
     /// Either to the other, instead of anything: why not, in words.
     Refused = 5,
@@ -78,7 +80,7 @@ impl Kind {
             Self::Hello => 64,
             Self::Offer => STATEMENT_BYTES + 4 + MAX_QUOTE + MAX_CONFIG,
             Self::Sealed => 32 + MAX_PARCEL + TAG_BYTES,
-            Self::Accepted => 0,
+            Self::Accepted => 32,
             Self::Refused => MAX_REASON,
         }
     }
@@ -114,7 +116,7 @@ pub enum WireError {
     },
     /// The message is not of its form.
     #[error(
-        "{0} of the other side is not of its form; zipnet's provisioning, version 1, would be right"
+        "{0} of the other side is not of its form; zipnet's provisioning, version 2, would be right"
     )]
     Form(&'static str),
     /// The other side refuses.
@@ -135,6 +137,8 @@ pub struct Frame {
 pub struct Connection<S> {
     stream: S,
     until: Instant,
+    /// Of all messages so far, refusals apart.
+    transcript: Sha256,
 }
 
 impl<S: Stream> Connection<S> {
@@ -142,6 +146,21 @@ impl<S: Stream> Connection<S> {
         Self {
             stream,
             until: Instant::now() + within,
+            transcript: Sha256::new(),
+        }
+    }
+
+    /// The digest of all messages that were sent and received so far.
+    pub fn transcript(&self) -> [u8; 32] {
+        self.transcript.clone().finalize().into()
+    }
+
+    /// Kind and length belong to it: messages cannot be cut otherwise.
+    fn note(&mut self, kind: Kind, body: &[u8]) {
+        if kind != Kind::Refused {
+            self.transcript.update([kind as u8]);
+            self.transcript.update((body.len() as u64).to_be_bytes());
+            self.transcript.update(body);
         }
     }
 
@@ -191,6 +210,7 @@ impl<S: Stream> Connection<S> {
         };
         let mut body = vec![0; size];
         self.fill(&mut body, what)?;
+        self.note(kind, &body);
         Ok(Frame { kind, body })
     }
 
@@ -210,6 +230,7 @@ impl<S: Stream> Connection<S> {
     pub fn send_frame(&mut self, kind: Kind, body: &[u8]) -> Result<(), WireError> {
         let what = kind.what();
         let length = u32::try_from(body.len()).map_err(|_| WireError::Form(what))?;
+        self.note(kind, body);
         let mut frame = Vec::with_capacity(body.len().saturating_add(5));
         frame.push(kind as u8);
         frame.extend(length.to_be_bytes());
@@ -278,12 +299,18 @@ impl<S: Stream> Connection<S> {
         })
     }
 
-    pub fn send_accepted(&mut self) -> Result<(), WireError> {
-        self.send_frame(Kind::Accepted, &[])
+    /// Sends the proof over all messages so far.
+    pub fn send_accepted(&mut self, proof: &Proof) -> Result<(), WireError> {
+        let shown = proof.over(&self.transcript());
+        self.send_frame(Kind::Accepted, &shown)
     }
 
-    pub fn receive_accepted(&mut self) -> Result<(), WireError> {
-        self.receive(Kind::Accepted).map(|_| ())
+    /// Whether the guest shows the proof over all messages so far.
+    pub fn receive_accepted(&mut self, proof: &Proof) -> Result<bool, WireError> {
+        let transcript = self.transcript();
+        let body = self.receive(Kind::Accepted)?;
+        let shown = <[u8; 32]>::try_from(body.as_slice());
+        Ok(shown.is_ok_and(|shown| proof.is(&transcript, &shown)))
     }
 
     /// Says why not. Whether that comes through changes nothing.

@@ -45,6 +45,10 @@ struct Published {
     /// By FMSPC in hex, upper case.
     worlds: HashMap<String, Arc<QuoteCollateralV3>>,
     last: Option<Arc<QuoteCollateralV3>>,
+    /// What `update=early` yields, if there is something.
+    early: Option<Arc<QuoteCollateralV3>>,
+    /// What was published before, by FMSPC and TCB evaluation.
+    numbered: HashMap<(String, u32), Arc<QuoteCollateralV3>>,
 }
 
 impl Pccs {
@@ -80,9 +84,18 @@ impl Pccs {
     pub fn publish(&self, world: &World) {
         let collateral = Arc::new(world.collateral().clone());
         let fmspc = hex::encode_upper(world.platform().fmspc);
+        let number = world.platform().tcb_eval;
         let mut published = self.state.published();
+        let numbered = (fmspc.clone(), number);
+        published.numbered.insert(numbered, Arc::clone(&collateral));
         published.worlds.insert(fmspc, Arc::clone(&collateral));
         published.last = Some(collateral);
+    }
+
+    /// Serves a world's TCB info and QE identity to whoever asks for Intel's
+    /// early track.
+    pub fn publish_early(&self, world: &World) {
+        self.state.published().early = Some(Arc::new(world.collateral().clone()));
     }
 
     /// How many requests it has answered. A `fetch::Source` asks
@@ -158,14 +171,38 @@ impl State {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs.find_map(|(key, value)| (key == name).then_some(value))
         };
+        // By track or by number, if that was asked for.
+        let by = |fmspc: &str| match (asked("update"), asked("tcbEvaluationDataNumber")) {
+            (Some("early"), None) => published.early.as_ref().map(Some),
+            (_, Some(number)) => Some(
+                number
+                    .parse()
+                    .ok()
+                    .and_then(|number| published.numbered.get(&(fmspc.to_owned(), number))),
+            ),
+            _ => None,
+        };
         Some(match path {
             "/tdx/certification/v4/tcb" => {
-                let world = published.worlds.get(&asked("fmspc")?.to_uppercase())?;
+                let fmspc = asked("fmspc")?.to_uppercase();
+                let world = match by(&fmspc) {
+                    Some(found) => found?,
+                    None => published.worlds.get(&fmspc)?,
+                };
                 let body = signed("tcbInfo", &world.tcb_info, &world.tcb_info_signature);
                 let chain = &world.tcb_info_issuer_chain;
                 whole(Some(("TCB-Info-Issuer-Chain", chain)), body.as_bytes())
             }
             "/tdx/certification/v4/qe/identity" => {
+                let of = published
+                    .numbered
+                    .keys()
+                    .next()
+                    .map(|(fmspc, _)| fmspc.clone());
+                let last = match by(&of.unwrap_or_default()) {
+                    Some(found) => found?,
+                    None => last,
+                };
                 let signature = &last.qe_identity_signature;
                 let body = signed("enclaveIdentity", &last.qe_identity, signature);
                 let chain = &last.qe_identity_issuer_chain;

@@ -7,7 +7,10 @@ use sha2::{Digest as _, Sha256};
 use super::{SimulationError, Td, World, WorldBuilder};
 use crate::{
     Collateral, Evidence, Policy, PolicyFile, PolicyKeys, Quote, Refusal, Statement, TrustBase,
-    TrustRoot, hexes::Hexes, policy::Root, signed::SignedPolicyError,
+    TrustRoot,
+    hexes::Hexes,
+    policy::{First, Root, Track},
+    signed::SignedPolicyError,
 };
 
 /// Name of the image that the policies accept.
@@ -140,7 +143,16 @@ impl Publisher {
     pub fn policy(&self, serial: u64) -> Result<Policy, PublisherError> {
         let world = self.world()?;
         let quote = Quote::parse(&world.quote(&Td::default()))?;
-        let mut policy = Policy::accepting(&quote, IMAGE, "any", serial);
+        let first = First {
+            serial,
+            issued: self.issued,
+            evaluation: world.platform().tcb_eval,
+            platforms: None,
+        };
+        let mut policy = Policy::accepting(&quote, IMAGE, "any", first);
+        // A simulated Intel publishes one evaluation after the other.
+        (policy.tcb.track, policy.tcb.max_evaluation) = (Track::Early, None);
+        policy.tcb.min_evaluation = 0;
         policy.root = Root::Simulation {
             sha256: Hexes(Sha256::digest(world.root_der()).into()),
         };

@@ -16,7 +16,7 @@ use zipnet_attest::{
     trusted_alone,
 };
 
-use super::{HERE, ISSUED, NOW, hasty, rated, source, world};
+use super::{HERE, ISSUED, NOW, STANDARD, hasty, rated, source, world};
 
 type Answer = dyn Fn(&str, &mut TcpStream) + Send + Sync;
 
@@ -81,7 +81,7 @@ fn assert_late(address: &str) {
 }
 
 fn error_of(source: &Source, address: &str) -> FetchError {
-    let error = source.fetch(HERE).unwrap_err();
+    let error = source.fetch(HERE, &STANDARD).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(address), "{text}");
     assert!(text.contains("would be right"), "{text}");
@@ -255,14 +255,14 @@ fn an_older_name_of_a_header_and_other_forms_of_a_list_are_read() {
         replaced(&answer, name, "SGX-TCB-Info-Issuer-Chain")
     });
     let wanted = Collateral::new(world().collateral().clone()).unwrap();
-    assert_eq!(source(&older).fetch(HERE).unwrap(), wanted);
+    assert_eq!(source(&older).fetch(HERE, &STANDARD).unwrap(), wanted);
     let der = change("rootcacrl", |_| ok(&world().collateral().root_ca_crl));
-    assert_eq!(source(&der).fetch(HERE).unwrap(), wanted);
+    assert_eq!(source(&der).fetch(HERE, &STANDARD).unwrap(), wanted);
     let hex = change("rootcacrl", |_| {
         let list = hex::encode_upper(&world().collateral().root_ca_crl);
         ok(format!("{list}\n").as_bytes())
     });
-    assert_eq!(source(&hex).fetch(HERE).unwrap(), wanted);
+    assert_eq!(source(&hex).fetch(HERE, &STANDARD).unwrap(), wanted);
 }
 
 #[test]
@@ -324,8 +324,8 @@ fn parts_of_two_editions_do_not_take_a_shelf_back() {
     let root = TrustRoot::Other(newer.root_der().to_vec());
     let shelf = Shelf::new();
     let put = |address: &str| {
-        let found = source(address).fetch(HERE).unwrap();
-        shelf.put(trusted_alone(&root, &found, NOW).unwrap())
+        let found = source(address).fetch(HERE, &STANDARD).unwrap();
+        shelf.put(trusted_alone(&root, &found, NOW).unwrap(), None)
     };
     // As Intel itself has it for some hours: TCB info first.
     assert_eq!(put(&mixed(&newer, &older)).unwrap(), Put::Stored);
@@ -347,7 +347,7 @@ fn parts_of_two_worlds_are_refused_by_who_verifies_them() {
         (mixed(&theirs, &ours), Rule::CertificateChain),
         (mixed(&ours, &theirs), Rule::CollateralSignature),
     ] {
-        let found = source(&address).fetch(HERE).unwrap();
+        let found = source(&address).fetch(HERE, &STANDARD).unwrap();
         let refusal = trusted_alone(&root, &found, NOW).unwrap_err();
         assert_eq!(refusal.rule(), rule, "{refusal}");
     }

@@ -12,10 +12,13 @@ use zipnet_attest::{
     Ca, Collateral, Platforms, TrustRoot,
     fetch::{FetchError, Limits, Source},
     genuine,
+    policy::{Track, Wanted},
     simulation::{Pccs, Platform, Td, World},
     trusted_alone,
 };
 
+/// What Intel's standard track is at.
+const STANDARD: Wanted = Wanted::newest(Track::Standard);
 /// 2026-01-01T00:00:00Z
 const ISSUED: u64 = 1_767_225_600;
 const NOW: u64 = ISSUED + 3600;
@@ -60,7 +63,7 @@ fn what_is_fetched_is_what_was_published_and_verifies_a_quote() {
         assert_eq!(source.address(), pccs.address());
         let quote = world.quote(&Td::default());
         let platforms = Platforms::of_quote(&quote).unwrap();
-        let found = source.fetch(platforms).unwrap();
+        let found = source.fetch(platforms, &STANDARD).unwrap();
         assert_eq!(found, Collateral::new(world.collateral().clone()).unwrap());
         let root = TrustRoot::Other(world.root_der().to_vec());
         genuine(&root, &quote, &found, NOW).unwrap();
@@ -75,7 +78,7 @@ fn a_new_edition_is_served_while_the_server_runs() {
     let newer = rated("Revoked", 21);
     pccs.publish(&newer);
     let source = source(&pccs.address());
-    let found = source.fetch(HERE).unwrap();
+    let found = source.fetch(HERE, &STANDARD).unwrap();
     let published = Collateral::new(newer.collateral().clone()).unwrap();
     assert_eq!(found, published);
     // Another model beside it.
@@ -83,7 +86,7 @@ fn a_new_edition_is_served_while_the_server_runs() {
         fmspc: *b"others",
         ..HERE
     };
-    let error = source.fetch(other).unwrap_err();
+    let error = source.fetch(other, &STANDARD).unwrap_err();
     assert!(
         matches!(error, FetchError::Status { status: 404, .. }),
         "{error:?}"
@@ -93,8 +96,8 @@ fn a_new_edition_is_served_while_the_server_runs() {
         ..Platform::default()
     });
     pccs.publish(&world.build().unwrap());
-    source.fetch(other).unwrap();
-    source.fetch(HERE).unwrap();
+    source.fetch(other, &STANDARD).unwrap();
+    source.fetch(HERE, &STANDARD).unwrap();
 }
 
 #[test]

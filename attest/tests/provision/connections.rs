@@ -14,8 +14,7 @@ use proptest::prelude::*;
 use zipnet_attest::{
     Mode,
     provision::{
-        AttemptError, GiveError, Giver, Known, Limits, ObtainError, RelayError, Side, WireError,
-        relay,
+        AttemptError, GiveError, Known, Limits, ObtainError, RelayError, Side, WireError, relay,
     },
     report::chain,
 };
@@ -153,14 +152,15 @@ fn give_over_tcp(
     known: Known<'_>,
     stream: TcpStream,
 ) -> Result<(), GiveError> {
-    let giver = Giver {
-        base: &operator.base,
-        verifier: &operator.verifier,
-        known,
-    };
     let collateral = Arc::new(operator.collateral.clone());
-    giver
-        .give(stream, &operator.parcel, now(), |_| Ok(collateral), |_| ())
+    operator
+        .giver(known)
+        .give(
+            stream,
+            now(),
+            |_| Ok(collateral),
+            |_| Ok(operator.parcel.clone()),
+        )
         .map(|_| ())
 }
 

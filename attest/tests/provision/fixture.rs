@@ -11,14 +11,17 @@ use std::{
 
 use zipnet_attest::{
     Collateral, Policy, PolicyFile, SecretText, TrustBase, Verifier,
+    hexes::Hexes,
     provision::{
-        AttemptError, Config, GiveError, Giver, Guest, Known, Parcel, Provisions, Welcome,
+        AttemptError, Config, GiveError, Giver, GiverKey, Guest, Known, Machines, Parcel,
+        Provisions, Welcome,
     },
-    simulation::Publisher,
+    simulation::{Platform, Publisher},
 };
 
 pub const COMMITTEE_SECRET: &str = "swordfish of the committee";
 pub const SECRET: &str = "swordfish of the server";
+pub const INSTANCE: &str = "zipnet.provision.test";
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -26,6 +29,11 @@ pub fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs()
+}
+
+/// The key of whoever has the committee secret.
+pub fn key() -> GiverKey {
+    GiverKey::new(&SecretText::from(COMMITTEE_SECRET), INSTANCE)
 }
 
 pub struct Setting {
@@ -45,8 +53,9 @@ impl Setting {
     /// The file that a guest is launched with, and more lines.
     pub fn config(&self, more: &str) -> Config {
         let text = format!(
-            "# A guest of a test.\nZIPNET_INSTANCE=zipnet.provision.test\nZIPNET_ATTESTATION=simulated\n\
+            "# A guest of a test.\nZIPNET_INSTANCE={INSTANCE}\nGUEST_PROVISION_KEY={}\nZIPNET_ATTESTATION=simulated\n\
              ZIPNET_POLICY_KEYS={}\nZIPNET_SIMULATION_SEED={}\nZIPNET_SIMULATION_ISSUED={}\n{more}",
+            hex::encode(key().public()),
             self.publisher.public_key(),
             self.seed,
             self.publisher.issued(),
@@ -70,6 +79,7 @@ impl Setting {
     pub fn parcel(&self) -> Parcel {
         Parcel {
             committee_secret: SecretText::from(COMMITTEE_SECRET),
+            time: now(),
             secret: Some(SecretText::from(SECRET)),
             policy: self.policy_file(),
         }
@@ -83,12 +93,14 @@ impl Setting {
     pub fn operator_by(&self, change: impl FnOnce(&mut Policy)) -> Operator {
         let base = self.publisher.base().unwrap();
         let mut policy = self.publisher.policy(1).unwrap();
+        policy.platforms = Some(vec![Hexes(Platform::default().platform_instance_id)]);
         change(&mut policy);
         let file = self.publisher.sign(&policy).unwrap();
         let verifier = base.open(&file, 0).unwrap();
         Operator {
             base,
             verifier,
+            key: key(),
             config: self.config(""),
             collateral: self.collateral(),
             parcel: self.parcel(),
@@ -97,6 +109,7 @@ impl Setting {
 }
 
 pub struct Operator {
+    pub key: GiverKey,
     pub base: TrustBase,
     pub verifier: Verifier,
     pub config: Config,
@@ -110,18 +123,23 @@ impl Operator {
     }
 
     pub fn give_as(&self, known: Known<'_>, stream: UnixStream) -> Result<Welcome, GiveError> {
-        let giver = Giver {
+        self.giver(known).give(
+            stream,
+            now(),
+            |_| Ok(Arc::new(self.collateral.clone())),
+            |_| Ok(self.parcel.clone()),
+        )
+    }
+
+    /// What it judges by; the machine is one of the policy's.
+    pub const fn giver<'a>(&'a self, known: Known<'a>) -> Giver<'a> {
+        Giver {
+            key: &self.key,
             base: &self.base,
             verifier: &self.verifier,
             known,
-        };
-        giver.give(
-            stream,
-            &self.parcel,
-            now(),
-            |_| Ok(Arc::new(self.collateral.clone())),
-            |_| (),
-        )
+            machines: Machines::OfPolicy,
+        }
     }
 }
 

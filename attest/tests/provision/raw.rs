@@ -34,7 +34,7 @@ pub fn send(stream: &mut UnixStream, kind: u8, body: &[u8]) -> io::Result<()> {
 }
 
 pub fn hello(nonce: [u8; 32]) -> Vec<u8> {
-    let mut tag = b"zipnet/provisioning-stream/v1".to_vec();
+    let mut tag = b"zipnet/provisioning-stream/v2".to_vec();
     tag.resize(32, 0);
     [tag, nonce.to_vec()].concat()
 }

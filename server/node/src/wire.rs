@@ -7,6 +7,7 @@
 
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
+use zipnet_attest::SecretText;
 use zipnet_protocol::{
     Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, ClientId, Digest,
     EnvelopeReceipt, Epoch, Instance, InstanceName, MAX_CLIENTS, MAX_ROSTER, RoundContext,
@@ -144,6 +145,15 @@ pub struct Member {
     pub credential: Option<Credential>,
 }
 
+/// The seed of the caller's transport identity, for a member to keep (see
+/// `attestation::keepsakes`). It travels between two processes that have
+/// verified each other, on a connection between their transport keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Keepsake {
+    /// The seed.
+    pub seed: SecretText,
+}
+
 /// What a server thinks of the caller's evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Opinion {
@@ -273,6 +283,10 @@ call! {
 call! {
     /// Servers say what they think of the caller's evidence.
     OpinionCall, "opinion" [OPINION_REPLY]: () => Opinion
+}
+call! {
+    /// Servers leave their identity with members, for their next boot.
+    KeepCall, "keep": Keepsake => ()
 }
 call! {
     /// Clients, readers and aggregators ask servers for news.

@@ -15,6 +15,7 @@ use zipnet_server::{
     admit::Admit,
     args::{NodeArgs, duration},
     attestation::{AttestationArgs, EvidenceArgs},
+    keys::Keys,
     main_with,
     process::{start_metrics, verb},
     secrets::{self, CommitteeArgs},
@@ -24,7 +25,8 @@ use zipnet_server::{
 ///
 /// The first server of a deployment starts without --bootstrap; its log says
 /// `bootstrap=PEERID@ip:port` for the others. `zipnet-server admit --aggregator PEERID`
-/// prints what the aggregator takes as `ZIPNET_ADMISSION`.
+/// prints what the aggregator takes as `ZIPNET_ADMISSION`; `zipnet-server keys` prints the
+/// public keys that follow from the secrets.
 #[derive(Debug, Parser)]
 #[command(name = "zipnet-server", version)]
 struct Cli {
@@ -83,7 +85,9 @@ enum Contradiction {
 }
 
 fn main() -> ExitCode {
-    verb("admit", Admit::run).unwrap_or_else(|| main_with(|cli: &Cli| &cli.node.relay, run))
+    verb("admit", Admit::run)
+        .or_else(|| verb("keys", Keys::run))
+        .unwrap_or_else(|| main_with(|cli: &Cli| &cli.node.relay, run))
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

@@ -6,6 +6,9 @@ use std::{error::Error, sync::OnceLock};
 use zipnet_attest::{
     Collateral, Edition, Evidence, Platforms, Policy, PolicyFile, PolicyKeys, Role, SecretText,
     Statement, TrustRoot, genuine,
+    hexes::Hexes,
+    origin,
+    policy::First,
     provision::{Config, GuestStatement, Parcel},
     simulation::{Td, World},
     trusted_alone,
@@ -44,6 +47,7 @@ pub fn evidence(data: &[u8]) {
     if let Ok(evidence) = Evidence::decode(data) {
         let _ = Platforms::of_quote(&evidence.quote);
         let intel = intel();
+        let _ = origin(&intel.root, &evidence.quote, ISSUED + 60);
         let _ = genuine::genuine(&intel.root, &evidence.quote, &intel.collateral, ISSUED + 60);
     }
 }
@@ -101,8 +105,15 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ..Td::default()
     };
     let quote = intel().world.quote(&td);
-    let policy = Policy::accepting(&zipnet_attest::Quote::parse(&quote)?, "fuzz", "any", 1);
+    let first = First {
+        serial: 1,
+        issued: ISSUED,
+        evaluation: 20,
+        platforms: Some(vec![Hexes([9; 16])]),
+    };
+    let policy = Policy::accepting(&zipnet_attest::Quote::parse(&quote)?, "fuzz", "any", first);
     let parcel = Parcel {
+        time: ISSUED,
         committee_secret: SecretText::from("a secret of the fuzzer"),
         secret: None,
         policy: PolicyFile {

@@ -29,6 +29,11 @@ fn refused(refusal: &Refusal) -> Value {
     })
 }
 
+/// A machine, by its platform instance id.
+pub fn machine(id: Option<[u8; 16]>) -> String {
+    id.map_or_else(|| "none in its certificate".to_owned(), hex::encode)
+}
+
 /// Prints what a genuine quote says, and whether its platform is refused.
 pub fn say_found(found: &Genuine, refusal: Option<&Refusal>, json: bool) {
     if !json {
@@ -43,6 +48,10 @@ pub fn say_found(found: &Genuine, refusal: Option<&Refusal>, json: bool) {
         say(&format!(
             "       fmspc  {}",
             hex::encode_upper(found.fmspc())
+        ));
+        say(&format!(
+            "    platform  {}",
+            machine(found.platform_instance())
         ));
         let registers = &found.quote().report.registers;
         say(&format!("        mrtd  {}", hex::encode(registers.mrtd)));

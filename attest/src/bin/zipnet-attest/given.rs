@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sha2::{Digest as _, Sha256};
 use zipnet_attest::{
+    hexes::Hexes,
     provision::MAX_CONFIG,
     tcb::{TcbRules, TcbStatus},
 };
@@ -27,6 +28,10 @@ pub struct How {
     /// TCB statuses to accept, comma separated
     #[arg(long, value_name = "STATUS", value_delimiter = ',', default_value = "UpToDate", value_parser = TcbRules::parse_status)]
     pub accept_tcb: Vec<TcbStatus>,
+    /// TDATTRIBUTES that a bare quote has to have, to the bit: 8 bytes as hex. With a policy,
+    /// that of the policy counts
+    #[arg(long, value_name = "HEX", default_value = "0000001000000000")]
+    pub attributes: Hexes<8>,
 }
 
 /// What the user knows of the server by himself. What is not given is taken

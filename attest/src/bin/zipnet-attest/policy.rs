@@ -1,5 +1,6 @@
 //! `policy`: policies made, signed, checked, and tried on evidence.
 
+mod explain;
 mod new;
 mod release;
 
@@ -20,6 +21,8 @@ use zipnet_attest::{
     signed::{MAX_SIGNATURES, SignedPolicyError},
     verified::RootError,
 };
+
+pub use new::track;
 
 use crate::{FileError, Outcome, answer, causes, files, now, say};
 
@@ -224,17 +227,35 @@ fn show(arguments: &Show) -> Result<Outcome, PolicyVerbError> {
     let tcb = &policy.tcb;
     say(&format!("serial {}, root {:?}", policy.serial, policy.root));
     say(&format!(
-        "platforms: {:?}, evaluation {} or later, collateral at most {} days old, SMT {}, dynamic {}, cached keys {}",
+        "platforms: {:?}, track {:?}, evaluations {} to {}, collateral at most {} days old, SMT {}, dynamic {}, cached keys {}, {:?}",
         tcb.accept,
+        tcb.track,
         tcb.min_evaluation,
+        tcb.max_evaluation
+            .map_or_else(|| "any".to_owned(), |max| max.to_string()),
         tcb.max_collateral_age_days,
         tcb.smt,
         tcb.dynamic_platform,
-        tcb.cached_keys
+        tcb.cached_keys,
+        tcb.sgx_types
     ));
     match &policy.platforms {
         None => say("  any platform: one whose keys were extracted can forge every quote"),
         Some(platforms) => say(&format!("  only {} listed: {platforms:?}", platforms.len())),
+    }
+    match &policy.servers {
+        None => say("servers: whoever has the committee secret"),
+        Some(servers) => {
+            for server in servers {
+                let platforms: Vec<_> = server.platforms.iter().map(ToString::to_string).collect();
+                say(&format!(
+                    "server {}: {} on {}",
+                    server.name.escape_debug(),
+                    server.peer,
+                    platforms.join(" or ")
+                ));
+            }
+        }
     }
     say(&format!(
         "statements: at most {} hours",
@@ -251,6 +272,7 @@ fn show(arguments: &Show) -> Result<Outcome, PolicyVerbError> {
         say(&format!("    mrtd  {}", image.mrtd));
         say(&format!("   rtmr1  {}", image.rtmr1));
         say(&format!("   rtmr2  {}", image.rtmr2));
+        say(&format!("   rtmr3  {}", image.rtmr3));
         for shape in &image.shapes {
             say(&format!("   rtmr0  {}  {}", shape.rtmr0, shape.id));
         }

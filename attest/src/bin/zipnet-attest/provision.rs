@@ -2,6 +2,7 @@
 
 mod collateral;
 mod secrets;
+mod state;
 
 use std::{
     net::{TcpStream, ToSocketAddrs as _},
@@ -11,11 +12,12 @@ use std::{
 
 use clap::Args;
 use zipnet_attest::{
-    PolicyFile, PolicyKeys, TrustBase, Verifier,
+    PolicyFile, PolicyKeys, TrustBase,
+    hexes::Hexes,
     policy::MAX_POLICY,
     provision::{
-        Config, ConfigError, GiveError, Giver, Known, MAX_CONFIG, Parcel, RelayError, Welcome,
-        relay,
+        Config, ConfigError, GiveError, Giver, GiverKey, Known, MAX_CONFIG, Machines, NAME, Parcel,
+        RelayError, Welcome, relay,
     },
     signed::{MAX_SIGNATURES, SignedPolicyError},
     trust::TrustError,
@@ -24,6 +26,7 @@ use zipnet_attest::{
 use crate::{FileError, Outcome, answer, files, now, say};
 use collateral::CollateralError;
 use secrets::{Secrets, SecretsError};
+use state::StateError;
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -75,6 +78,23 @@ pub struct Arguments {
     /// `ZIPNET_SECRET=...`; readable by nobody else. `-` for standard input
     #[arg(long, value_name = "FILE", required_unless_present = "from_peer")]
     secrets: Option<PathBuf>,
+    /// Platform instance id of the machine that the guest has to run on, 16 bytes as hex;
+    /// repeated or comma separated [default: those that the policy names for it]
+    #[arg(
+        long,
+        value_name = "HEX",
+        value_delimiter = ',',
+        conflicts_with_all = ["any_platform", "from_peer"]
+    )]
+    platform: Vec<Hexes<16>>,
+    /// Give them to any machine: whoever sits on the path can then have them given to
+    /// his own guest of the same image
+    #[arg(long, conflicts_with = "from_peer")]
+    any_platform: bool,
+    /// Folder that remembers the newest collateral and policy serial, so that neither
+    /// goes back [default: zipnet-attest in XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR", conflicts_with = "from_peer")]
+    state: Option<PathBuf>,
 }
 
 /// A guest was not given its secrets.
@@ -110,6 +130,19 @@ pub enum ProvisionError {
     /// The collateral.
     #[error("--collateral cannot be used")]
     Collateral(#[source] CollateralError),
+    /// What was seen before.
+    #[error("What was seen before cannot be used")]
+    State(#[from] StateError),
+    /// Nobody says where the guest runs.
+    #[error(
+        "Neither the policy nor --platform says on which machine the guest runs; --platform with its platform instance id would be right, or --any-platform"
+    )]
+    Machine,
+    /// The policy names the server, and its seed is missing.
+    #[error(
+        "The policy names the server {0:?} by its peer id, and the secrets have no ZIPNET_SECRET; with a fresh identity all others would refuse it"
+    )]
+    Seed(String),
     /// Somebody is not there.
     #[error("Could not connect to {address}; HOST:PORT of somebody who waits there would be right")]
     Connect {
@@ -133,7 +166,12 @@ impl ProvisionError {
         match self {
             Self::File(error) => error.is_usage(),
             Self::Secrets(error) => error.is_usage(),
-            Self::Keys(_) | Self::Collateral(_) | Self::Config { .. } => true,
+            Self::Keys(_)
+            | Self::Collateral(_)
+            | Self::Config { .. }
+            | Self::State(StateError::Nowhere | StateError::Serial { .. })
+            | Self::Machine
+            | Self::Seed(_) => true,
             _ => false,
         }
     }
@@ -173,31 +211,60 @@ fn pass_on(peer: &str, guest: &str) -> Result<Outcome, ProvisionError> {
 fn give(arguments: &Arguments) -> Result<Outcome, ProvisionError> {
     let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
     let config = config(&path(&arguments.config))?;
-    let (base, verifier, policy) = trust(arguments, &path(&arguments.policy))?;
+    let (base, file) = trust(arguments, &path(&arguments.policy))?;
+    let state = state::open(arguments.state.as_deref(), &base)?;
+    let refused = |source| ProvisionError::Policy {
+        path: path(&arguments.policy),
+        source,
+    };
+    let verifier = base.open(&file, state.newest).map_err(refused)?;
+    let policy = verifier.policy();
+    state.saw(policy.serial)?;
+    let machines = match arguments.platform.as_slice() {
+        _ if arguments.any_platform => Machines::Any,
+        [] if policy.platforms.is_none() && policy.servers.is_none() => {
+            return Err(ProvisionError::Machine);
+        }
+        [] => Machines::OfPolicy,
+        platforms => Machines::These(platforms),
+    };
     let named = arguments.collateral.as_deref().unwrap_or_default();
     let collateral = collateral::open(named).map_err(ProvisionError::Collateral)?;
     let Secrets {
         committee_secret,
         secret,
     } = secrets::read(&path(&arguments.secrets))?;
+    let name = config.get(NAME).unwrap_or_default();
+    if secret.is_none() && policy.server(name).is_some() {
+        return Err(ProvisionError::Seed(name.to_owned()));
+    }
+    let at = now();
+    let instance = config.get("ZIPNET_INSTANCE").unwrap_or_default();
+    let key = GiverKey::new(&committee_secret, instance);
     let parcel = Parcel {
         committee_secret,
+        time: at,
         secret,
-        policy,
+        policy: file,
     };
+    // What cannot be given costs the guest no quote.
+    parcel.pack().map_err(GiveError::Parcel)?;
     let giver = Giver {
+        key: &key,
         base: &base,
         verifier: &verifier,
         known: Known::Config(&config),
+        machines,
     };
     let stream = connect(&arguments.guest)?;
-    let at = now();
     giver.give(
         stream,
-        &parcel,
         at,
-        |platforms| collateral.get(platforms),
-        |guest| say_accepted(guest, at),
+        |platforms| collateral.get(platforms, &base, &state.shelf, &policy.wanted(), at),
+        |guest| {
+            say_accepted(guest, at);
+            Ok(parcel)
+        },
     )?;
     say("given: the guest has its secrets");
     Ok(Outcome::Verified)
@@ -212,10 +279,7 @@ pub fn config(path: &Path) -> Result<Config, ProvisionError> {
     })
 }
 
-fn trust(
-    arguments: &Arguments,
-    path: &Path,
-) -> Result<(TrustBase, Verifier, PolicyFile), ProvisionError> {
+fn trust(arguments: &Arguments, path: &Path) -> Result<(TrustBase, PolicyFile), ProvisionError> {
     let threshold = arguments.threshold.unwrap_or(arguments.key.len());
     let keys = PolicyKeys::new(&arguments.key, threshold).map_err(ProvisionError::Keys)?;
     let base = TrustBase::new(files::root(&arguments.root)?, keys);
@@ -224,13 +288,7 @@ fn trust(
         policy: files::read(path, MAX_POLICY)?,
         signatures: String::from_utf8_lossy(&signatures).into_owned(),
     };
-    let verifier = base
-        .open(&file, 0)
-        .map_err(|source| ProvisionError::Policy {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok((base, verifier, file))
+    Ok((base, file))
 }
 
 fn connect(address: &str) -> Result<TcpStream, ProvisionError> {
@@ -255,6 +313,8 @@ fn say_accepted(guest: &Welcome, at: u64) {
     say("accepted: the guest's evidence holds under the policy");
     say(&format!("       image  {}", td.image()));
     say(&format!("       shape  {}", td.shape()));
+    let machine = td.genuine().platform_instance();
+    say(&format!("    platform  {}", answer::machine(machine)));
     say(&format!("  tcb status  {:?}", td.genuine().status()));
     say(&format!("      config  {}", hex::encode(statement.config)));
     let off = statement.time.abs_diff(at);

@@ -144,7 +144,8 @@ pub fn judge(quote: &Path, how: &How) -> Result<Case, FileError> {
                     accept: how.accept_tcb.clone(),
                     ..TcbRules::default()
                 };
-                let refusal = rules.check(&found).err();
+                let launched = found.quote().report.has_attributes(&how.attributes);
+                let refusal = rules.check(&found).and(launched).err();
                 Verdict::Genuine(parts, Box::new(found), refusal)
             }
         },

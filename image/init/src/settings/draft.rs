@@ -3,7 +3,7 @@
 use core::{net::Ipv4Addr, str::FromStr, time::Duration};
 use std::net::{IpAddr, SocketAddr};
 
-use zipnet_attest::Mode;
+use zipnet_attest::{Mode, provision::PROVISION_KEY};
 use zipnet_protocol::InstanceName;
 
 use super::{
@@ -18,12 +18,16 @@ const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 const MAX_DNS: usize = 3;
 
 /// What no guest does without, and what would be right.
-pub const NEEDED: [(&str, &str); 3] = [
+pub const NEEDED: [(&str, &str); 4] = [
     ("ZIPNET_INSTANCE", "the name of the deployment"),
     ("ZIPNET_ATTESTATION", "`tdx`"),
     (
         "ZIPNET_POLICY_KEYS",
         "the minisign public keys of those who sign policies",
+    ),
+    (
+        PROVISION_KEY,
+        "the key of whoever has the committee secret, as `zipnet-server keys` prints it",
     ),
 ];
 
@@ -90,6 +94,13 @@ impl Draft {
                     value,
                     "an address with a port, such as 0.0.0.0:7650",
                 )?);
+            }
+            PROVISION_KEY => {
+                let right = "the 64 hex digits that `zipnet-server keys` prints";
+                let is = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if !is {
+                    return Err(SettingError::value(value, right));
+                }
             }
             "GUEST_PROVISION_FROM" => {
                 self.peers = list(

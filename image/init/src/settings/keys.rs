@@ -25,6 +25,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("GUEST_INVENTORY", Guest),
     ("GUEST_PROVISION", Guest),
     ("GUEST_PROVISION_FROM", Guest),
+    ("GUEST_PROVISION_KEY", Guest),
     ("GUEST_PROVISION_TIMEOUT", Guest),
     ("ZIPNET_AGGREGATORS", Server),
     ("ZIPNET_ATTESTATION", Server),
@@ -54,6 +55,8 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_SECRET_FILE", Secret),
     #[cfg(feature = "simulation")]
     ("ZIPNET_SIMULATION_ISSUED", Server),
+    #[cfg(feature = "simulation")]
+    ("ZIPNET_SIMULATION_PLATFORM", Server),
     #[cfg(feature = "simulation")]
     ("ZIPNET_SIMULATION_SEED", Server),
     #[cfg(feature = "simulation")]

@@ -5,8 +5,8 @@ use zipnet_attest::report;
 
 use super::*;
 
-const GOOD: &str =
-    "ZIPNET_INSTANCE=acme.mixer.test\nZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWQ1\n";
+const GOOD: &str = "ZIPNET_INSTANCE=acme.mixer.test\nZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWQ1\n\
+     GUEST_PROVISION_KEY=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n";
 
 fn refused(more: &str) -> Vec<String> {
     let errors = Settings::parse([GOOD, more].concat().as_bytes()).unwrap_err();

@@ -11,16 +11,16 @@ use std::{
 };
 
 use zipnet_attest::{
-    Collateral, Platforms, Refusal, Rule, TrustBase, Verified,
-    shelf::Shelf,
-    store::{Put, StoreError},
-    trusted_alone,
+    Platforms, Refusal, Rule, TrustBase, Verified, shelf::Shelf, store::StoreError,
 };
 use zipnet_protocol::{AdmittedServer, Digest, Instance};
 
 use super::{
     AuthoritySettings, Credential, InForce,
+    ahead::Ahead,
+    clock::Clock,
     credential::expected,
+    lookups::Lookups,
     policy::{self, PolicyError},
 };
 use crate::metrics;
@@ -106,10 +106,12 @@ pub struct Authority {
     pub(super) settings: AuthoritySettings,
     policy: RwLock<Arc<InForce>>,
     shelf: Shelf,
-    /// How often the shelf has changed.
+    /// How often what is judged by has changed, besides the policy.
     editions: AtomicU64,
-    /// A time that is known to have passed.
-    floor: AtomicU64,
+    pub(super) clock: Clock,
+    pub(super) lookups: Lookups,
+    /// Who says that it is later than this process thinks.
+    pub(super) ahead: Ahead,
     memory: Mutex<Memory>,
     /// Files of collateral that were taken in, by when they were written.
     pub(super) files: Mutex<HashMap<PathBuf, SystemTime>>,
@@ -128,24 +130,37 @@ impl Authority {
         let state = settings.state.as_deref();
         let shelf = match state {
             Some(folder) => {
-                Shelf::open(folder.join("collateral")).map_err(|source| AuthorityError::State {
+                let opened = Shelf::open(folder.join("collateral"));
+                let (shelf, aside) = opened.map_err(|source| AuthorityError::State {
                     folder: folder.to_owned(),
                     source,
-                })?
+                })?;
+                for aside in aside {
+                    tracing::error!(
+                        because = %crate::report::chain(&aside),
+                        "attestation: a file of collateral was moved aside"
+                    );
+                }
+                shelf
             }
             None => Shelf::new(),
         };
+        let clock = Clock::open(state);
         let in_force = policy::load(base, policy, state).map_err(AuthorityError::Policy)?;
+        let issued = in_force.verifier.policy().issued;
         let authority = Self {
             settings,
             policy: RwLock::new(Arc::new(in_force)),
             shelf,
             editions: AtomicU64::new(0),
-            floor: AtomicU64::new(0),
+            clock,
+            lookups: Lookups::default(),
+            ahead: Ahead::default(),
             memory: Mutex::default(),
             files: Mutex::default(),
             enforcing: Mutex::default(),
         };
+        authority.clock.passed(issued, &"the policy");
         Ok(authority)
     }
 
@@ -165,17 +180,22 @@ impl Authority {
     /// Puts a policy in force. It was opened under this base by the caller, and
     /// its serial is higher.
     pub(super) fn put_in_force(&self, policy: InForce) {
+        self.clock
+            .passed(policy.verifier.policy().issued, &"a policy");
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
     /// Seconds since 1970, and not before anything that is known to have
     /// happened. The clock of a TD is its host's: a host may set it forward,
-    /// but not back behind what Intel has signed.
+    /// but not back behind what was signed.
     #[must_use]
     pub fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let clock = since.map_or(0, |since| since.as_secs());
-        clock.max(self.floor.load(Ordering::Relaxed))
+        self.clock.now()
+    }
+
+    /// What is judged by has changed: verdicts from before are looked into again.
+    pub(super) fn changed(&self) {
+        self.editions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Judges the evidence that is shown for a bundle, by this process's clock,
@@ -251,46 +271,38 @@ impl Authority {
         let (evidence, shown) = credential.decode()?;
         let expected = expected(instance, server);
         // What costs little first: collateral is looked into at some length.
-        policy
+        let checked = policy
             .verifier
-            .check_statement(&evidence.statement, &expected, now)?;
-        let newest = || {
-            let platforms = Platforms::of_quote(&evidence.quote).ok()?;
-            self.shelf.get(platforms).ok().flatten()
-        };
-        let used = match newest() {
-            Some(newest) if *newest == shown => newest,
-            // What is shown may be newer, or older: a platform that was
-            // condemned since must not come back with what was said before.
-            _ => {
-                // If it is refused, so will be the evidence.
-                let _ = self.learn(&shown, &"a server's evidence", now);
-                newest().unwrap_or_else(|| Arc::new(shown.clone()))
-            }
-        };
-        let verified = match policy.verifier.verify(&evidence, &used, &expected, now) {
+            .check_statement(&evidence.statement, &expected, now);
+        if let Err(refusal) = &checked
+            && refusal.rule() == Rule::StatementFuture
+        {
+            self.hear_of_later(policy, &evidence, &shown, &expected);
+        }
+        checked?;
+        let used = self.to_judge_by(policy, &evidence.quote, &shown, now);
+        let verified = used.and_then(|used| {
+            let verifier = &policy.verifier;
+            verifier.verify(&evidence, &used, &expected, now)
+        });
+        let (verified, at) = match verified {
             // Expired collateral admits nobody, but whoever was admitted stays
             // until the statement ends.
             Err(refusal) if is_of_age(refusal.rule()) => {
                 let Some(before) = before.filter(|before| before.holds_at(now)) else {
                     return Err(refusal);
                 };
-                policy
-                    .verifier
-                    .verify(&evidence, &used, &expected, before.at)
-                    .or_else(|_| {
-                        policy
-                            .verifier
-                            .verify(&evidence, &shown, &expected, before.at)
-                    })
-                    .map_err(|_| refusal)
-                    .map(|verified| (verified, before.at))
+                let platforms = Platforms::of_quote(&evidence.quote)?;
+                let known = self.newest(policy, platforms)?;
+                let mut either = known.iter().map(|known| &**known).chain([&shown]);
+                let then = either.find_map(|used| {
+                    let verifier = &policy.verifier;
+                    verifier.verify(&evidence, used, &expected, before.at).ok()
+                });
+                (then.ok_or(refusal)?, before.at)
             }
-            other => other.map(|verified| (verified, now)),
+            other => (other?, now),
         };
-        let (verified, at) = verified?;
-        self.floor
-            .fetch_max(verified.genuine().issued(), Ordering::Relaxed);
         Ok(Standing::new(&verified, at))
     }
 
@@ -333,32 +345,6 @@ impl Authority {
         }
     }
 
-    /// Takes in collateral that is signed under the trust root, if it is newer
-    /// than what is known; `from` says where it was found.
-    ///
-    /// # Errors
-    /// [`Refusal`] of ZA-2xx or ZA-3xx.
-    pub(super) fn learn(
-        &self,
-        collateral: &Collateral,
-        from: &dyn core::fmt::Display,
-        now: u64,
-    ) -> Result<(), Refusal> {
-        let trusted = trusted_alone(self.settings.base.root(), collateral, now)?;
-        match self.shelf.put(trusted) {
-            Ok(Put::Stored) => {
-                self.editions.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(%from, "attestation: newer collateral");
-            }
-            Ok(Put::Older) => {}
-            Err(error) => tracing::warn!(
-                because = %crate::report::chain(&error),
-                "attestation: collateral could not be kept"
-            ),
-        }
-        Ok(())
-    }
-
     /// The newest collateral.
     pub(super) const fn shelf(&self) -> &Shelf {
         &self.shelf
@@ -391,7 +377,7 @@ impl Authority {
 }
 
 /// Whether a rule is broken by nothing but the age of collateral.
-const fn is_of_age(rule: Rule) -> bool {
+pub(super) const fn is_of_age(rule: Rule) -> bool {
     matches!(
         rule,
         Rule::CollateralExpired | Rule::CertificateDates | Rule::CollateralAge

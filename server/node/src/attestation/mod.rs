@@ -9,10 +9,15 @@
 //! Tickets, which gate the bonds of the committee's group, name evidence by
 //! its digest ([`ticket`]); the evidence itself is fetched from the peer.
 
+mod ahead;
 pub mod authority;
+mod clock;
 pub mod credential;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod keepsakes;
+mod lookups;
+mod newest;
 pub mod own;
 pub mod policy;
 #[cfg(test)]
@@ -29,6 +34,7 @@ use zipnet_protocol::Digest;
 
 pub use authority::{Authority, Standing};
 pub use credential::Credential;
+pub use keepsakes::Keepsakes;
 pub use vouch::{VouchError, Vouched, vouch};
 
 /// Where collateral comes from.
@@ -85,6 +91,8 @@ pub struct Giving {
     pub mode: Mode,
     /// The committee secret.
     pub committee_secret: SecretText,
+    /// Identities of servers that may come back.
+    pub keepsakes: Keepsakes,
 }
 
 impl core::fmt::Debug for ServerAttestation {

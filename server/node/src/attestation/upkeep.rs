@@ -9,16 +9,18 @@ use std::{
 };
 
 use zipnet_attest::{
-    Collateral, Edition, Platforms, Refusal, collateral::MAX_COLLATERAL, fetch::FetchError,
+    Collateral, Edition, Platforms, Refusal,
+    collateral::MAX_COLLATERAL,
+    fetch::{FetchError, Source},
 };
 
-use super::{Authority, CollateralSource, policy};
+use super::{Authority, CollateralSource, lookups, policy};
 use crate::metrics;
 
 /// How often the policy file and a folder of collateral are looked at.
 const TICK: Duration = Duration::from_secs(2);
-/// How soon a failed fetch is tried again.
-const AGAIN: Duration = Duration::from_mins(1);
+/// How lately a source has to have answered before secrets are given.
+const FRESH: Duration = Duration::from_mins(10);
 /// Most files of a folder that are read.
 const MAX_FILES: usize = 256;
 /// Days left from which on a warning is logged.
@@ -58,51 +60,92 @@ pub enum CollateralError {
 }
 
 impl Authority {
-    /// The newest collateral for a model of platform; fetched if need be. May
-    /// take seconds.
+    /// The newest collateral for a model of platform, for evidence of this machine's own: an
+    /// HTTP source is asked first, unless it has answered. May take seconds.
     ///
     /// # Errors
     /// [`CollateralError`].
     pub fn collateral_for(&self, platforms: Platforms) -> Result<Arc<Collateral>, CollateralError> {
-        let known = || self.shelf().get(platforms).ok().flatten();
-        if let Some(known) = known().filter(|known| days_left(known, self.now()) >= Some(0)) {
-            return Ok(known);
-        }
-        let none = |place: String| CollateralError::None {
-            platforms: platforms.to_string(),
-            place,
+        self.found_for(platforms, |_| true)
+    }
+
+    /// As [`Authority::collateral_for`], before secrets are given for it: an HTTP source has
+    /// to have answered in the last minutes.
+    ///
+    /// # Errors
+    /// [`CollateralError`].
+    pub fn fresh_collateral_for(
+        &self,
+        platforms: Platforms,
+    ) -> Result<Arc<Collateral>, CollateralError> {
+        self.found_for(platforms, |answered| answered.elapsed() < FRESH)
+    }
+
+    fn found_for(
+        &self,
+        platforms: Platforms,
+        will_do: impl FnOnce(Instant) -> bool,
+    ) -> Result<Arc<Collateral>, CollateralError> {
+        let known = || {
+            let newest = self.newest(&self.policy(), platforms);
+            newest.map_err(|source| CollateralError::Refused {
+                platforms: platforms.to_string(),
+                source,
+            })
         };
-        let refused = |source| CollateralError::Refused {
+        let none = |place: &dyn core::fmt::Display| CollateralError::None {
             platforms: platforms.to_string(),
-            source,
+            place: place.to_string(),
         };
+        let usable = known()?.filter(|known| days_left(known, self.now()) >= Some(0));
         match &self.settings.collateral {
+            CollateralSource::Http(source) => {
+                let answered = self.lookups.answered(platforms);
+                if usable.is_none() || !answered.is_some_and(will_do) {
+                    self.look_up(source, platforms)?;
+                }
+                known()?.ok_or_else(|| none(&source.address()))
+            }
+            _ if let Some(usable) = usable => Ok(usable),
             CollateralSource::Folder(folder) => {
                 self.read_folder(folder);
-                known().ok_or_else(|| none(folder.display().to_string()))
+                known()?.ok_or_else(|| none(&folder.display()))
             }
             CollateralSource::Fixed(collateral) => {
-                self.learn(collateral, &"the simulation", self.now())
-                    .map_err(refused)?;
-                known().ok_or_else(|| none("the simulation".to_owned()))
+                let learned = self.learn(collateral, &"the simulation", self.now());
+                learned.map_err(|source| CollateralError::Refused {
+                    platforms: platforms.to_string(),
+                    source,
+                })?;
+                known()?.ok_or_else(|| none(&"the simulation"))
             }
-            CollateralSource::Shown => Err(none("what others have shown".to_owned())),
-            CollateralSource::Http(source) => {
-                let fetched = source
-                    .fetch(platforms)
-                    .map_err(|source| CollateralError::Fetch {
-                        platforms: platforms.to_string(),
-                        source,
-                    })?;
-                self.learn(&fetched, &source.address(), self.now())
-                    .map_err(refused)?;
-                known().ok_or_else(|| none(source.address().to_owned()))
-            }
+            CollateralSource::Shown => Err(none(&"what others have shown")),
         }
     }
 
+    /// Fetches collateral and takes it in.
+    pub(super) fn fetch(
+        &self,
+        source: &Source,
+        platforms: Platforms,
+    ) -> Result<(), CollateralError> {
+        let wanted = self.policy().verifier.policy().wanted();
+        let fetched =
+            source
+                .fetch(platforms, &wanted)
+                .map_err(|source| CollateralError::Fetch {
+                    platforms: platforms.to_string(),
+                    source,
+                })?;
+        self.learn(&fetched, &source.address(), self.now())
+            .map_err(|source| CollateralError::Refused {
+                platforms: platforms.to_string(),
+                source,
+            })
+    }
+
     /// Takes in the collateral files of a folder that it has not yet.
-    fn read_folder(&self, folder: &Path) {
+    pub(super) fn read_folder(&self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else {
             return;
         };
@@ -143,35 +186,6 @@ impl Authority {
         Some(learned)
     }
 
-    /// Fetches anew what is on the shelf. `false` if something failed.
-    fn fetch_all(&self, source: &zipnet_attest::fetch::Source) -> bool {
-        let mut all = true;
-        for (platforms, _) in self.shelf().known() {
-            let fetched = source
-                .fetch(platforms)
-                .map_err(|source| CollateralError::Fetch {
-                    platforms: platforms.to_string(),
-                    source,
-                });
-            let learned = fetched.and_then(|collateral| {
-                let learned = self.learn(&collateral, &source.address(), self.now());
-                learned.map_err(|source| CollateralError::Refused {
-                    platforms: platforms.to_string(),
-                    source,
-                })
-            });
-            if let Err(error) = learned {
-                all = false;
-                tracing::warn!(
-                    %platforms,
-                    because = %crate::report::chain(&error),
-                    "attestation: collateral could not be refreshed"
-                );
-            }
-        }
-        all
-    }
-
     /// Sets the gauges, and warns of collateral that will soon expire.
     fn show(&self, warned: &mut bool) {
         metrics::policy_serial(self.policy().serial());
@@ -191,10 +205,15 @@ impl Authority {
     }
 }
 
-/// Keeps an authority up to date for ever.
+/// Keeps an authority up to date for ever. What a source of collateral does, or does not,
+/// holds nothing else up.
 pub async fn run(authority: Arc<Authority>) {
+    tokio::join!(keep(authority.clone()), lookups::run(authority));
+}
+
+/// Looks at the policy file and at a folder of collateral.
+async fn keep(authority: Arc<Authority>) {
     let mut policy = policy::written(&authority.settings.policy);
-    let mut fetch_at = Instant::now() + authority.settings.refresh;
     let mut warned = false;
     loop {
         tokio::time::sleep(TICK).await;
@@ -205,24 +224,15 @@ pub async fn run(authority: Arc<Authority>) {
                 if seen != policy {
                     authority.reload();
                 }
-                let mut next = fetch_at;
-                match &authority.settings.collateral {
-                    CollateralSource::Folder(folder) => authority.read_folder(folder),
-                    CollateralSource::Http(source) if Instant::now() >= fetch_at => {
-                        let done = authority.fetch_all(source);
-                        let refresh = authority.settings.refresh;
-                        next = Instant::now() + if done { refresh } else { refresh.min(AGAIN) };
-                    }
-                    CollateralSource::Http(_)
-                    | CollateralSource::Fixed(_)
-                    | CollateralSource::Shown => {}
+                if let CollateralSource::Folder(folder) = &authority.settings.collateral {
+                    authority.read_folder(folder);
                 }
                 authority.show(&mut warned);
-                (seen, next, warned)
+                (seen, warned)
             })
         };
         match task.await {
-            Ok(done) => (policy, fetch_at, warned) = done,
+            Ok(done) => (policy, warned) = done,
             Err(_) => return,
         }
     }

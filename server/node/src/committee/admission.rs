@@ -31,7 +31,12 @@ pub struct Admission {
     pub at: u64,
     /// Which statement of the server it is.
     pub(super) epoch: u64,
+    /// The machine that it runs on, by its platform instance id.
+    pub(super) machine: Option<Machine>,
 }
+
+/// A machine, by its platform instance id, 16 bytes.
+pub type Machine = [u8; 16];
 
 /// What the committee knows of evidence.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +96,7 @@ impl Admissions {
         };
         let (evidence, collateral) = credential.decode().map_err(refused)?;
         let expected = expected(instance, server);
-        policy
+        let verified = policy
             .verifier
             .verify(&evidence, &collateral, &expected, at)
             .map_err(refused)?;
@@ -99,6 +104,37 @@ impl Admissions {
             credential,
             at,
             epoch: evidence.statement.epoch,
+            machine: verified.genuine().platform_instance(),
+        })
+    }
+
+    /// Whether a server that was here on the machine `before` may be here as it is
+    /// admitted now. An identity belongs to a machine: somewhere else it needs the
+    /// word of those who sign policies, or of its own last boot, which then left.
+    /// Keys that have moved belong to no TD.
+    pub(super) fn stays(
+        &self,
+        server: &AdmittedServer,
+        before: Option<Machine>,
+        same_boot: bool,
+    ) -> Result<(), Refusal> {
+        let now = self.of(server.id()).and_then(|admission| admission.machine);
+        let named = self.policy.as_ref().is_some_and(|policy| {
+            let policy = policy.verifier.policy();
+            policy.server_of(server.peer().as_bytes()).is_some()
+        });
+        let may = if same_boot {
+            before == now
+        } else {
+            named || (before.is_some() && before == now)
+        };
+        if may {
+            return Ok(());
+        }
+        Err(Refusal::Moved {
+            server: *server.id(),
+            before,
+            now,
         })
     }
 

@@ -7,6 +7,11 @@ use zipnet_protocol::{
     PartialError, PeerKey, ProofError, RecordError, ServerId,
 };
 
+/// A machine by its platform instance id, if it has one.
+fn machine(id: Option<&[u8; 16]>) -> String {
+    id.map_or_else(|| "without an id".to_owned(), hex::encode)
+}
+
 /// Why a command changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -37,6 +42,18 @@ pub enum Refusal {
         least: u64,
         /// The boot of the bundle.
         found: u64,
+    },
+    /// Its identity was on another machine.
+    #[error(
+        "Server {server} was on the platform {} and is on {} now; where it was would be right, or a policy that names it, or its own leave-taking before", machine(.before.as_ref()), machine(.now.as_ref())
+    )]
+    Moved {
+        /// Who.
+        server: ServerId,
+        /// The machine that it was on.
+        before: Option<[u8; 16]>,
+        /// The machine that it is on.
+        now: Option<[u8; 16]>,
     },
     /// Somebody else has one of its keys.
     #[error("Server {server} has the same {key} key as server {other}; every server makes its own")]
@@ -151,6 +168,7 @@ impl Refusal {
             Self::Unregistered(_) => "unregistered",
             Self::Bundle(_) => "bundle",
             Self::Stale { .. } => "stale",
+            Self::Moved { .. } => "moved",
             Self::SharedKey { .. } => "shared-key",
             Self::Unattested(_) => "unattested",
             Self::Unasked(_) => "unasked",

@@ -17,7 +17,7 @@ use super::{
     aggregators::Aggregators,
     command::{Published, SignedPolicy},
     rounds::MAX_JUMP,
-    state::{CommitteeState, Final, InFlight, Refusal},
+    state::{Absent, CommitteeState, Final, InFlight, Refusal},
     strikes::Strikes,
 };
 use crate::{attestation::Credential, settings::CommitteeRules};
@@ -86,7 +86,7 @@ pub struct Snapshot {
     servers: Vec<ServerBundle>,
     /// In an attested instance.
     admissions: Option<AdmissionsSnapshot>,
-    absent: Vec<(ServerId, u64)>,
+    absent: Vec<(ServerId, Absent)>,
     clients: Vec<(ClientBundle, u64)>,
     aggregators: Vec<(AggregatorBundle, u64)>,
     turn: Option<PeerKey>,

@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 pub use zipnet_protocol::Tally;
 use zipnet_protocol::{
     AdmittedServer, CertifiedRound, ClientId, ClientRegistry, Digest, Epoch, FinalizedRound,
@@ -15,7 +16,7 @@ use zipnet_protocol::{
 };
 
 use super::{
-    admission::Admissions,
+    admission::{Admissions, Machine},
     aggregators::Aggregators,
     command::{Command, Order, Published, ServerRegistration},
     strikes::Strikes,
@@ -98,6 +99,16 @@ impl Final {
     }
 }
 
+/// A server that was registered and is not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The boot that a new bundle must not be below.
+    pub least_boot: u64,
+    /// The machine to which it has to come back, unless the policy says otherwise;
+    /// `None` if it left by its own word, or shows no evidence.
+    pub machine: Option<Machine>,
+}
+
 /// The replicated state. Cheap to clone: everything large is shared.
 #[derive(Debug, Clone)]
 pub struct CommitteeState {
@@ -108,9 +119,8 @@ pub struct CommitteeState {
     pub(super) servers: Arc<BTreeMap<ServerId, AdmittedServer>>,
     /// The evidence of each, in an attested instance.
     pub(super) admissions: Admissions,
-    /// Servers that were registered and are not now, with the boot that a new
-    /// bundle of theirs must not be below.
-    pub(super) absent: Arc<BTreeMap<ServerId, u64>>,
+    /// Servers that were registered and are not now.
+    pub(super) absent: Arc<BTreeMap<ServerId, Absent>>,
     pub(super) clients: Arc<ClientRegistry>,
     pub(super) activity: Arc<BTreeMap<ClientId, u64>>,
     pub(super) aggregators: Aggregators,
@@ -285,10 +295,16 @@ impl CommitteeState {
             .admissions
             .admit(&self.rules, &self.servers, &server, presented)?;
         let id = *server.id();
+        if let Some(standing) = self.admissions.of(&id) {
+            let same = self.servers.get(&id) == Some(&server);
+            admissions.stays(&server, standing.machine, same)?;
+        } else if let Some(machine) = self.absent.get(&id).and_then(|absent| absent.machine) {
+            admissions.stays(&server, Some(machine), false)?;
+        }
         Arc::make_mut(&mut self.absent).remove(&id);
         Arc::make_mut(&mut self.servers).insert(id, server);
-        self.admissions = admissions;
-        self.strike_unadmitted();
+        let before = core::mem::replace(&mut self.admissions, admissions);
+        self.strike_unadmitted(&before);
         Ok(Applied::Registered)
     }
 
@@ -315,7 +331,7 @@ impl CommitteeState {
         // back, at least the same one.
         let least = registered
             .map(|boot| boot.saturating_add(1))
-            .or_else(|| self.absent.get(&id).copied());
+            .or_else(|| self.absent.get(&id).map(|absent| absent.least_boot));
         if let Some(least) = least
             && server.boot() < least
         {
@@ -342,7 +358,7 @@ impl CommitteeState {
 
     /// Strikes servers that a new policy does not admit. They may come back
     /// with the same keys, should a later one.
-    fn strike_unadmitted(&mut self) {
+    fn strike_unadmitted(&mut self, before: &Admissions) {
         if self.rules.trust.is_none() {
             return;
         }
@@ -353,7 +369,7 @@ impl CommitteeState {
             .map(|server| (*server.id(), server.boot()))
             .collect();
         for (server, boot) in gone {
-            self.strike(server, boot);
+            self.strike(server, boot, before);
         }
     }
 
@@ -361,27 +377,46 @@ impl CommitteeState {
         match self.servers.get(&server) {
             Some(registered) if *registered.digest() == bundle => {
                 let boot = registered.boot();
-                self.strike(server, boot);
+                let before = self.admissions.clone();
+                self.strike(server, boot, &before);
                 Ok(Applied::Registered)
             }
             _ => Err(Refusal::Unregistered(server)),
         }
     }
 
-    /// The server's own last word: its keys do not come back.
+    /// The server's own last word: its keys do not come back, and its identity may
+    /// wherever its operator takes it.
     fn leave(&mut self, server: ServerId) -> Result<Applied, Refusal> {
         let boot = self
             .servers
             .get(&server)
             .map(AdmittedServer::boot)
             .ok_or(Refusal::Unregistered(server))?;
-        self.strike(server, boot.saturating_add(1));
+        let absent = Absent {
+            least_boot: boot.saturating_add(1),
+            machine: None,
+        };
+        self.remove(server, absent);
         Ok(Applied::Registered)
     }
 
-    fn strike(&mut self, server: ServerId, least_boot: u64) {
+    /// Strikes a server that is to come back where it was, by the admissions of
+    /// before.
+    fn strike(&mut self, server: ServerId, least_boot: u64, before: &Admissions) {
+        let machine = before.of(&server).and_then(|admission| admission.machine);
+        self.remove(
+            server,
+            Absent {
+                least_boot,
+                machine,
+            },
+        );
+    }
+
+    fn remove(&mut self, server: ServerId, absent: Absent) {
         Arc::make_mut(&mut self.servers).remove(&server);
-        Arc::make_mut(&mut self.absent).insert(server, least_boot);
+        Arc::make_mut(&mut self.absent).insert(server, absent);
         self.admissions.strike(&server);
     }
 

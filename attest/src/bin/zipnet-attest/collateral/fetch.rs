@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use zipnet_attest::{
-    Ca, Edition, Platforms, Store, collateral::MAX_COLLATERAL, fetch::Source, quote::MAX_QUOTE,
-    store::Put, trusted_alone,
+    Ca, Edition, Platforms, Store,
+    collateral::MAX_COLLATERAL,
+    fetch::Source,
+    policy::{Track, Wanted},
+    quote::MAX_QUOTE,
+    store::Put,
+    trusted_alone,
 };
 
 use super::{CollateralVerbError, fields, say_fields};
-use crate::{Outcome, answer, causes, files, now, say};
+use crate::{Outcome, answer, causes, files, now, policy, say, say_aside};
 
 /// Arguments of `collateral fetch`.
 #[derive(Debug, Args)]
@@ -27,6 +32,13 @@ pub struct Arguments {
     /// Who certifies the platform's keys: `platform` for servers, or `processor`
     #[arg(long, value_name = "CA", requires = "fmspc")]
     ca: Option<Ca>,
+    /// Intel's track: `standard` or `early`, as the policy has it
+    #[arg(long, value_name = "TRACK", default_value = "standard", value_parser = policy::track)]
+    track: Track,
+    /// Highest TCB evaluation to take, as `max_evaluation` of the policy [default: what the
+    /// track is at]
+    #[arg(long, value_name = "N")]
+    max_evaluation: Option<u32>,
     #[command(flatten)]
     to: To,
     /// Who ends every certificate chain: `intel`, or a file with a certificate
@@ -76,7 +88,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, CollateralVerbError> {
         // clap demands one of them.
         (None, None) => return Ok(Outcome::Undecided),
     };
-    let collateral = match source.fetch(platforms) {
+    let wanted = Wanted {
+        track: arguments.track,
+        highest: arguments.max_evaluation,
+    };
+    let collateral = match source.fetch(platforms, &wanted) {
         Ok(collateral) => collateral,
         Err(error) => {
             say_undecided(&error, arguments.json);
@@ -84,14 +100,25 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, CollateralVerbError> {
         }
     };
     let at = arguments.at.unwrap_or_else(now);
-    let (proof, edition) = match trusted_alone(&root, &collateral, at)
+    let (proof, edition) = match wanted
+        .check(&collateral)
+        .and_then(|()| trusted_alone(&root, &collateral, at))
         .and_then(|proof| Edition::of(&collateral).map(|edition| (proof, edition)))
     {
         Ok(verified) => verified,
         Err(refusal) => return refused(refusal),
     };
     let put = match &arguments.to.store {
-        Some(folder) => Some(Store::open(folder)?.put(proof)?),
+        Some(folder) => {
+            let store = Store::open(folder)?;
+            for aside in store.set_aside()? {
+                say_aside(&format!(
+                    "{aside}; because: {}",
+                    causes(&aside).join("; because: ")
+                ));
+            }
+            Some(store.put(proof, wanted.highest)?)
+        }
         None => None,
     };
     if let Some(path) = &arguments.to.out {

@@ -252,6 +252,7 @@ impl Release {
             mrtd: Hexes(manifest.mrtd.0),
             rtmr1: Hexes(manifest.rtmr1.0),
             rtmr2: Hexes(manifest.rtmr2.0),
+            rtmr3: Hexes([0; 48]),
             shapes: shapes.collect::<Result<_, _>>()?,
         })
     }

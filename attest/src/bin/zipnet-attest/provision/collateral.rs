@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 #[cfg(feature = "fetch")]
 use zipnet_attest::fetch::{FetchError, Source};
 use zipnet_attest::{
-    Collateral, Platforms, Refusal, Store, collateral::MAX_COLLATERAL, source::SourceError,
-    store::StoreError,
+    Collateral, Platforms, Refusal, Shelf, Store, TrustBase, collateral::MAX_COLLATERAL,
+    policy::Wanted, source::SourceError, store::StoreError, trusted_alone,
 };
 
 use crate::{FileError, files};
@@ -70,9 +70,36 @@ pub fn open(name: &str) -> Result<Place, CollateralError> {
     }
 }
 
+/// What was found is not to be judged by.
+#[derive(Debug, thiserror::Error)]
+#[error("The collateral for platforms of {platforms} is refused")]
+struct RefusedError {
+    platforms: Platforms,
+    #[source]
+    refusal: Refusal,
+}
+
 impl Place {
-    /// Collateral for a model of platform. Nothing of it is verified here.
-    pub fn get(&self, platforms: Platforms) -> Result<Arc<Collateral>, SourceError> {
+    /// The newest collateral for a model of platform: what is there now, or what was seen before
+    /// if that is newer. It is signed, in force at `now`, and of the wanted track.
+    pub fn get(
+        &self,
+        platforms: Platforms,
+        base: &TrustBase,
+        shelf: &Shelf,
+        wanted: &Wanted,
+        now: u64,
+    ) -> Result<Arc<Collateral>, SourceError> {
+        let found = self.find(platforms, wanted)?;
+        let refused = |refusal| RefusedError { platforms, refusal };
+        wanted.check(&found).map_err(refused)?;
+        let trusted = trusted_alone(base.root(), &found, now).map_err(refused)?;
+        shelf.put(trusted, wanted.highest)?;
+        Ok(shelf.get(platforms)?.unwrap_or(found))
+    }
+
+    /// Nothing of it is verified here.
+    fn find(&self, platforms: Platforms, wanted: &Wanted) -> Result<Arc<Collateral>, SourceError> {
         match self {
             Self::File(collateral) => Ok(collateral.clone()),
             Self::Folder(store, folder) => {
@@ -84,7 +111,7 @@ impl Place {
                 Ok(found.map(Arc::new).ok_or_else(missing)?)
             }
             #[cfg(feature = "fetch")]
-            Self::Http(source) => Ok(Arc::new(source.fetch(platforms)?)),
+            Self::Http(source) => Ok(Arc::new(source.fetch(platforms, wanted)?)),
         }
     }
 }

@@ -7,7 +7,7 @@ use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
 use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal};
 
-use super::{auditor, context::Context};
+use super::{auditor, context::Context, keeper};
 use crate::{
     attestation::{Credential, ticket::Verdict},
     committee::{command::Order, state::InFlight},
@@ -18,7 +18,7 @@ use crate::{
     },
     wire::{
         AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
-        MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
+        KeepCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
         REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
         WithdrawCall,
     },
@@ -44,6 +44,7 @@ pub(super) struct Desk {
     _member: Served<MemberCall>,
     _credential: Served<CredentialCall>,
     _opinion: Served<OpinionCall>,
+    _keep: Served<KeepCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
     _enlist: Served<EnlistCall>,
@@ -75,6 +76,13 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             let admission = Admission::from(64).only(move |caller| has_shown(&of, caller));
             common::serve::<OpinionCall, _, _>(network, instance, admission, move |(), caller| {
                 ready(Ok(opinion(&context, &caller)))
+            })?
+        },
+        _keep: {
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
+            common::serve::<KeepCall, _, _>(network, instance, admission, move |seed, caller| {
+                ready(keeper::keep(&context, seed, &caller))
             })?
         },
         _follow: {
@@ -159,15 +167,19 @@ fn has_shown(context: &Context, caller: &PeerKey) -> bool {
     })
 }
 
+/// Whether the caller is a registered server.
+fn is_server(context: &Context, caller: &PeerKey) -> bool {
+    let view = context.view();
+    let mut servers = view.state.servers().values();
+    servers.any(|server| server.peer() == caller)
+}
+
 /// Whether the caller is in the committee's state: a client's peer, an
 /// aggregator or a server. Asked only when strangers have filled their share.
 fn is_known(context: &Context, caller: &PeerKey) -> bool {
     let state = &context.view().state;
     state.aggregators().contains(caller)
-        || state
-            .servers()
-            .values()
-            .any(|server| server.peer() == caller)
+        || is_server(context, caller)
         || state.clients().iter().any(|client| client.peer() == caller)
 }
 

@@ -19,6 +19,7 @@ mod desk;
 mod faults;
 mod giver;
 mod introductions;
+mod keeper;
 mod leader;
 mod memory;
 mod readiness;
@@ -253,6 +254,7 @@ fn start(
     }
     if let Some(claims) = claims {
         tasks.spawn(attestant::run(context.clone()));
+        tasks.spawn(keeper::run(context.clone(), network.clone()));
         tasks.spawn(introductions::run(context.clone(), network.clone(), claims));
     }
     tasks
