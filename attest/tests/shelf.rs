@@ -117,14 +117,33 @@ fn what_another_process_put_is_found_and_is_not_rolled_back() {
 fn a_folder_that_fails_is_an_error_and_the_process_knows_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(format!("{HERE}.json"));
-    fs::write(&file, "no collateral").unwrap();
     let shelf = Shelf::open(folder.path()).unwrap().0;
+    fs::write(&file, "no collateral").unwrap();
     for error in [shelf.get(HERE).unwrap_err(), put(&shelf, 3).unwrap_err()] {
         assert!(matches!(error, StoreError::Form { .. }), "{error:?}");
     }
     assert_eq!(found(&shelf), Some(collateral(3)));
     assert_eq!(put(&shelf, 2).unwrap(), Put::Older);
     assert_eq!(fs::read(&file).unwrap(), b"no collateral");
+}
+
+#[test]
+fn f3_a_file_that_holds_no_collateral_is_named_and_moved_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(format!("{HERE}.json"));
+    fs::write(&file, "no collateral").unwrap();
+    fs::write(folder.path().join("notes.txt"), "nobody's").unwrap();
+    let (shelf, aside) = Shelf::open(folder.path()).unwrap();
+    let [aside] = &aside[..] else {
+        panic!("{aside:?}")
+    };
+    let to = file.with_extension("corrupt");
+    assert!(aside.to_string().contains(to.to_str().unwrap()), "{aside}");
+    assert_eq!(fs::read(&to).unwrap(), b"no collateral");
+    assert_eq!(found(&shelf), None);
+    assert_eq!(put(&shelf, 3).unwrap(), Put::Stored);
+    let (_, aside) = Shelf::open(folder.path()).unwrap();
+    assert!(aside.is_empty(), "{aside:?}");
 }
 
 #[test]

@@ -49,6 +49,21 @@ impl Simulated {
         Ok(simulated)
     }
 
+    /// Publishes the policy in force anew, with servers by name: server `NAME`'s
+    /// identity is that of a seed, and may run on one machine.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn name_servers(&self, serial: u64, servers: Vec<Server>) -> io::Result<()> {
+        let policy = fs::read(self.policy_file())?;
+        let mut policy = Policy::from_json(&policy).map_err(io::Error::other)?;
+        policy.serial = serial;
+        let platforms = servers.iter().flat_map(|server| &server.platforms);
+        policy.platforms = Some(platforms.copied().collect());
+        policy.servers = Some(servers);
+        self.publish(&policy)
+    }
+
     /// A policy that accepts the default TD on the machine that all processes run on
     /// unless they are told otherwise.
     ///

@@ -236,28 +236,13 @@ impl Guest {
     /// # Errors
     /// [`ProcessError`] if the secrets cannot be written.
     pub fn provisioning(&self, cluster: &Cluster) -> Result<Command, ProcessError> {
-        self.provisioning_with(cluster, Some(&transport_secret(self.index)))
-    }
-
-    /// The same with another seed of its transport identity, or none: then it is a
-    /// server that nobody knows yet.
-    ///
-    /// # Errors
-    /// [`ProcessError`] if the secrets cannot be written.
-    pub fn provisioning_with(
-        &self,
-        cluster: &Cluster,
-        seed: Option<&str>,
-    ) -> Result<Command, ProcessError> {
         let mut secrets = String::new();
         let _ = writeln!(
             secrets,
             "ZIPNET_COMMITTEE_SECRET={}",
             cluster.settings.secret
         );
-        if let Some(seed) = seed {
-            let _ = writeln!(secrets, "ZIPNET_SECRET={seed}");
-        }
+        let _ = writeln!(secrets, "ZIPNET_SECRET={}", transport_secret(self.index));
         let path = self.config.with_file_name("secrets");
         let _ = fs::remove_file(&path);
         fs::OpenOptions::new()
@@ -303,8 +288,7 @@ impl Cluster {
         let settings = &self.settings;
         let mut config = GuestConfig::default();
         config.set("ZIPNET_INSTANCE", &settings.instance);
-        let giver = GiverKey::new(&SecretText::from(&*settings.secret), &settings.instance);
-        config.set(PROVISION_KEY, hex::encode(giver.public()));
+        config.set(PROVISION_KEY, self.provision_key());
         config.set("ZIPNET_UNIVERSE", self.universe());
         config.set("ZIPNET_RELAY", "embedded");
         config.set("ZIPNET_BIND", format!("0.0.0.0:{PORT}"));
@@ -336,6 +320,14 @@ impl Cluster {
             config.set(variable, value);
         }
         config
+    }
+
+    /// The key by which guests know whoever has this committee's secret.
+    #[must_use]
+    pub fn provision_key(&self) -> String {
+        let settings = &self.settings;
+        let giver = GiverKey::new(&SecretText::from(&*settings.secret), &settings.instance);
+        hex::encode(giver.public())
     }
 
     /// Boots server `index` in a guest. It then waits for its secrets.

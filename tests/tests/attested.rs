@@ -38,7 +38,7 @@ fn publish(
     change: impl FnOnce(&mut Policy),
 ) -> TestResult {
     let simulated = cluster.simulated()?;
-    let mut policy = simulated.publisher().policy(serial)?;
+    let mut policy = simulated.policy(serial)?;
     change(&mut policy);
     simulated.publish_at(&policy, &own_policy(cluster, index)?)?;
     Ok(())
@@ -254,7 +254,7 @@ fn i5_clients_that_do_not_believe_the_servers_seal_and_read_nothing() -> TestRes
 
     // One whose policy asks for another release believes nobody.
     let simulated = cluster.simulated()?;
-    let mut policy = simulated.publisher().policy(7)?;
+    let mut policy = simulated.policy(7)?;
     for image in &mut policy.images {
         image.mrtd = Hexes([0x66; 48]);
     }
@@ -283,7 +283,7 @@ fn a_stranger_verifies_a_running_server() -> TestResult {
     cluster.finalize_another()?;
     let simulated = cluster.simulated()?;
     let root = simulated.root_file();
-    let mut other = simulated.publisher().policy(2)?;
+    let mut other = simulated.policy(2)?;
     for image in &mut other.images {
         image.rtmr2 = Hexes([0x66; 48]);
     }

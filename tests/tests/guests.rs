@@ -9,10 +9,13 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use zipnet_attest::simulation::Platform;
 use zipnet_tests::{
+    attestation::server,
     cluster::{Cluster, ROUND, Settings, UP},
     guest::{BOOT, Guest, GuestConfig, Image, POWER_OFF, WAITS, provisioned},
     process::{Failed, Process, ProcessError, TestResult, binary},
+    server::transport_secret,
 };
 
 /// Rounds at the pace of emulated servers.
@@ -23,6 +26,11 @@ fn settings() -> Settings {
         fold_deadline: "2s".into(),
         ..Settings::default()
     }
+}
+
+/// The name of server `index` in the policy.
+fn name(index: usize) -> String {
+    format!("server-{index}")
 }
 
 /// A guest of a committee of its own, attested, that waits for its secrets.
@@ -62,6 +70,10 @@ fn number_before(line: &str, unit: &str) -> Option<u64> {
 fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
     let image = Image::of("local")?;
     let mut cluster = Cluster::new(settings())?.attested_as(&image)?;
+    // All on this machine, and on no other.
+    let here = Platform::default().platform_instance_id;
+    let named = (0..3).map(|index| server(&name(index), &transport_secret(index), here));
+    cluster.simulated()?.name_servers(2, named.collect())?;
     let mut guests = Vec::new();
     for index in 0..3 {
         let mut config = cluster.guest_config(&image);
@@ -73,20 +85,13 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
             "ZIPNET_BOOTSTRAP",
             hints.join(",").replace("127.0.0.1", "10.0.2.2"),
         );
-        config.set("GUEST_HOSTNAME", format!("server-{index}"));
+        config.set("GUEST_HOSTNAME", name(index));
         guests.push(cluster.boot(&image, index, &config)?);
     }
     let gives = guests[0].give;
     for mut guest in guests {
         guest.console.expect(WAITS, BOOT)?;
-        // The identity of the last, which nobody dials, follows from its name.
-        let last = cluster.servers.len() == 2;
-        let command = if last {
-            guest.provisioning_with(&cluster, None)?
-        } else {
-            guest.provisioning(&cluster)?
-        };
-        provisioned(command)?;
+        provisioned(guest.provisioning(&cluster)?)?;
         cluster.servers.push(guest.serving()?);
     }
     cluster.add_aggregator()?;
@@ -117,14 +122,18 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
     println!("{health}");
     assert!(free > 1024 - 256, "{health}");
 
+    // It has left its identity with a member, which gives it back to its machine.
+    let left = "left this server's identity with a member";
+    cluster.servers[2].process.expect(left, ROUND * 2)?;
+
     // The power button ends the server, then the guest.
     let mut gone = cluster.servers.remove(2);
     gone.process.terminate(POWER_OFF)?;
     gone.process.expect("init: powering off", UP)?;
-    // A member gives it the committee secret again: nobody else is there at night.
-    // Its identity follows from that and its name, so it takes its old place.
+    // A member gives it the committee secret again, and its identity: nobody else is
+    // there at night. So it takes its old place.
     let mut config = cluster.guest_config(&image);
-    config.set("GUEST_HOSTNAME", "server-2");
+    config.set("GUEST_HOSTNAME", name(2));
     config.set(
         "GUEST_PROVISION_FROM",
         gives.to_string().replace("127.0.0.1", "10.0.2.2"),

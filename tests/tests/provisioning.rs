@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use zipnet_attest::{Collateral, hexes::Hexes};
+use zipnet_attest::{Collateral, hexes::Hexes, provision::PROVISION_KEY};
 use zipnet_tests::{
     cluster::{Cluster, Settings, UP},
     process::{Failed, Process, TestResult, command, eventually},
@@ -68,8 +68,9 @@ impl Waiting {
     fn config(&self, name: &str, more: &str) -> TestResult<PathBuf> {
         let path = self.path(name);
         let mut text = format!(
-            "# The third server.\nZIPNET_INSTANCE={}\n",
-            self.cluster.settings.instance
+            "# The third server.\nZIPNET_INSTANCE={}\n{PROVISION_KEY}={}\n",
+            self.cluster.settings.instance,
+            self.cluster.provision_key(),
         );
         for (variable, value) in self.cluster.simulated()?.variables() {
             if variable != "ZIPNET_POLICY" {
@@ -122,6 +123,7 @@ impl Waiting {
         command.arg("--root").arg(simulated.root_file());
         command.arg("--collateral").arg(collateral);
         command.arg("--secrets").arg(secrets);
+        command.arg("--state").arg(self.path("giver"));
         run("provision", command)
     }
 
@@ -204,7 +206,7 @@ fn i10_an_operator_gives_a_guest_its_secrets_and_it_joins_the_committee() -> Tes
     let texts = ["another configuration", "ZIPNET_MIN_PARTICIPANTS=1"];
     expect_status(&found, 1, &texts)?;
     let simulated = waiting.cluster.simulated()?;
-    let mut wrong = simulated.publisher().policy(1)?;
+    let mut wrong = simulated.policy(1)?;
     for image in &mut wrong.images {
         image.mrtd = Hexes([7; 48]);
     }

@@ -173,10 +173,35 @@ fn a_policy_is_made_signed_checked_and_shown() {
     fs::write(at.join("quote.bin"), world.quote(&Td::default())).unwrap();
     let (status, text) = run(
         at,
-        &["policy", "new", "--quote", "quote.bin", "--image", "1.4.0"],
+        &[
+            "policy",
+            "new",
+            "--quote",
+            "quote.bin",
+            "--image",
+            "1.4.0",
+            "--evaluation",
+            "20",
+            "--any-platform",
+        ],
     );
     assert_eq!(status, Some(0), "{text}");
-    fs::write(at.join("policy.json"), &text).unwrap();
+    // Each field is explained beside the policy.
+    let (policy, said): (Vec<_>, Vec<_>) = text.lines().partition(|line| !line.starts_with("# "));
+    for field in [
+        "issued",
+        "tcb.track standard, evaluations 20 to 20",
+        "platforms null",
+        "servers null",
+        "td.attributes 0000001000000000",
+        "td.mr_seam null",
+        "tcb.sgx_types",
+        "max_statement_hours",
+    ] {
+        let mut lines = said.iter();
+        assert!(lines.any(|line| line.contains(field)), "{field}: {text}");
+    }
+    fs::write(at.join("policy.json"), policy.join("\n")).unwrap();
     let (one, two) = (key(), key());
     for (name, key) in [("one.key", &one), ("two.key", &two)] {
         let secret = key.sk.to_box(None).unwrap().into_string();

@@ -109,11 +109,23 @@ impl Bench {
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code();
-        (code, text(output.stdout), text(output.stderr))
+        let said = text(output.stderr);
+        // What the fields of the policy mean has a test of its own.
+        let said = said.lines().filter(|line| !line.starts_with("# "));
+        let said: String = said.map(|line| format!("{line}\n")).collect();
+        (code, text(output.stdout), said)
     }
 
     fn policy(&self, manifest: &str, more: &[&str]) -> Ran {
-        let new = ["policy", "new", "--manifest", manifest];
+        let new = [
+            "policy",
+            "new",
+            "--manifest",
+            manifest,
+            "--evaluation",
+            "20",
+            "--any-platform",
+        ];
         self.run(&[&new, more].concat())
     }
 

@@ -73,7 +73,7 @@ fn i9_simulated_evidence_is_nothing_under_intels_root() {
         |_| (),
         theirs,
     );
-    assert_eq!(refused_by(operator.give(ours)), Rule::CollateralSignature);
+    assert_eq!(refused_by(operator.give(ours)), Rule::CertificateChain);
     assert_eq!(guest.join().unwrap().0, REFUSED);
 }
 
@@ -177,7 +177,7 @@ fn another_configuration_gets_nothing_and_its_line_is_named() {
         |_| (),
     );
     let error = given.unwrap_err().to_string();
-    assert!(error.contains("line 7"), "{error}");
+    assert!(error.contains("line 8"), "{error}");
     assert!(error.contains("ZIPNET_MIN_PARTICIPANTS=1"), "{error}");
 }
 

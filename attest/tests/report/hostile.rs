@@ -49,7 +49,7 @@ fn hostile_names_and_hostile_json_stay_text() {
 fn where_a_refusal_does_not_tell_the_page_does_not_claim() {
     let text = fs::read_to_string(folder().join("v4-uptodate.collateral.json")).unwrap();
     let mut json: Value = serde_json::from_str(&text).unwrap();
-    let bare = r#"{"issueDate":"2025-06-19T00:00:00Z","nextUpdate":"2025-07-19T00:00:00Z"}"#;
+    let bare = r#"{"issueDate":"2025-06-19T00:00:00Z","nextUpdate":"2025-07-19T00:00:00Z","tcbEvaluationDataNumber":17}"#;
     json["qe_identity"] = bare.into();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), json.to_string()).unwrap();

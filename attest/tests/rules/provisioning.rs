@@ -3,12 +3,17 @@
 use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
+    sync::Arc,
     thread,
 };
 
-use zipnet_attest::{Refusal, Rule, TrustRoot, provision::GiveError};
+use zipnet_attest::{
+    Refusal, Rule, TrustRoot,
+    hexes::Hexes,
+    provision::{GiveError, Known, Machines},
+};
 
-use crate::giving::{Setting, attempt, exchange};
+use crate::giving::{Setting, attempt, exchange, now};
 
 fn refusal(given: Result<impl Sized, GiveError>) -> Refusal {
     match given {
@@ -49,9 +54,29 @@ fn other_anchor() -> Refusal {
     refusal(exchange(setting.guest(), &operator).1)
 }
 
+/// A guest on another machine than its giver expects.
+fn other_machine() -> Refusal {
+    let setting = Setting::new("rules");
+    let operator = setting.operator();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let guest = attempt(setting.guest(), theirs);
+    let expected = [Hexes([9; 16])];
+    let mut giver = operator.giver(Known::Config(&operator.config));
+    giver.machines = Machines::These(&expected);
+    let given = giver.give(
+        ours,
+        now(),
+        |_| Ok(Arc::new(operator.collateral.clone())),
+        |_| Ok(operator.parcel.clone()),
+    );
+    assert!(guest.join().unwrap().is_err());
+    refusal(given)
+}
+
 pub fn provisioning() -> Vec<(Rule, Refusal)> {
     vec![
         (Rule::StatementNonce, other_nonce()),
         (Rule::StatementAnchor, other_anchor()),
+        (Rule::PlatformExpected, other_machine()),
     ]
 }

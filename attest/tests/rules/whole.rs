@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use zipnet_attest::{
     Collateral, Evidence, Policy, Refusal, Rule, Statement, TrustRoot, Verified, Verifier,
-    simulation::{Td, World},
+    policy::PolicyError,
+    simulation::{Platform, Td, World},
 };
 
 use super::{
@@ -36,6 +37,7 @@ fn image(id: &str, td: &Td) -> Value {
         "mrtd": hexes(&td.mrtd),
         "rtmr1": hexes(&td.rtmr[1]),
         "rtmr2": hexes(&td.rtmr[2]),
+        "rtmr3": hexes(&td.rtmr[3]),
         "shapes": [{ "id": "small", "rtmr0": hexes(&td.rtmr[0]) }],
     })
 }
@@ -151,8 +153,66 @@ fn a_policy_with_a_field_more_or_less_is_no_policy() {
     revoked["tcb"]["accept"] = json!(["UpToDate", "Revoked"]);
     assert!(Policy::from_json(revoked.to_string().as_bytes()).is_err());
     let mut later = good;
-    later["version"] = json!(2);
-    assert!(Policy::from_json(later.to_string().as_bytes()).is_err());
+    for version in [1, 3] {
+        later["version"] = json!(version);
+        let error = Policy::from_json(later.to_string().as_bytes()).unwrap_err();
+        assert!(matches!(error, PolicyError::Version { found } if found == version));
+    }
+}
+
+#[test]
+fn a_policy_that_contradicts_itself_is_no_policy() {
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut policy = policy();
+        change(&mut policy);
+        Policy::from_json(policy.to_string().as_bytes()).unwrap_err()
+    };
+    for (track, min, max) in [
+        ("standard", 20, json!(null)),
+        ("standard", 20, json!(19)),
+        ("early", 20, json!(20)),
+    ] {
+        let error = refused(&|policy| {
+            policy["tcb"]["track"] = json!(track);
+            policy["tcb"]["min_evaluation"] = json!(min);
+            policy["tcb"]["max_evaluation"] = max.clone();
+        });
+        assert!(matches!(error, PolicyError::Evaluations { .. }), "{error}");
+    }
+    let server = |name: &str, peer: u8, platforms: &[u8]| {
+        let platforms: Vec<_> = platforms.iter().map(|id| hexes(&[*id; 16])).collect();
+        json!({ "name": name, "peer": hexes(&[peer; 32]), "platforms": platforms })
+    };
+    for (servers, says) in [
+        (vec![server("", 1, &[1])], "has no name"),
+        (vec![server("a", 1, &[1]), server("a", 2, &[1])], "twice"),
+        (vec![server("a", 1, &[1]), server("b", 1, &[1])], "peer id"),
+        (vec![server("a", 1, &[])], "may run on no platform"),
+        (vec![server("a", 1, &[1, 9])], "does not list"),
+    ] {
+        let error = refused(&|policy| {
+            policy["platforms"] = json!([hexes(&[1; 16])]);
+            policy["servers"] = json!(servers);
+        });
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn f1_a_named_server_is_verified_on_its_own_machine_and_on_no_other() {
+    let here = Platform::default().platform_instance_id;
+    let named = |peer: [u8; 32], platform: [u8; 16]| json!([{ "name": "server-1", "peer": hexes(&peer), "platforms": [hexes(&platform)] }]);
+    let judge = |servers: Value| {
+        let change = |policy: &mut Value| policy["servers"] = servers;
+        whole(change, |_| (), |_| (), NOW)
+            .map(|_| ())
+            .map_err(|refusal| refusal.rule())
+    };
+    let peer = expected().peer;
+    assert_eq!(judge(named(peer, here)), Ok(()));
+    assert_eq!(judge(named(peer, [9; 16])), Err(Rule::ServerPlatform));
+    assert_eq!(judge(named([9; 32], here)), Err(Rule::ServerUnlisted));
+    assert_eq!(judge(json!([])), Err(Rule::ServerUnlisted));
 }
 
 pub fn policies() -> Vec<(Rule, Refusal)> {
@@ -186,6 +246,27 @@ pub fn policies() -> Vec<(Rule, Refusal)> {
         ),
         // PKS: harmless to dcap-qvl, but not what the policy says.
         (Rule::Attributes, by_td(|td| td.td_attributes[3] |= 0x40)),
+        (
+            Rule::SgxType,
+            by_policy(|policy| policy["tcb"]["sgx_types"] = json!(["ScalableWithIntegrity"])),
+        ),
+        (
+            Rule::CollateralTrack,
+            by_policy(|policy| {
+                policy["tcb"]["track"] = json!("standard");
+                policy["tcb"]["max_evaluation"] = json!(19);
+            }),
+        ),
+        (Rule::CollateralChain, chainless()),
+        (
+            Rule::ServerUnlisted,
+            by_policy(|policy| policy["servers"] = json!([])),
+        ),
+        (Rule::ServerPlatform, elsewhere()),
+        (
+            Rule::Module,
+            by_policy(|policy| policy["td"]["mr_seam"] = json!(["09".repeat(48)])),
+        ),
         (Rule::Xfam, by_td(|td| td.xfam[1] |= 1)),
         (Rule::ConfigId, by_td(|td| td.mr_config_id[0] = 1)),
         (Rule::Owner, by_td(|td| td.mr_owner[0] = 1)),
@@ -197,6 +278,35 @@ pub fn policies() -> Vec<(Rule, Refusal)> {
             by_policy(|policy| policy["images"][0]["not_after"] = ended),
         ),
     ]
+}
+
+/// A server whose policy names another machine for it.
+fn elsewhere() -> Refusal {
+    by_policy(|policy| {
+        let peer = hexes(&expected().peer);
+        let platforms = ["09".repeat(16)];
+        policy["servers"] = json!([{ "name": "a", "peer": peer, "platforms": platforms }]);
+    })
+}
+
+/// Collateral without the chain that nobody signs.
+fn chainless() -> Refusal {
+    let world = builder().build().unwrap();
+    let policy = Policy::from_json(policy().to_string().as_bytes()).unwrap();
+    let root = TrustRoot::Other(world.root_der().to_vec());
+    let verifier = Verifier::new(policy, root).unwrap();
+    let statement = statement();
+    let td = Td {
+        report_data: statement.report_data(),
+        ..Td::default()
+    };
+    let quote = world.quote(&td);
+    let mut parts = world.collateral().clone();
+    parts.pck_crl_issuer_chain = String::new();
+    let collateral = Collateral::new(parts).unwrap();
+    let evidence = Evidence { statement, quote };
+    let judged = verifier.verify(&evidence, &collateral, &expected(), NOW);
+    judged.unwrap_err()
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn i10_a_secret_is_refused_and_not_shown() {
                 panic!("{errors:?}")
             };
             assert!(
-                error.starts_with(&format!("Line 4 of the configuration: {key}; ")),
+                error.starts_with(&format!("Line 5 of the configuration: {key}; ")),
                 "{error}"
             );
             assert!(error.contains("by provisioning only"), "{error}");
@@ -115,14 +115,16 @@ fn every_line_that_is_wrong_is_named_with_what_would_be_right() {
 #[test]
 fn what_no_guest_does_without_is_asked_for() {
     let errors = Settings::parse(b"").unwrap_err();
-    assert_eq!(errors.len(), 3);
-    let errors =
-        Settings::parse(b"ZIPNET_INSTANCE=A\nZIPNET_ATTESTATION=none\nZIPNET_POLICY_KEYS=x")
-            .unwrap_err();
+    assert_eq!(errors.len(), 4);
+    let errors = Settings::parse(
+        b"ZIPNET_INSTANCE=A\nZIPNET_ATTESTATION=none\nZIPNET_POLICY_KEYS=x\nGUEST_PROVISION_KEY=y",
+    )
+    .unwrap_err();
     let lines: Vec<_> = errors.iter().map(|error| report::chain(error)).collect();
-    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].contains("a-z"), "{lines:?}");
     assert!(lines[1].contains("`tdx` would be right"), "{lines:?}");
+    assert!(lines[2].contains("64 hex digits"), "{lines:?}");
 }
 
 proptest! {

@@ -1,7 +1,16 @@
 //! What the fields of a policy mean, and what leaving one out would mean: said beside a new
 //! policy, so that whoever signs it knows what it says.
 
+use std::io::Write as _;
+
 use zipnet_attest::policy::{Policy, Track};
+
+use crate::plain;
+
+/// Writes a line beside the policy.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "# {}", plain(line));
+}
 
 /// A line for each field that decides something.
 pub fn lines(policy: &Policy) -> Vec<String> {

@@ -194,7 +194,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, NewError> {
     }
     policy.sound().map_err(NewError::Unsound)?;
     for line in explain::lines(&policy) {
-        say_aside(&line);
+        explain::say(&line);
     }
     say(&format!("{:#}", json!(policy)));
     Ok(Outcome::Verified)

@@ -13,8 +13,16 @@ use crate::committee::{
     aggregators::MAX_AGGREGATORS,
     command::Order,
     snapshot::SnapshotError,
-    state::{CommitteeState, Refusal},
+    state::{Absent, CommitteeState, Refusal},
 };
+
+/// A server that left with so many boots.
+const fn absent(least_boot: u64) -> Absent {
+    Absent {
+        least_boot,
+        machine: None,
+    }
+}
 
 /// A state with all parts: a head, a round with partials, and a registry that
 /// changed since it opened.
@@ -81,7 +89,7 @@ fn i8_a_snapshot_has_a_size() {
             .map(|seed| {
                 let mut id = [0; 32];
                 id[..8].copy_from_slice(&(seed as u64).to_be_bytes());
-                (zipnet_protocol::ServerId::new(id), 1)
+                (zipnet_protocol::ServerId::new(id), absent(1))
             })
             .collect()
     };
@@ -308,7 +316,7 @@ fn i7_parts_that_never_stood_together_are_refused() {
     );
     assert_refused!(
         forge(&world, &state, |snapshot| {
-            snapshot.absent.push((world.servers[0].id(), 1));
+            snapshot.absent.push((world.servers[0].id(), absent(1)));
         }),
         SnapshotError::Inconsistent("list of servers")
     );

@@ -13,7 +13,7 @@ use crate::{
     attestation::Credential,
     committee::{
         command::{Command, Published, SignedPolicy},
-        state::CommitteeState,
+        state::{Absent, CommitteeState},
         strikes::Strikes,
     },
     settings::CommitteeRules,
@@ -59,7 +59,7 @@ pub struct WireSnapshot {
     pub head_registry: Option<Vec<ClientBundle>>,
     pub servers: Vec<ServerBundle>,
     pub admissions: Option<WireAdmissions>,
-    pub absent: Vec<(ServerId, u64)>,
+    pub absent: Vec<(ServerId, Absent)>,
     pub clients: Vec<(ClientBundle, u64)>,
     pub aggregators: Vec<(AggregatorBundle, u64)>,
     pub turn: Option<PeerKey>,
