@@ -341,3 +341,45 @@ fn days_are_counted_until_the_first_part_expires() {
         assert_eq!(edition.days_left(now), days, "{now}");
     }
 }
+
+/// As [`put`], at another time and under a track that ends at an evaluation.
+fn put_at(store: &Store, world: &World, now: u64, highest: Option<u32>) -> Put {
+    let root = TrustRoot::Other(world.root_der().to_vec());
+    let collateral = collateral(world);
+    let quote = world.quote(&Td::default());
+    let (_, proof) = trusted(&root, &quote, &collateral, now).unwrap();
+    store.put(proof, highest).unwrap()
+}
+
+#[test]
+fn f2_early_collateral_near_its_end_does_not_outlive_it() {
+    let (_folder, store, _) = store();
+    // Shown by anybody: of a later evaluation, and older.
+    let early = published(
+        1,
+        Platform {
+            tcb_eval: 21,
+            tcb_status: "OutOfDate".to_owned(),
+            ..Platform::default()
+        },
+    );
+    let standard = edition(29, 20);
+    let until = ISSUED + 31 * DAY;
+    assert_eq!(put_at(&store, &early, until - 1, None), Put::Stored);
+    // So long as it holds, the newest evaluation counts.
+    assert_eq!(put_at(&store, &standard, until - 1, None), Put::Older);
+    assert_eq!(put_at(&store, &standard, until + 1, None), Put::Stored);
+    assert_eq!(stored(&store), Some(collateral(&standard)));
+}
+
+#[test]
+fn f2_early_collateral_gives_way_at_once_where_the_track_is_standard() {
+    let (_folder, store, _) = store();
+    let (early, standard) = (edition(1, 21), edition(2, 20));
+    assert_eq!(put_at(&store, &early, NOW, None), Put::Stored);
+    assert_eq!(put_at(&store, &standard, NOW, Some(20)), Put::Stored);
+    assert_eq!(stored(&store), Some(collateral(&standard)));
+    // Within a track nothing goes back.
+    assert_eq!(put_at(&store, &edition(1, 20), NOW, Some(20)), Put::Older);
+    assert_eq!(put_at(&store, &edition(3, 19), NOW, Some(20)), Put::Older);
+}

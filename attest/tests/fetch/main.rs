@@ -123,3 +123,32 @@ fn an_address_that_is_none_is_refused_before_anything_is_sent() {
         assert_eq!(Source::new(address).unwrap().address(), address);
     }
 }
+
+#[test]
+fn f2_what_is_fetched_is_of_the_track_that_is_asked_for() {
+    let pccs = Pccs::serve(&rated("UpToDate", 20)).unwrap();
+    pccs.publish_early(&rated("OutOfDate", 21));
+    let source = source(&pccs.address());
+    let fetched = |wanted: Wanted| {
+        let found = source.fetch(HERE, &wanted).unwrap();
+        wanted.check(&found).unwrap();
+        zipnet_attest::Edition::of(&found).unwrap().evaluation
+    };
+    assert_eq!(fetched(STANDARD), 20);
+    assert_eq!(fetched(Wanted::newest(Track::Early)), 21);
+    // Intel's standard track has moved on, and the policy has not: the number that
+    // it names is still published.
+    pccs.publish(&rated("UpToDate", 22));
+    let at = |highest| Wanted {
+        track: Track::Standard,
+        highest: Some(highest),
+    };
+    assert_eq!(fetched(at(22)), 22);
+    assert_eq!(fetched(at(30)), 22);
+    assert_eq!(fetched(at(20)), 20);
+    let gone = source.fetch(HERE, &at(19)).unwrap_err();
+    assert!(
+        matches!(gone, FetchError::Status { status: 404, .. }),
+        "{gone}"
+    );
+}

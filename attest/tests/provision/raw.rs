@@ -8,7 +8,7 @@ use std::{
 
 use zipnet_attest::{
     provision::{Config, GuestStatement},
-    simulation::Td,
+    simulation::{Td, World},
 };
 
 use crate::fixture::{Setting, now};
@@ -84,6 +84,19 @@ pub fn impostor(
     config: &Config,
     statement_of: impl FnOnce(&mut GuestStatement),
     td_of: impl FnOnce(&mut Td),
+    giver: UnixStream,
+) -> thread::JoinHandle<(u8, Vec<u8>)> {
+    let world = setting.publisher.world().unwrap();
+    impostor_in(setting, &world, config, statement_of, td_of, giver)
+}
+
+/// The same with quotes of another world.
+pub fn impostor_in(
+    setting: &Setting,
+    world: &World,
+    config: &Config,
+    statement_of: impl FnOnce(&mut GuestStatement),
+    td_of: impl FnOnce(&mut Td),
     mut giver: UnixStream,
 ) -> thread::JoinHandle<(u8, Vec<u8>)> {
     let base = setting.publisher.base().unwrap();
@@ -98,8 +111,7 @@ pub fn impostor(
     statement_of(&mut statement);
     let mut td = Td::default();
     td_of(&mut td);
-    let world = setting.publisher.world().unwrap();
-    let config = config.clone();
+    let (world, config) = (world.clone(), config.clone());
     thread::spawn(move || {
         let (kind, hello) = receive(&mut giver).unwrap();
         assert_eq!(kind, HELLO);

@@ -21,6 +21,8 @@ mod newest;
 pub mod own;
 pub mod policy;
 #[cfg(test)]
+mod sources_tests;
+#[cfg(test)]
 mod tests;
 pub mod ticket;
 pub mod upkeep;

@@ -30,19 +30,19 @@ use crate::{
 };
 
 /// Seconds since 1970.
-fn clock() -> u64 {
+pub fn clock() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap().as_secs()
 }
 
 /// A committee whose Intel began an hour ago, and a folder for its policy.
-struct Here {
-    folder: TempDir,
-    attested: Attested,
+pub struct Here {
+    pub folder: TempDir,
+    pub attested: Attested,
 }
 
 impl Here {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let attested = Attested::since(3, clock() - 3600);
         let folder = tempfile::tempdir().unwrap();
         let here = Self { folder, attested };
@@ -50,20 +50,20 @@ impl Here {
         here
     }
 
-    fn intel(&self) -> &Publisher {
+    pub fn intel(&self) -> &Publisher {
         &self.attested.intel
     }
 
-    fn policy_file(&self) -> std::path::PathBuf {
+    pub fn policy_file(&self) -> std::path::PathBuf {
         self.folder.path().join("policy.json")
     }
 
-    fn publish(&self, serial: u64) {
+    pub fn publish(&self, serial: u64) {
         let policy = self.intel().policy(serial).unwrap();
         publish(self.intel(), &policy, &self.policy_file());
     }
 
-    fn settings(&self, state: Option<&Path>) -> AuthoritySettings {
+    pub fn settings(&self, state: Option<&Path>) -> AuthoritySettings {
         AuthoritySettings {
             base: Arc::new(self.intel().base().unwrap()),
             policy: self.policy_file(),
@@ -73,15 +73,15 @@ impl Here {
         }
     }
 
-    fn authority(&self) -> Authority {
+    pub fn authority(&self) -> Authority {
         Authority::open(self.settings(None)).unwrap()
     }
 
-    fn credential(&self, server: &Server, change: impl FnOnce(&mut Draft)) -> Arc<Credential> {
+    pub fn credential(&self, server: &Server, change: impl FnOnce(&mut Draft)) -> Arc<Credential> {
         Arc::new(self.attested.credential(server, change))
     }
 
-    fn judge(
+    pub fn judge(
         &self,
         authority: &Authority,
         server: &Server,

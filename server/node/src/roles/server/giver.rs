@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Guests at once. Each is waited for.
 const PLACES: usize = 8;
 /// Guests at once from one address.
-const EACH: usize = 2;
+const EACH: usize = PLACES / 2;
 
 /// The giving side could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -123,8 +123,8 @@ impl Door {
                 let giver = this.clone();
                 let task = tokio::task::spawn_blocking(move || giver.give(stream, from));
                 let _ = task.await;
-                tokio::time::sleep(PAUSE).await;
                 this.leave(from.ip());
+                tokio::time::sleep(PAUSE).await;
                 drop(place);
             });
         }
