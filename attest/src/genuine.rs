@@ -316,6 +316,7 @@ const SAYINGS: &[(&str, Rule)] = &[
     ("PCK cert", Rule::QuoteUndecodable),
     ("from quote", Rule::QuoteUndecodable),
     ("QE auth data", Rule::QuoteUndecodable),
+    ("TCB info in the collateral", Rule::CollateralForm),
     ("TcbInfo", Rule::CollateralForm),
     ("TCB Info", Rule::CollateralForm),
     ("QeIdentity", Rule::CollateralForm),

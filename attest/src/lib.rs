@@ -34,6 +34,7 @@ pub mod evidence;
 pub mod fetch;
 pub mod genuine;
 pub mod hexes;
+pub mod keepsake;
 pub mod mode;
 mod origin;
 mod platforms;

@@ -184,8 +184,9 @@ pub struct First {
     pub serial: u64,
     /// When it is made, seconds since 1970.
     pub issued: u64,
-    /// The TCB evaluation that Intel's standard track is at.
-    pub evaluation: u32,
+    /// The TCB evaluations that Intel's standard track is at: the lower and the higher of QE
+    /// identity and TCB info, which Intel raises one by one.
+    pub evaluations: (u32, u32),
     /// Platform instance ids to accept; `None` accepts any.
     pub platforms: Option<Vec<Hexes<16>>>,
 }
@@ -233,7 +234,7 @@ impl Policy {
         let First {
             serial,
             issued,
-            evaluation,
+            evaluations: (lower, higher),
             platforms,
         } = first;
         Self {
@@ -244,8 +245,8 @@ impl Policy {
             tcb: Tcb {
                 track: Track::Standard,
                 accept: vec![TcbStatus::UpToDate],
-                min_evaluation: evaluation,
-                max_evaluation: Some(evaluation),
+                min_evaluation: lower,
+                max_evaluation: Some(higher),
                 reject_advisories: Vec::new(),
                 max_collateral_age_days: 30,
                 smt: true,

@@ -23,7 +23,7 @@ use zipnet_attest::{
 };
 use zipnet_node::attestation::{
     Authority, AuthoritySettings, CollateralSource, Giving, Keepsakes, ServerAttestation,
-    authority::AuthorityError,
+    authority::AuthorityError, keepsakes::NoKeyError,
 };
 
 use zipnet_protocol::Digest;
@@ -149,6 +149,8 @@ enum AttestationError {
     GivingToAnybody,
     #[error("ZIPNET_PROVISION_LISTEN is set, but the committee secret cannot be given")]
     Giving(#[source] SecretTextError),
+    #[error(transparent)]
+    Keeper(NoKeyError),
     #[error("ZIPNET_ATTESTATION cannot be had")]
     Mode(#[from] ModeError),
 }
@@ -308,7 +310,7 @@ impl EvidenceArgs {
             listen,
             mode,
             committee_secret: committee_secret.clone(),
-            keepsakes: Keepsakes::default(),
+            keepsakes: Keepsakes::new().map_err(AttestationError::Keeper)?,
         })))
     }
 }

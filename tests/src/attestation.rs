@@ -101,7 +101,7 @@ impl Simulated {
         let first = First {
             serial: 1,
             issued: 0,
-            evaluation: 0,
+            evaluations: (0, 0),
             platforms: None,
         };
         policy.images = Policy::accepting(&quote, image, shape, first).images;

@@ -290,7 +290,7 @@ fn i10_a_member_gives_the_committee_secret_to_who_verifies_and_to_nobody_else() 
     )?;
     // And one that the operator's machine reaches, and the member does not.
     let (mut guest, address) = waiting.receive(&config, "relayed")?;
-    expect_status(&relay(&address)?, 0, &["accepted what the peer"])?;
+    expect_status(&relay(&address)?, 0, &["passed on: the guest"])?;
     assert!(guest.wait(SOON)?.success());
     let secret = |out: &str| fs::read_to_string(waiting.path(out).join("committee-secret"));
     assert_eq!(secret("given")?, waiting.cluster.settings.secret);

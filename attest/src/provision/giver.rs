@@ -286,7 +286,7 @@ impl Giver<'_> {
         check(&fields)?;
         let expected = hex::encode(self.key.public());
         let found = theirs.get(PROVISION_KEY).unwrap_or_default();
-        if found != expected {
+        if !found.eq_ignore_ascii_case(&expected) {
             return Err(GiveError::Key {
                 found: found.chars().take(64).collect(),
                 expected,
@@ -308,20 +308,25 @@ impl Giver<'_> {
         })
     }
 
-    /// Whether a guest runs where it should.
+    /// Whether a guest runs where it should: where its giver expects it, and, if the
+    /// policy names servers, where it may be the one of its name. Anywhere else all
+    /// others would refuse it.
     fn check_machine(&self, name: Option<&str>, id: Option<[u8; 16]>) -> Result<(), GiveError> {
         let policy = self.verifier.policy();
-        let listed = match self.machines {
-            Machines::Any => return Ok(()),
-            Machines::These(listed) => listed,
-            Machines::OfPolicy if policy.servers.is_some() => {
-                let name = name.unwrap_or_default();
-                let nameless = || GiveError::Nameless(name.chars().take(64).collect());
-                &policy.server(name).ok_or_else(nameless)?.platforms
-            }
-            Machines::OfPolicy => policy.platforms.as_ref().ok_or(GiveError::NoMachines)?,
+        let check = |listed: &[Hexes<16>]| {
+            check_machine(Rule::PlatformExpected, id, listed).map_err(GiveError::Refused)
         };
-        check_machine(Rule::PlatformExpected, id, listed).map_err(GiveError::Refused)
+        if policy.servers.is_some() {
+            let name = name.unwrap_or_default();
+            let nameless = || GiveError::Nameless(name.chars().take(64).collect());
+            check(&policy.server(name).ok_or_else(nameless)?.platforms)?;
+        }
+        match (self.machines, &policy.platforms) {
+            (Machines::These(listed), _) => check(listed),
+            (Machines::OfPolicy, Some(listed)) => check(listed),
+            (Machines::OfPolicy, None) if policy.servers.is_none() => Err(GiveError::NoMachines),
+            (Machines::OfPolicy, None) | (Machines::Any, _) => Ok(()),
+        }
     }
 
     /// Whether a guest was launched with what it should be.

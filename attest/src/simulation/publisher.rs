@@ -146,7 +146,7 @@ impl Publisher {
         let first = First {
             serial,
             issued: self.issued,
-            evaluation: world.platform().tcb_eval,
+            evaluations: (world.platform().tcb_eval, world.platform().tcb_eval),
             platforms: None,
         };
         let mut policy = Policy::accepting(&quote, IMAGE, "any", first);

@@ -306,7 +306,7 @@ impl CommitteeRules {
         let named = self.aggregators.named.iter();
         named
             .fold(canonical, |to, peer| to.fixed(peer.as_bytes()))
-            .digest("zipnet/committee-machine/v2")
+            .digest("zipnet/committee-machine/v3")
     }
 
     /// Checks a header against what the committee agreed on beforehand, for a

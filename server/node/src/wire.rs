@@ -7,11 +7,11 @@
 
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
-use zipnet_attest::SecretText;
 use zipnet_protocol::{
-    Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, ClientId, Digest,
-    EnvelopeReceipt, Epoch, Instance, InstanceName, MAX_CLIENTS, MAX_ROSTER, RoundContext,
-    SealedEnvelope, ServerBundle, SigningPublic, Withdrawal,
+    AdmittedServer, Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, ClientId,
+    Digest, EnvelopeReceipt, Epoch, Instance, InstanceName, KeyError, MAX_CLIENTS, MAX_ROSTER,
+    PeerKey, RoundContext, SealedEnvelope, ServerBundle, ServerId, Signature, SigningPublic,
+    SigningSecret, Withdrawal,
 };
 
 use crate::{attestation::Credential, committee::command::Published};
@@ -145,13 +145,70 @@ pub struct Member {
     pub credential: Option<Credential>,
 }
 
+/// The key to which others seal what they leave with a member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Keeper {
+    /// The key, 32 bytes ([`zipnet_attest::keepsake`]).
+    pub key: [u8; 32],
+    /// Of the member's committee signing key over instance, server and key: its
+    /// evidence names that one.
+    pub signature: Signature,
+}
+
+impl Keeper {
+    /// Names a key as a member's.
+    #[must_use]
+    pub fn sign(
+        instance: &Instance,
+        server: &ServerId,
+        key: &[u8; 32],
+        by: &SigningSecret,
+    ) -> Self {
+        Self {
+            key: *key,
+            signature: by.sign(KEEPER, &keeper_body(instance, server, key)),
+        }
+    }
+
+    /// Whether it is the member's.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify(&self, instance: &Instance, member: &AdmittedServer) -> Result<(), KeyError> {
+        let body = keeper_body(instance, member.id(), &self.key);
+        member.signing().verify(KEEPER, &body, &self.signature)
+    }
+}
+
+const KEEPER: &str = "zipnet/keeper-key/v1";
+
+fn keeper_body(instance: &Instance, server: &ServerId, key: &[u8; 32]) -> Canonical {
+    Canonical::new()
+        .fixed(instance.id().as_bytes())
+        .fixed(server.as_bytes())
+        .fixed(key)
+}
+
 /// The seed of the caller's transport identity, for a member to keep (see
-/// `attestation::keepsakes`). It travels between two processes that have
-/// verified each other, on a connection between their transport keys.
+/// `attestation::keepsakes`), sealed to its [`Keeper`] key. Whoever has the
+/// member's transport key alone cannot open it: its operator has that one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Keepsake {
-    /// The seed.
-    pub seed: SecretText,
+    /// The sealed seed.
+    pub sealed: Vec<u8>,
+}
+
+impl Keepsake {
+    /// For whom a seed is sealed: the instance, its owner, and the boot of the
+    /// member.
+    #[must_use]
+    pub fn of(instance: &Instance, owner: &PeerKey, member: &Digest) -> Digest {
+        Canonical::new()
+            .fixed(instance.id().as_bytes())
+            .fixed(owner.as_bytes())
+            .fixed(member.as_bytes())
+            .digest("zipnet/keepsake-of/v1")
+    }
 }
 
 /// What a server thinks of the caller's evidence.
@@ -283,6 +340,10 @@ call! {
 call! {
     /// Servers say what they think of the caller's evidence.
     OpinionCall, "opinion" [OPINION_REPLY]: () => Opinion
+}
+call! {
+    /// Servers name the key to which others seal what they leave with them.
+    KeeperCall, "keeper": () => Keeper
 }
 call! {
     /// Servers leave their identity with members, for their next boot.

@@ -108,7 +108,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let first = First {
         serial: 1,
         issued: ISSUED,
-        evaluation: 20,
+        evaluations: (20, 20),
         platforms: Some(vec![Hexes([9; 16])]),
     };
     let policy = Policy::accepting(&zipnet_attest::Quote::parse(&quote)?, "fuzz", "any", first);

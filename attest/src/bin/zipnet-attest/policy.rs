@@ -28,6 +28,8 @@ use crate::{FileError, Outcome, answer, causes, files, now, say};
 
 /// Longest key file, in bytes.
 const MAX_KEY: usize = 4096;
+/// How far ahead of this machine's clock a policy may be, in seconds.
+const AHEAD: u64 = 300;
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
@@ -117,6 +119,14 @@ pub enum PolicyVerbError {
     /// The keys that were named.
     #[error("The keys of the policy cannot be used")]
     Keys(#[source] SignedPolicyError),
+    /// It is of a time to come.
+    #[error("{path} says that it was issued {ahead} s from now; verifiers would set their clocks forward by it. The time of its making would be right", path = .path.display())]
+    Issued {
+        /// Which.
+        path: PathBuf,
+        /// Seconds.
+        ahead: u64,
+    },
     /// The secret key.
     #[error("{path} holds no minisign secret key without a password; `minisign -G -W` makes one", path = .path.display())]
     Secret {
@@ -148,7 +158,7 @@ impl PolicyVerbError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::New(error) => error.is_usage(),
-            _ => matches!(self, Self::Keys(_) | Self::Root(_)),
+            _ => matches!(self, Self::Keys(_) | Self::Root(_) | Self::Issued { .. }),
         }
     }
 }
@@ -174,6 +184,13 @@ fn read(path: &Path) -> Result<(Vec<u8>, Policy), PolicyVerbError> {
 
 fn sign(arguments: &Sign) -> Result<Outcome, PolicyVerbError> {
     let (bytes, policy) = read(&arguments.policy)?;
+    let ahead = policy.issued.saturating_sub(now());
+    if ahead > AHEAD {
+        return Err(PolicyVerbError::Issued {
+            path: arguments.policy.clone(),
+            ahead,
+        });
+    }
     let key = files::read(&arguments.key, MAX_KEY)?;
     let text = String::from_utf8_lossy(&key);
     let key = SecretKeyBox::from_string(&text)

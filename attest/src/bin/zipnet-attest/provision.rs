@@ -203,7 +203,7 @@ fn pass_on(peer: &str, guest: &str) -> Result<Outcome, ProvisionError> {
     let (giver, taker) = (connect(peer)?, connect(guest)?);
     relay(giver, taker)?;
     say(&format!(
-        "given: the guest at {guest} accepted what the peer at {peer} gave"
+        "passed on: the guest at {guest} answered the peer at {peer}, which alone can tell whether it has its secrets, and logs it"
     ));
     Ok(Outcome::Verified)
 }
@@ -212,7 +212,8 @@ fn give(arguments: &Arguments) -> Result<Outcome, ProvisionError> {
     let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
     let config = config(&path(&arguments.config))?;
     let (base, file) = trust(arguments, &path(&arguments.policy))?;
-    let state = state::open(arguments.state.as_deref(), &base)?;
+    let instance = config.get("ZIPNET_INSTANCE").unwrap_or_default();
+    let state = state::open(arguments.state.as_deref(), &base, instance)?;
     let refused = |source| ProvisionError::Policy {
         path: path(&arguments.policy),
         source,
@@ -239,7 +240,6 @@ fn give(arguments: &Arguments) -> Result<Outcome, ProvisionError> {
         return Err(ProvisionError::Seed(name.to_owned()));
     }
     let at = now();
-    let instance = config.get("ZIPNET_INSTANCE").unwrap_or_default();
     let key = GiverKey::new(&committee_secret, instance);
     let parcel = Parcel {
         committee_secret,

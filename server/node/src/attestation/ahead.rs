@@ -4,7 +4,8 @@
 //! guest whose host has turned the clock back is of no use to anybody. But if
 //! members on two machines say so with evidence that holds at that time, the
 //! clock is behind, and knows from then on. One machine is not enough: its host
-//! could push the others' clocks forward, as far as its collateral reaches.
+//! could push the others' clocks forward, as far as its collateral reaches. Two hosts
+//! still can, so what members say does not outlive the process.
 
 use std::{
     collections::BTreeMap,
@@ -48,12 +49,15 @@ impl Authority {
         expected: &Expected,
     ) {
         let at = evidence.statement.not_before;
-        let verified = policy.verifier.verify(evidence, shown, expected, at);
+        let Ok(used) = self.to_judge_by(policy, &evidence.quote, shown, at) else {
+            return;
+        };
+        let verified = policy.verifier.verify(evidence, &used, expected, at);
         let machine = verified
             .ok()
             .and_then(|verified| verified.genuine().platform_instance());
         if let Some(time) = machine.and_then(|machine| self.ahead.say(machine, at)) {
-            self.clock.passed(time, &"members on two machines");
+            self.clock.heard(time, &"members on two machines");
         }
     }
 }

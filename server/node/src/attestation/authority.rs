@@ -182,6 +182,9 @@ impl Authority {
     pub(super) fn put_in_force(&self, policy: InForce) {
         self.clock
             .passed(policy.verifier.policy().issued, &"a policy");
+        // It may take collateral that the last one did not.
+        let files = self.files.lock();
+        files.unwrap_or_else(PoisonError::into_inner).clear();
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 

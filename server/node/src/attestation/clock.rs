@@ -74,8 +74,17 @@ impl Clock {
         clock.max(self.floor().now())
     }
 
-    /// A time is known to have passed, by something that was signed.
+    /// A time is known to have passed, by something that was signed for good.
     pub(super) fn passed(&self, time: u64, by: &dyn core::fmt::Display) {
+        self.raise(time, by, self.file.as_deref());
+    }
+
+    /// A time has passed by the word of others, which is not kept.
+    pub(super) fn heard(&self, time: u64, by: &dyn core::fmt::Display) {
+        self.raise(time, by, None);
+    }
+
+    fn raise(&self, time: u64, by: &dyn core::fmt::Display, file: Option<&Path>) {
         let host = SystemTime::now().duration_since(UNIX_EPOCH);
         let host = host.map_or(0, |since| since.as_secs());
         let kept = {
@@ -85,12 +94,11 @@ impl Clock {
             }
             floor.at = time;
             floor.since = Instant::now();
-            if time < floor.kept.saturating_add(OFTEN) {
-                None
-            } else {
+            let file = file.filter(|_| time >= floor.kept.saturating_add(OFTEN));
+            if file.is_some() {
                 floor.kept = time;
-                self.file.as_deref()
             }
+            file
         };
         if time > host {
             tracing::warn!(

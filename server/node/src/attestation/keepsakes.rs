@@ -2,7 +2,9 @@
 //! who they were when no operator is there.
 //!
 //! A guest has no disk, and a TD has no key that outlives it: what is to survive a
-//! restart has to be in another TD. A server leaves the seed of its transport
+//! restart has to be in another TD. So it is sealed to a key that a TD has, as its
+//! evidence shows by way of its signing key; who has a member's transport key alone
+//! gets nothing. A server leaves the seed of its transport
 //! identity with members whose evidence it has verified, and only if the policy
 //! names the machines that it may run on: nobody anywhere else can use the seed,
 //! whoever has it. A member hands it to a guest of that name on one of these
@@ -13,7 +15,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use zipnet_attest::{Policy, SecretText};
+use zipnet_attest::{Policy, SecretText, keepsake::KeeperKey};
 use zipnet_protocol::{MAX_ROSTER, PeerKey, SigningSecret};
 
 use crate::settings::TransportSeed;
@@ -32,11 +34,37 @@ pub enum KeepError {
     Full,
 }
 
-/// Seeds of transport identities, by peer. In memory only; wiped when dropped.
-#[derive(Debug, Default)]
-pub struct Keepsakes(Mutex<BTreeMap<PeerKey, SecretText>>);
+/// There is no key to seal to.
+#[derive(Debug, thiserror::Error)]
+#[error("This machine gives no randomness for a key")]
+pub struct NoKeyError(#[source] getrandom::Error);
+
+/// Seeds of transport identities, by peer, and the key to which they are sealed. In
+/// memory only; wiped when dropped.
+#[derive(Debug)]
+pub struct Keepsakes {
+    key: KeeperKey,
+    kept: Mutex<BTreeMap<PeerKey, SecretText>>,
+}
 
 impl Keepsakes {
+    /// None yet, and a fresh key.
+    ///
+    /// # Errors
+    /// [`NoKeyError`].
+    pub fn new() -> Result<Self, NoKeyError> {
+        Ok(Self {
+            key: KeeperKey::new().map_err(NoKeyError)?,
+            kept: Mutex::default(),
+        })
+    }
+
+    /// The key to which seeds are sealed.
+    #[must_use]
+    pub const fn key(&self) -> &KeeperKey {
+        &self.key
+    }
+
     /// Keeps the seed of a server that the policy names.
     ///
     /// # Errors
@@ -54,7 +82,7 @@ impl Keepsakes {
         if SigningSecret::from_seed(transport.as_bytes()).peer_key() != *caller {
             return Err(KeepError::Other);
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|peer, _| policy.server_of(peer.as_bytes()).is_some());
         if kept.len() >= MAX_ROSTER && !kept.contains_key(caller) {
             return Err(KeepError::Full);
@@ -66,7 +94,7 @@ impl Keepsakes {
     /// The seed of a peer, if it left one here.
     #[must_use]
     pub fn of(&self, peer: &[u8; 32]) -> Option<SecretText> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(&PeerKey::new(*peer)).cloned()
     }
 }
@@ -98,7 +126,7 @@ mod tests {
     #[test]
     fn f1_only_identities_that_are_bound_to_machines_are_kept_and_only_ones_own() {
         let (one, other) = (peer_of("one"), peer_of("other"));
-        let kept = Keepsakes::default();
+        let kept = Keepsakes::new().unwrap();
         let keep =
             |policy: &Policy, caller, seed: &str| kept.keep(policy, caller, SecretText::from(seed));
         let unbound = Err(KeepError::Unbound);

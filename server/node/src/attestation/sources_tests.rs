@@ -152,7 +152,8 @@ async fn f3_a_source_that_hangs_holds_nobody_up_and_is_not_gone_around() {
         here.judge(&authority, server, &shown),
         Err(Rule::CollateralUnasked)
     );
-    // A policy is taken all the same.
+    // A policy is taken all the same, once somebody looks.
+    tokio::task::yield_now().await;
     here.publish(2);
     until("the policy is in force", || {
         authority.policy().serial() == 2

@@ -11,7 +11,7 @@ use std::{
 use zipnet_attest::{
     Collateral, Edition, Platforms, Refusal,
     collateral::MAX_COLLATERAL,
-    fetch::{FetchError, Source},
+    fetch::{FetchError, Limits, Source},
 };
 
 use super::{Authority, CollateralSource, lookups, policy};
@@ -21,6 +21,11 @@ use crate::metrics;
 const TICK: Duration = Duration::from_secs(2);
 /// How lately a source has to have answered before secrets are given.
 const FRESH: Duration = Duration::from_mins(10);
+/// How long a source may take while a guest waits, which gives up after 45 seconds.
+const WHILE_A_GUEST_WAITS: Limits = Limits {
+    request: Duration::from_secs(10),
+    total: Duration::from_secs(25),
+};
 /// Most files of a folder that are read.
 const MAX_FILES: usize = 256;
 /// Days left from which on a warning is logged.
@@ -66,7 +71,7 @@ impl Authority {
     /// # Errors
     /// [`CollateralError`].
     pub fn collateral_for(&self, platforms: Platforms) -> Result<Arc<Collateral>, CollateralError> {
-        self.found_for(platforms, |_| true)
+        self.found_for(platforms, Limits::default(), |_| true)
     }
 
     /// As [`Authority::collateral_for`], before secrets are given for it: an HTTP source has
@@ -78,12 +83,14 @@ impl Authority {
         &self,
         platforms: Platforms,
     ) -> Result<Arc<Collateral>, CollateralError> {
-        self.found_for(platforms, |answered| answered.elapsed() < FRESH)
+        let fresh = |answered: Instant| answered.elapsed() < FRESH;
+        self.found_for(platforms, WHILE_A_GUEST_WAITS, fresh)
     }
 
     fn found_for(
         &self,
         platforms: Platforms,
+        limits: Limits,
         will_do: impl FnOnce(Instant) -> bool,
     ) -> Result<Arc<Collateral>, CollateralError> {
         let known = || {
@@ -102,7 +109,7 @@ impl Authority {
             CollateralSource::Http(source) => {
                 let answered = self.lookups.answered(platforms);
                 if usable.is_none() || !answered.is_some_and(will_do) {
-                    self.look_up(source, platforms)?;
+                    self.look_up(&source.limited(limits), platforms)?;
                 }
                 known()?.ok_or_else(|| none(&source.address()))
             }

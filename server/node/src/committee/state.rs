@@ -104,9 +104,10 @@ impl Final {
 pub struct Absent {
     /// The boot that a new bundle must not be below.
     pub least_boot: u64,
-    /// The machine to which it has to come back, unless the policy says otherwise;
-    /// `None` if it left by its own word, or shows no evidence.
-    pub machine: Option<Machine>,
+    /// The machine to which it has to come back, unless the policy says otherwise:
+    /// `None` if it left by its own word, or shows no evidence; `Some(None)` if its
+    /// machine has no id, so that nobody can tell.
+    pub machine: Option<Option<Machine>>,
 }
 
 /// The replicated state. Cheap to clone: everything large is shared.
@@ -299,7 +300,7 @@ impl CommitteeState {
             let same = self.servers.get(&id) == Some(&server);
             admissions.stays(&server, standing.machine, same)?;
         } else if let Some(machine) = self.absent.get(&id).and_then(|absent| absent.machine) {
-            admissions.stays(&server, Some(machine), false)?;
+            admissions.stays(&server, machine, false)?;
         }
         Arc::make_mut(&mut self.absent).remove(&id);
         Arc::make_mut(&mut self.servers).insert(id, server);
@@ -404,7 +405,7 @@ impl CommitteeState {
     /// Strikes a server that is to come back where it was, by the admissions of
     /// before.
     fn strike(&mut self, server: ServerId, least_boot: u64, before: &Admissions) {
-        let machine = before.of(&server).and_then(|admission| admission.machine);
+        let machine = before.of(&server).map(|admission| admission.machine);
         self.remove(
             server,
             Absent {

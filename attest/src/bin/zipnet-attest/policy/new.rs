@@ -202,7 +202,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, NewError> {
 
 /// What the user knows.
 fn first(arguments: &Arguments) -> Result<First, NewError> {
-    let evaluation = match (&arguments.collateral, arguments.evaluation) {
+    let evaluations = match (&arguments.collateral, arguments.evaluation) {
         (Some(path), _) => {
             let bytes = files::read(path, MAX_COLLATERAL)?;
             let edition = Collateral::from_json(&bytes).and_then(|found| Edition::of(&found));
@@ -210,9 +210,13 @@ fn first(arguments: &Arguments) -> Result<First, NewError> {
                 path: path.clone(),
                 refusal,
             };
-            edition.map_err(refused)?.highest
+            let edition = edition.map_err(refused)?;
+            (edition.evaluation, edition.highest)
         }
-        (None, evaluation) => evaluation.unwrap_or_default(),
+        (None, evaluation) => {
+            let evaluation = evaluation.unwrap_or_default();
+            (evaluation, evaluation)
+        }
     };
     // The machines of named servers need not be named twice.
     let mut platforms = arguments.platform.clone();
@@ -222,7 +226,7 @@ fn first(arguments: &Arguments) -> Result<First, NewError> {
     Ok(First {
         serial: arguments.serial,
         issued: now(),
-        evaluation,
+        evaluations,
         platforms: (!arguments.any_platform).then_some(platforms),
     })
 }

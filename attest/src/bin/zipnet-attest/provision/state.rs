@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zipnet_attest::{Shelf, TrustBase, store::StoreError};
+use zipnet_attest::{Shelf, TrustBase, provision::GuestStatement, store::StoreError};
 
 use crate::{causes, say_aside};
 
@@ -44,7 +44,7 @@ pub enum StateError {
     },
 }
 
-/// A folder of one trust base.
+/// A folder of one instance under one trust base.
 pub struct State {
     folder: PathBuf,
     /// The newest collateral that was seen.
@@ -54,12 +54,16 @@ pub struct State {
 }
 
 /// Opens the folder that is named, or the user's own.
-pub fn open(named: Option<&Path>, base: &TrustBase) -> Result<State, StateError> {
+pub fn open(named: Option<&Path>, base: &TrustBase, instance: &str) -> Result<State, StateError> {
     let root = match named {
         Some(folder) => folder.to_owned(),
         None => own()?,
     };
-    let folder = root.join(hex::encode(base.anchor()));
+    // Instances under the same keys have policies of their own.
+    let instance = GuestStatement::instance(instance);
+    let folder = root
+        .join(hex::encode(base.anchor()))
+        .join(hex::encode(instance));
     let (shelf, aside) = Shelf::open(folder.join("collateral")).map_err(StateError::Shelf)?;
     for aside in aside {
         say_aside(&format!(

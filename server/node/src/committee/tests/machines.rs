@@ -10,6 +10,7 @@ use zipnet_attest::{
 use super::{
     attested::{Attested, NOW},
     fixture::{Server, accept, refuse},
+    snapshots::restored,
 };
 use crate::committee::{
     command::{Command, Order, Presented},
@@ -57,11 +58,17 @@ fn f1_a_later_boot_on_another_machine_takes_nobodys_place() {
     let (attested, mut state) = started();
     let later = attested.world.reboot(0, 7);
     let before = state.servers().clone();
-    assert_eq!(refuse(&mut state, &from(&attested, &later, ELSEWHERE)), moved(&later));
+    assert_eq!(
+        refuse(&mut state, &from(&attested, &later, ELSEWHERE)),
+        moved(&later)
+    );
     assert_eq!(*state.servers(), before, "the one that was there stays");
     accept(&mut state, &from(&attested, &later, here()));
     // Nor do keys move while their boot lives: no TD does.
-    assert_eq!(refuse(&mut state, &from(&attested, &later, ELSEWHERE)), moved(&later));
+    assert_eq!(
+        refuse(&mut state, &from(&attested, &later, ELSEWHERE)),
+        moved(&later)
+    );
 }
 
 #[test]
@@ -73,10 +80,16 @@ fn f1_nor_when_a_leader_has_struck_the_server_before() {
     };
     accept(&mut state, &attested.world.say(1, &lapse));
     let later = attested.world.reboot(0, 7);
-    assert_eq!(refuse(&mut state, &from(&attested, &later, ELSEWHERE)), moved(&later));
+    assert_eq!(
+        refuse(&mut state, &from(&attested, &later, ELSEWHERE)),
+        moved(&later)
+    );
     // A snapshot remembers, too.
-    let mut restored = attested.world.restored(&state);
-    assert_eq!(refuse(&mut restored, &from(&attested, &later, ELSEWHERE)), moved(&later));
+    let mut again = restored(&attested.world, &state);
+    assert_eq!(
+        refuse(&mut again, &from(&attested, &later, ELSEWHERE)),
+        moved(&later)
+    );
     accept(&mut state, &from(&attested, &later, here()));
 }
 

@@ -16,6 +16,7 @@ mod gaps;
 mod guards;
 mod leader;
 mod leases;
+mod machines;
 pub(crate) mod made_up;
 mod membership;
 mod partials;

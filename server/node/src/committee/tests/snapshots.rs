@@ -151,7 +151,7 @@ fn later(world: &mut World, mut state: CommitteeState, cases: &mut Vec<Case>) {
     case("servers away, numbers raised", &state, back);
 }
 
-fn restored(world: &World, state: &CommitteeState) -> CommitteeState {
+pub fn restored(world: &World, state: &CommitteeState) -> CommitteeState {
     CommitteeState::restore(world.rules.clone(), &bytes(state)).unwrap()
 }
 

@@ -18,9 +18,9 @@ use crate::{
     },
     wire::{
         AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
-        KeepCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
-        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
-        WithdrawCall,
+        KeepCall, KeeperCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion,
+        OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall,
+        RegistryRequest, WithdrawCall,
     },
 };
 
@@ -44,6 +44,7 @@ pub(super) struct Desk {
     _member: Served<MemberCall>,
     _credential: Served<CredentialCall>,
     _opinion: Served<OpinionCall>,
+    _keeper: Served<KeeperCall>,
     _keep: Served<KeepCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
@@ -78,11 +79,18 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
                 ready(Ok(opinion(&context, &caller)))
             })?
         },
+        _keeper: {
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
+            common::serve::<KeeperCall, _, _>(network, instance, admission, move |(), _| {
+                ready(keeper::keeper(&context))
+            })?
+        },
         _keep: {
             let (context, of) = (desk(), desk());
             let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
             common::serve::<KeepCall, _, _>(network, instance, admission, move |seed, caller| {
-                ready(keeper::keep(&context, seed, &caller))
+                ready(keeper::keep(&context, &seed, &caller))
             })?
         },
         _follow: {

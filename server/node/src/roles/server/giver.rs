@@ -174,7 +174,7 @@ impl Door {
                     because = %crate::report::chain(&error),
                     "provisioning: a guest did not get the committee secret"
                 );
-                if error.wire().is_some() {
+                if error.wire().is_some() || matches!(error, GiveError::Unproven) {
                     "broken"
                 } else {
                     "refused"

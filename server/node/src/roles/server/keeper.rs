@@ -3,17 +3,21 @@
 use core::time::Duration;
 use std::{collections::BTreeMap, sync::Arc};
 
-use mosaik::Network;
+use mosaik::{Network, PeerId};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
-use zipnet_attest::SecretText;
-use zipnet_protocol::{Digest, PeerKey};
+use zipnet_attest::{
+    SecretText,
+    keepsake::{self, KeepsakeError},
+};
+use zipnet_protocol::{AdmittedServer, Digest, KeyError, PeerKey};
 
 use super::context::Context;
 use crate::{
-    peers::Peers,
+    attestation::{Giving, ServerAttestation},
+    peers::{PeerError, Peers},
     roles::common::peer_id,
-    wire::{KeepCall, Keepsake, Refused},
+    wire::{KeepCall, Keeper, KeeperCall, Keepsake, Refused},
 };
 
 /// How often the registry is looked at.
@@ -40,11 +44,12 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
         return;
     };
     let seed = Zeroizing::new(hex::encode(seed.as_bytes()));
-    let keepsake = Keepsake {
+    let instance = &context.rules.instance;
+    let members = Members {
         seed: SecretText::from(seed.as_str()),
+        keepers: Peers::of::<KeeperCall>(network.clone(), instance, None),
+        keeps: Peers::of::<KeepCall>(network, instance, None),
     };
-    let members: Peers<Keepsake, ()> =
-        Peers::of::<KeepCall>(network, &context.rules.instance, None);
     let mut asked: BTreeMap<Digest, Asked> = BTreeMap::new();
     loop {
         tokio::select! {
@@ -59,6 +64,8 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
             .server_of(me.peer().as_bytes())
             .is_none()
         {
+            // Should it name this server again, members have forgotten it meanwhile.
+            asked.clear();
             continue;
         }
         let view = context.view();
@@ -77,7 +84,7 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
             if !context.stands(&view, server) {
                 continue;
             }
-            let kept = members.call_peer(peer, &keepsake, PATIENCE).await;
+            let kept = members.leave(&context, &me, server, peer).await;
             let outcome = match kept {
                 Ok(()) => {
                     tracing::info!(
@@ -87,7 +94,7 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
                     Asked::Keeps
                 }
                 Err(error) => {
-                    tracing::debug!(server = %server.id().short(), because = %error, "a member keeps no identity");
+                    tracing::debug!(server = %server.id().short(), because = %crate::report::chain(&error), "a member keeps no identity");
                     Asked::NotBefore(Instant::now() + AGAIN)
                 }
             };
@@ -96,18 +103,82 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
     }
 }
 
+/// Members, as they are asked.
+struct Members {
+    seed: SecretText,
+    keepers: Peers<(), Keeper>,
+    keeps: Peers<Keepsake, ()>,
+}
+
+/// A member did not take this server's identity.
+#[derive(Debug, thiserror::Error)]
+enum LeaveError {
+    #[error("It names no key")]
+    Keeper(#[source] PeerError),
+    #[error("The key that it names is not its own")]
+    Key(#[source] KeyError),
+    #[error("The identity cannot be sealed")]
+    Seal(#[source] KeepsakeError),
+    #[error("It does not keep it")]
+    Keep(#[source] PeerError),
+}
+
+impl Members {
+    /// Seals the seed to a key that the member's TD has signed, and sends it.
+    async fn leave(
+        &self,
+        context: &Context,
+        me: &AdmittedServer,
+        member: &AdmittedServer,
+        peer: PeerId,
+    ) -> Result<(), LeaveError> {
+        let instance = &context.rules.instance;
+        let keeper = self.keepers.call_peer(peer, &(), PATIENCE).await;
+        let keeper = keeper.map_err(LeaveError::Keeper)?;
+        keeper.verify(instance, member).map_err(LeaveError::Key)?;
+        let of = Keepsake::of(instance, me.peer(), member.digest());
+        let sealed = keepsake::seal(&keeper.key, &self.seed, of.as_bytes());
+        let sealed = sealed.map_err(LeaveError::Seal)?;
+        let keepsake = Keepsake { sealed };
+        let kept = self.keeps.call_peer(peer, &keepsake, PATIENCE).await;
+        kept.map_err(LeaveError::Keep)
+    }
+}
+
+/// What this server keeps, if it gives secrets.
+fn giving(context: &Context) -> Result<(&ServerAttestation, &Giving), Refused> {
+    let attestation = context.settings.attestation.as_deref();
+    attestation
+        .and_then(|with| with.giving.as_deref().map(|giving| (with, giving)))
+        .ok_or_else(|| Refused::Text("this server gives no secrets, and keeps none".to_owned()))
+}
+
+/// The key to which others seal what they leave here.
+pub(super) fn keeper(context: &Context) -> Result<Keeper, Refused> {
+    let (_, giving) = giving(context)?;
+    let instance = &context.rules.instance;
+    let key = giving.keepsakes.key().public();
+    Ok(Keeper::sign(
+        instance,
+        &context.id(),
+        key,
+        &context.keys().signing,
+    ))
+}
+
 /// Keeps the identity of a server that is registered.
-pub(super) fn keep(context: &Context, keepsake: Keepsake, caller: &PeerKey) -> Result<(), Refused> {
-    let attestation = context.settings.attestation.as_ref();
-    let giving = attestation.and_then(|with| with.giving.as_ref().map(|giving| (with, giving)));
-    let Some((with, giving)) = giving else {
-        return Err(Refused::Text(
-            "this server gives no secrets, and keeps none".to_owned(),
-        ));
-    };
+pub(super) fn keep(
+    context: &Context,
+    keepsake: &Keepsake,
+    caller: &PeerKey,
+) -> Result<(), Refused> {
+    let (with, giving) = giving(context)?;
+    let of = Keepsake::of(&context.rules.instance, caller, context.me().digest());
+    let seed = giving.keepsakes.key().open(&keepsake.sealed, of.as_bytes());
+    let seed = seed.map_err(|error| Refused::because(&error))?;
     let policy = with.authority.policy();
     giving
         .keepsakes
-        .keep(policy.verifier.policy(), caller, keepsake.seed)
+        .keep(policy.verifier.policy(), caller, seed)
         .map_err(|error| Refused::because(&error))
 }
