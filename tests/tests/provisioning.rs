@@ -12,7 +12,12 @@ use std::{
     time::Duration,
 };
 
-use zipnet_attest::{Collateral, hexes::Hexes, provision::PROVISION_KEY};
+use zipnet_attest::{
+    Collateral,
+    hexes::Hexes,
+    provision::PROVISION_KEY,
+    simulation::{Pccs, Platform},
+};
 use zipnet_tests::{
     cluster::{Cluster, Settings, UP},
     process::{Failed, Process, TestResult, command, eventually},
@@ -308,4 +313,53 @@ fn i10_a_member_gives_the_committee_secret_to_who_verifies_and_to_nobody_else() 
         not_shown(&server.process.lines().since(0).join("\n"))?;
     }
     Ok(())
+}
+
+#[test]
+fn f6_secrets_are_not_given_by_what_was_condemned_before() -> TestResult {
+    let waiting = Waiting::start()?;
+    let config = waiting.config("config", "")?;
+    let (_guest, address) = waiting.receive(&config, "given")?;
+    let simulated = waiting.cluster.simulated()?;
+    let secrets = waiting.secrets("secrets", 0o600)?;
+    let publisher = simulated.publisher();
+    let rated = |status: &str, tcb_eval: u32| {
+        let platform = Platform {
+            tcb_status: status.to_owned(),
+            tcb_eval,
+            ..Platform::default()
+        };
+        publisher.builder().platform(platform).build()
+    };
+    let pccs = Pccs::serve(&rated("OutOfDate", 21)?)?;
+    let provision = |policy: &Path, more: &[&str]| -> TestResult<(Option<i32>, String)> {
+        let mut command = command("zipnet-attest")?;
+        command
+            .args(["provision", &address, "--config"])
+            .arg(&config);
+        command.arg("--policy").arg(policy);
+        command.args(["--key", &publisher.public_key()]);
+        command.arg("--root").arg(simulated.root_file());
+        command.args(["--collateral", &pccs.address()]);
+        command.arg("--secrets").arg(&secrets);
+        command.arg("--state").arg(waiting.path("giver"));
+        command.args(more);
+        run("provision", command)
+    };
+    let policy = simulated.policy_file();
+    expect_status(&provision(&policy, &[])?, 1, &["refused: ZA-403"])?;
+    // Whoever answers for the PCCS goes back to before; what was seen stays.
+    pccs.publish(&rated("UpToDate", 20)?);
+    expect_status(&provision(&policy, &[])?, 1, &["refused: ZA-403"])?;
+    // Nor does a policy go back.
+    let later = waiting.path("later.json");
+    simulated.publish_at(&simulated.policy(7)?, &later)?;
+    expect_status(&provision(&later, &[])?, 1, &["refused: ZA-403"])?;
+    expect_status(&provision(&policy, &[])?, 1, &["7 was seen already"])?;
+    // Who says nothing of the machine, in the policy or here, has to say so.
+    let anywhere = waiting.path("anywhere.json");
+    simulated.publish_at(&publisher.policy(8)?, &anywhere)?;
+    expect_status(&provision(&anywhere, &[])?, 2, &["--any-platform"])?;
+    let elsewhere = ["--platform", "09090909090909090909090909090909"];
+    expect_status(&provision(&anywhere, &elsewhere)?, 1, &["refused: ZA-410"])
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use zipnet_attest::{
     Collateral, Evidence, PolicyKeys,
     signed::SignedPolicyError,
-    simulation::{Td, World},
+    simulation::{Platform, Td, World},
 };
 
 fn policy(serial: u64) -> String {
@@ -359,4 +359,40 @@ fn i9_root_keys_and_threshold_are_the_anchor_and_the_order_of_keys_is_not() {
     ] {
         assert_ne!(other, ours);
     }
+}
+
+#[test]
+fn f9_a_bare_quote_is_asked_for_its_attributes_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = World::builder(b"policy", ISSUED).build().unwrap();
+    // PKS: harmless to dcap-qvl, and not what a TD of ours has.
+    let mut td = Td::default();
+    td.td_attributes[3] |= 0x40;
+    fs::write(at.join("quote.bin"), world.quote(&td)).unwrap();
+    fs::write(at.join("root.der"), world.root_der()).unwrap();
+    let collateral = Collateral::new(world.collateral().clone()).unwrap();
+    fs::write(at.join("collateral.json"), collateral.to_json()).unwrap();
+    let when = (ISSUED + 60).to_string();
+    let verify = |more: &[&str]| {
+        let common = [
+            "verify",
+            "--quote",
+            "quote.bin",
+            "--root",
+            "root.der",
+            "--collateral",
+            "collateral.json",
+            "--at",
+            &when,
+        ];
+        run(at, &[&common[..], more].concat())
+    };
+    let (status, text) = verify(&[]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("ZA-502"), "{text}");
+    let (status, text) = verify(&["--attributes", "0000005000000000"]);
+    assert_eq!(status, Some(0), "{text}");
+    let id = hex::encode(Platform::default().platform_instance_id);
+    assert!(text.contains(&format!("platform  {id}")), "{text}");
 }

@@ -196,6 +196,12 @@ pub fn tcb() -> Vec<(Rule, Refusal)> {
         reject_advisories: vec!["INTEL-SA-00001".to_owned()],
         ..TcbRules::default()
     };
+    // In whatever case somebody wrote it down (f9).
+    let lower = TcbRules {
+        reject_advisories: vec!["intel-sa-00001".to_owned()],
+        ..TcbRules::default()
+    };
+    assert_eq!(lower.check(&found).unwrap_err().rule(), Rule::TcbAdvisory);
     vec![
         (Rule::TcbUnknown, world(&on(low), &Td::default())),
         (Rule::TcbRevoked, world(&rated("Revoked"), &Td::default())),

@@ -82,6 +82,8 @@ pub fn add_platform(answer: &mut Map<String, Value>, found: &Genuine) {
     answer.insert("tcb_status".to_owned(), status.into());
     answer.insert("advisories".to_owned(), found.advisories().into());
     answer.insert("tcb_evaluation".to_owned(), found.evaluation().into());
+    let platform = found.platform_instance().map(hex::encode);
+    answer.insert("platform".to_owned(), platform.into());
     answer.insert("fmspc".to_owned(), hex::encode_upper(found.fmspc()).into());
     answer.extend(fields(found.quote()));
 }

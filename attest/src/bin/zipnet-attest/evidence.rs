@@ -72,7 +72,8 @@ pub fn run(
         return Ok(Outcome::Undecided);
     };
     let collateral = files::read(path, MAX_COLLATERAL)?;
-    Ok(decide(&verifier, &evidence, &collateral, known, how, json)?)
+    let given = [&evidence[..], &collateral];
+    Ok(decide(&verifier, given, known, &[], how, json)?)
 }
 
 /// The evidence of a server that runs now. The collateral is what it shows,
@@ -88,12 +89,13 @@ pub fn run_live(
     let verifier = verifier(policy, how)?;
     let mut shown = live::fetch(peer, name).map_err(EvidenceError::Live)?;
     shown.known.config = config.map(Path::to_owned);
-    let collateral = match &how.collateral {
-        Some(path) => files::read(path, MAX_COLLATERAL)?,
-        None => shown.collateral,
+    // What the server shows may be from before its platform was condemned.
+    let (collateral, own): (_, &[_]) = match &how.collateral {
+        Some(path) => (files::read(path, MAX_COLLATERAL)?, &[]),
+        None => (shown.collateral, &["collateral"]),
     };
-    let (evidence, known) = (&shown.evidence, &shown.known);
-    Ok(decide(&verifier, evidence, &collateral, known, how, json)?)
+    let given = [&shown.evidence[..], &collateral];
+    Ok(decide(&verifier, given, &shown.known, own, how, json)?)
 }
 
 fn verifier(path: &Path, how: &How) -> Result<Verifier, EvidenceError> {
@@ -107,9 +109,9 @@ fn verifier(path: &Path, how: &How) -> Result<Verifier, EvidenceError> {
 
 fn decide(
     verifier: &Verifier,
-    evidence: &[u8],
-    collateral: &[u8],
+    [evidence, collateral]: [&[u8]; 2],
     known: &Known,
+    own: &[&'static str],
     how: &How,
     json: bool,
 ) -> Result<Outcome, FileError> {
@@ -125,6 +127,7 @@ fn decide(
     });
     Ok(match verdict {
         Ok(server) => {
+            not_compared.extend(own);
             say_verified(&server, &not_compared, json);
             Outcome::Verified
         }
