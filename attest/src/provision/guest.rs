@@ -259,6 +259,7 @@ impl Guest {
             None => fresh().map_err(AttemptError::Entropy)?,
         };
         Ok(Provisions {
+            time: parcel.time,
             committee_secret: parcel.committee_secret,
             secret,
             policy: parcel.policy,

@@ -156,6 +156,7 @@ impl Parcel {
 /// of the instance's keys signed the policy. Only a guest makes one.
 #[derive(Debug, Clone)]
 pub struct Provisions {
+    pub(super) time: u64,
     pub(super) committee_secret: SecretText,
     pub(super) secret: SecretText,
     pub(super) policy: PolicyFile,
@@ -180,7 +181,22 @@ pub struct StoreError {
     source: io::Error,
 }
 
+/// Name of the file in `ZIPNET_STATE` with a time that is known to have passed:
+/// seconds since 1970, in digits.
+pub const CLOCK_FLOOR_FILE: &str = "clock-floor";
+
 impl Provisions {
+    /// Writes the giver's time where a server finds a time that has passed, in
+    /// the folder for its state: its host's clock may go back as soon as the
+    /// secrets are there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn store_time(&self, state: &Path) -> Result<(), StoreError> {
+        let path = state.join(CLOCK_FLOOR_FILE);
+        fs::write(&path, format!("{}\n", self.time)).map_err(|source| StoreError { path, source })
+    }
+
     /// The committee secret.
     #[must_use]
     pub const fn committee_secret(&self) -> &SecretText {

@@ -239,7 +239,11 @@ fn provision(settings: &Settings, config: Config) -> Result<(), StageError> {
             Some(&listener),
             &settings.peers,
             &limits,
-            |provisions| Ok(provisions.store(Path::new(PROVISIONED))?),
+            |provisions| {
+                // First: the folder with the secrets is the last to be there.
+                provisions.store_time(Path::new(STATE))?;
+                Ok(provisions.store(Path::new(PROVISIONED))?)
+            },
             crate::console::say,
         )
         .map_err(StageError::Obtain)

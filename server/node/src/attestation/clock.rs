@@ -15,8 +15,8 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Name of the file in the folder for the state.
-const FILE: &str = "clock-floor";
+use zipnet_attest::provision::CLOCK_FLOOR_FILE as FILE;
+
 /// How far the floor moves before it is written again, in seconds.
 const OFTEN: u64 = 3600;
 
