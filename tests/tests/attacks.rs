@@ -1,5 +1,5 @@
 //! The attacks of the review, in their short form: each wins against the rule of release
-//! 0.1.0, and learns nothing from the rules as they are. `make attack` runs the long form.
+//! 0.1.0, and gets nothing from the rules as they are. `make attack` runs the long form.
 
 #![allow(missing_docs)]
 
@@ -66,4 +66,39 @@ fn a15_the_last_server_does_not_choose_the_broadcast() -> TestResult {
 #[test]
 fn d1_a_tpm_hides_no_initramfs() -> TestResult {
     attack("D1")
+}
+
+#[test]
+fn f1_one_machine_does_not_meet_three_pins() -> TestResult {
+    attack("F1")
+}
+
+#[test]
+fn f2_collateral_ahead_of_the_track_keeps_nobody_out() -> TestResult {
+    attack("F2")
+}
+
+#[test]
+fn f3_a_condemned_machine_does_not_choose_its_collateral() -> TestResult {
+    attack("F3")
+}
+
+#[test]
+fn f4_secrets_go_to_no_other_machine() -> TestResult {
+    attack("F4")
+}
+
+#[test]
+fn f5_a_host_in_between_deceives_neither_side() -> TestResult {
+    attack("F5")
+}
+
+#[test]
+fn f7_a_clock_turned_back_moves_on() -> TestResult {
+    attack("F7")
+}
+
+#[test]
+fn f8_strangers_ask_nobody_for_collateral() -> TestResult {
+    attack("F8")
 }

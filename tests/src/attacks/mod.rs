@@ -4,7 +4,8 @@
 //! policy (the control), and against the rules as they are. Against the control it must
 //! win, or it tests nothing; against the rules as they are, what it learns must be no more
 //! than a uniform guess among the honest participants that stayed, by an exact test at
-//! [`ALPHA`]. Seeds are fixed in the short form.
+//! [`ALPHA`]. Seeds are fixed in the short form. Those on evidence and provisioning (F) either
+//! get what they want or do not.
 
 #![allow(
     clippy::indexing_slicing,
@@ -23,6 +24,15 @@ mod a10;
 mod a13;
 mod a15;
 mod d1;
+pub mod doors;
+mod f1;
+mod f2;
+mod f3;
+mod f4;
+mod f5;
+mod f7;
+mod f8;
+pub mod ground;
 pub mod report;
 pub mod stage;
 pub mod stats;
@@ -63,6 +73,13 @@ pub const ATTACKS: &[Attack] = &[
     ("A13", |form| a13::run(form.trials(1))),
     ("A15", |form| a15::run(form.trials(10))),
     ("D1", |_| d1::run()),
+    ("F1", |_| f1::run()),
+    ("F2", |form| f2::run(form.trials(1))),
+    ("F3", |_| f3::run()),
+    ("F4", |_| f4::run()),
+    ("F5", |_| f5::run()),
+    ("F7", |_| f7::run()),
+    ("F8", |form| f8::run(form.trials(4))),
 ];
 
 /// Runs an attack where partials are computed in the thread that asks for them.
