@@ -164,20 +164,27 @@ impl Edition {
     /// publishes several evaluations side by side.
     #[must_use]
     pub fn replaces(&self, other: &Self) -> bool {
-        let older = self.pck_crl.is_older(other.pck_crl) || self.root_crl.is_older(other.root_crl);
+        let older = self.lists_are_older(other);
         let dates = self.tcb_info >= other.tcb_info && self.qe_identity >= other.qe_identity;
         let evaluation = self.evaluation > other.evaluation;
         !older && (evaluation || dates) && self.order() > other.order()
     }
 
+    /// Whether a revocation list is older than that of `other`.
+    const fn lists_are_older(&self, other: &Self) -> bool {
+        self.pck_crl.is_older(other.pck_crl) || self.root_crl.is_older(other.root_crl)
+    }
+
     /// Whether what is kept gives way to `new` at a time in seconds since 1970,
     /// if what counts are evaluations up to `highest`: it does if it has
     /// expired, or is beyond that, or is older. What helps nobody any more
-    /// blocks nothing that does.
+    /// blocks nothing that does; but no list goes back, whatever has expired
+    /// beside it: lists are of no track, and what was revoked stays so.
     #[must_use]
     pub fn gives_way(&self, new: &Self, now: u64, highest: Option<u32>) -> bool {
         let beyond = highest.is_some_and(|highest| self.highest > highest);
-        self.expires < now || beyond || new.replaces(self)
+        let useless = self.expires < now || beyond;
+        (useless && !new.lists_are_older(self)) || new.replaces(self)
     }
 
     const fn order(&self) -> [u64; 7] {
@@ -258,6 +265,20 @@ mod tests {
             assert!(!beyond.gives_way(&OLD, 100, Some(21)));
             assert!(beyond.gives_way(&OLD, 100, Some(20)));
         }
+    }
+
+    #[test]
+    fn za_202_no_revocation_list_goes_back_with_what_has_expired_or_is_beyond() {
+        for before in [
+            changed(|edition| edition.pck_crl.issued -= 1),
+            changed(|edition| edition.pck_crl.number -= 1),
+            changed(|edition| edition.root_crl.issued -= 1),
+            changed(|edition| edition.root_crl.number -= 1),
+        ] {
+            assert!(!OLD.gives_way(&before, 201, None), "{before:?}");
+            assert!(!OLD.gives_way(&before, 100, Some(19)), "{before:?}");
+        }
+        assert!(OLD.gives_way(&OLD, 201, None), "the same ones do no harm");
     }
 
     #[test]
