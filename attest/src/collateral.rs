@@ -29,6 +29,8 @@ pub struct Collateral {
     /// The lower and the higher number of the TCB evaluation of TCB info and QE identity. Intel
     /// raises them one by one, so that they differ for some hours.
     pub(crate) evaluations: (u32, u32),
+    /// The number of the QE identity.
+    pub(crate) qe_evaluation: u32,
     /// SHA-256 of all parts.
     pub(crate) digest: [u8; 32],
 }
@@ -257,6 +259,7 @@ impl Collateral {
             pce_id,
             fmspc,
             evaluations: (one.min(other), one.max(other)),
+            qe_evaluation: other,
             tcb_info,
             qe_identity,
         })

@@ -27,6 +27,8 @@ pub struct Edition {
     pub evaluation: u32,
     /// The higher of the two.
     pub highest: u32,
+    /// That of the QE identity, which is one of them.
+    pub qe_evaluation: u32,
     /// When the TCB info was issued, seconds since 1970.
     pub tcb_info: u64,
     /// When the QE identity was issued, seconds since 1970.
@@ -127,6 +129,7 @@ impl Edition {
             },
             evaluation: collateral.evaluations.0,
             highest: collateral.evaluations.1,
+            qe_evaluation: collateral.qe_evaluation,
             tcb_info: collateral.tcb_info.0,
             qe_identity: collateral.qe_identity.0,
             pck_crl: pck_crl.list,
@@ -164,10 +167,22 @@ impl Edition {
     /// publishes several evaluations side by side.
     #[must_use]
     pub fn replaces(&self, other: &Self) -> bool {
-        let older = self.lists_are_older(other);
+        let [info, identity] = self.evaluations();
+        let [their_info, their_identity] = other.evaluations();
+        // Of two mixes of two evaluations neither part goes back.
+        let older = self.lists_are_older(other) || info < their_info || identity < their_identity;
         let dates = self.tcb_info >= other.tcb_info && self.qe_identity >= other.qe_identity;
         let evaluation = self.evaluation > other.evaluation;
         !older && (evaluation || dates) && self.order() > other.order()
+    }
+
+    /// The numbers of TCB info and QE identity.
+    const fn evaluations(&self) -> [u32; 2] {
+        if self.qe_evaluation == self.evaluation {
+            [self.highest, self.qe_evaluation]
+        } else {
+            [self.evaluation, self.qe_evaluation]
+        }
     }
 
     /// Whether a revocation list is older than that of `other`.
@@ -216,6 +231,7 @@ mod tests {
         },
         evaluation: 20,
         highest: 20,
+        qe_evaluation: 20,
         tcb_info: 100,
         qe_identity: 100,
         pck_crl: LIST,
@@ -232,8 +248,11 @@ mod tests {
     #[test]
     fn each_part_that_is_newer_makes_an_edition_newer_and_never_the_reverse() {
         assert!(!OLD.replaces(&OLD));
+        let next = |edition: &mut Edition| {
+            (edition.evaluation, edition.highest, edition.qe_evaluation) = (21, 21, 21);
+        };
         for newer in [
-            changed(|edition| edition.evaluation += 1),
+            changed(next),
             changed(|edition| edition.tcb_info += 1),
             changed(|edition| edition.qe_identity += 1),
             changed(|edition| edition.pck_crl.issued += 1),
@@ -241,7 +260,10 @@ mod tests {
             changed(|edition| edition.root_crl.issued += 1),
             changed(|edition| edition.root_crl.number += 1),
             // Evaluations are published side by side, each with its dates.
-            changed(|edition| (edition.evaluation, edition.tcb_info) = (21, 50)),
+            changed(|edition| {
+                next(edition);
+                edition.tcb_info = 50;
+            }),
         ] {
             assert!(newer.replaces(&OLD), "{newer:?}");
             assert!(!OLD.replaces(&newer), "{newer:?}");
@@ -250,7 +272,9 @@ mod tests {
 
     #[test]
     fn za_303_what_has_expired_blocks_nothing() {
-        let early = changed(|edition| (edition.evaluation, edition.highest) = (21, 21));
+        let early = changed(|edition| {
+            (edition.evaluation, edition.highest, edition.qe_evaluation) = (21, 21, 21);
+        });
         assert!(!OLD.replaces(&early));
         assert!(!early.gives_way(&OLD, 200, None), "until then it holds");
         assert!(early.gives_way(&OLD, 201, None));
@@ -289,10 +313,24 @@ mod tests {
             changed(|edition| (edition.tcb_info, edition.pck_crl.issued) = (200, 99)),
             changed(|edition| (edition.tcb_info, edition.root_crl.issued) = (200, 99)),
             changed(|edition| (edition.tcb_info, edition.qe_identity) = (200, 99)),
-            changed(|edition| (edition.evaluation, edition.pck_crl.number) = (21, 4)),
-            changed(|edition| (edition.evaluation, edition.root_crl.issued) = (21, 99)),
+            changed(|edition| {
+                (edition.evaluation, edition.highest, edition.qe_evaluation) = (21, 21, 21);
+                edition.pck_crl.number = 4;
+            }),
+            changed(|edition| {
+                (edition.evaluation, edition.highest, edition.qe_evaluation) = (21, 21, 21);
+                edition.root_crl.issued = 99;
+            }),
         ] {
             assert!(!mixed.replaces(&OLD), "{mixed:?}");
         }
+        // TCB info of 21 and QE identity of 20, and the reverse of a later date.
+        let condemning = changed(|edition| (edition.highest, edition.tcb_info) = (21, 110));
+        assert!(condemning.replaces(&OLD));
+        let praising = changed(|edition| {
+            (edition.highest, edition.qe_evaluation) = (21, 21);
+            (edition.tcb_info, edition.qe_identity) = (120, 120);
+        });
+        assert!(!praising.replaces(&condemning));
     }
 }

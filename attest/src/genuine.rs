@@ -118,6 +118,13 @@ impl Genuine {
         self.issued
     }
 
+    /// When the newest of all that was verified was issued, seconds since 1970: collateral,
+    /// revocation lists, and the certificates of the platform. That time has passed.
+    #[must_use]
+    pub const fn latest_issued(&self) -> u64 {
+        self.claims.latest_issue_date
+    }
+
     /// When the first part of the collateral expires, seconds since 1970.
     #[must_use]
     pub const fn expires(&self) -> u64 {

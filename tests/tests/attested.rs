@@ -317,7 +317,10 @@ fn a_stranger_verifies_a_running_server() -> TestResult {
     assert_eq!(status, Some(0), "{answer}");
     assert_eq!(answer["verdict"], "accept");
     assert_eq!(answer["peer"], cluster.servers[1].peer());
-    assert_eq!(answer["not_compared"], serde_json::json!(["config", "collateral"]));
+    assert_eq!(
+        answer["not_compared"],
+        serde_json::json!(["config", "collateral"])
+    );
 
     let (status, answer) = verify(hint, &mixed)?;
     assert_eq!((status, &answer["rule"]), (Some(1), &Value::from("ZA-601")));

@@ -148,7 +148,7 @@ pub enum GiveError {
     Sealed(#[source] WireError),
     /// Somebody said that the guest accepted.
     #[error(
-        "Somebody answered that the guest accepted, and it was not the guest: what was sent did not reach it as it was. Whoever is in between kept it from the guest, or gave it something else; it says on its console"
+        "Somebody answered that the guest accepted, and it was not the guest: whoever is in between may have kept from it what was sent, or given it something else. What it has, it says on its console"
     )]
     Unproven,
     /// The guest refused what it was given, or did not say.

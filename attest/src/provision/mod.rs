@@ -48,7 +48,8 @@ pub use giver::{GiveError, Giver, Known, Machines, Welcome};
 pub use guest::{AttemptError, Guest, GuestError};
 pub use obtain::{Limits, ObtainError};
 pub use parcel::{
-    CLOCK_FLOOR_FILE, COMMITTEE_SECRET_FILE, POLICY_FILE, Parcel, ParcelError, Provisions, SECRET_FILE, StoreError,
+    CLOCK_FLOOR_FILE, COMMITTEE_SECRET_FILE, POLICY_FILE, Parcel, ParcelError, Provisions,
+    SECRET_FILE, StoreError,
 };
 pub use relay::{RelayError, Side, relay};
 pub use seal::GiverKey;

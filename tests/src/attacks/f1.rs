@@ -128,7 +128,7 @@ impl Scene {
     /// What a member with the identities of all three gives to a guest of a name.
     fn asks(&self, name: &str, id: u8, machines: Machines<'_>) -> (Option<String>, String) {
         let policy = self.naming();
-        let kept = Keepsakes::default();
+        let kept = Keepsakes::new().expect("a key");
         for seed in &self.seeds {
             let boot = self.ground.boot(&identity(seed), 1);
             let left = kept.keep(&policy, boot.admitted.peer(), seed.clone());

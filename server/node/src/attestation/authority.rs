@@ -17,7 +17,6 @@ use zipnet_protocol::{AdmittedServer, Digest, Instance};
 
 use super::{
     AuthoritySettings, Credential, InForce,
-    ahead::Ahead,
     clock::Clock,
     credential::expected,
     lookups::Lookups,
@@ -110,8 +109,6 @@ pub struct Authority {
     editions: AtomicU64,
     pub(super) clock: Clock,
     pub(super) lookups: Lookups,
-    /// Who says that it is later than this process thinks.
-    pub(super) ahead: Ahead,
     memory: Mutex<Memory>,
     /// Files of collateral that were taken in, by when they were written.
     pub(super) files: Mutex<HashMap<PathBuf, SystemTime>>,
@@ -155,7 +152,6 @@ impl Authority {
             editions: AtomicU64::new(0),
             clock,
             lookups: Lookups::default(),
-            ahead: Ahead::default(),
             memory: Mutex::default(),
             files: Mutex::default(),
             enforcing: Mutex::default(),
@@ -280,7 +276,7 @@ impl Authority {
         if let Err(refusal) = &checked
             && refusal.rule() == Rule::StatementFuture
         {
-            self.hear_of_later(policy, &evidence, &shown, &expected);
+            self.hear_of_later(policy, &evidence.quote, &shown, now);
         }
         checked?;
         let used = self.to_judge_by(policy, &evidence.quote, &shown, now);
@@ -306,6 +302,9 @@ impl Authority {
             }
             other => (other?, now),
         };
+        let signed = verified.genuine().latest_issued();
+        self.clock
+            .passed(signed, &"a certificate of a server's platform");
         Ok(Standing::new(&verified, at))
     }
 

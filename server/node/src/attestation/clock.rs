@@ -1,8 +1,7 @@
 //! What time it is, for whoever runs on a host that may lie about it.
 //!
-//! The clock of a TD is its host's. What Intel, those who sign policies, and
-//! several members on machines of their own have signed at a time shows that
-//! this time has passed; from then on it goes forward with the processor's
+//! The clock of a TD is its host's. What Intel and those who sign policies have
+//! signed at a time shows that this time has passed; from then on it goes forward with the processor's
 //! counter, whatever the host says (PID 1 holds the host's clock against that
 //! counter, too). A host may set the clock forward, and gains nothing by it but
 //! that this guest refuses others.
@@ -74,17 +73,8 @@ impl Clock {
         clock.max(self.floor().now())
     }
 
-    /// A time is known to have passed, by something that was signed for good.
+    /// A time is known to have passed, by something that was signed.
     pub(super) fn passed(&self, time: u64, by: &dyn core::fmt::Display) {
-        self.raise(time, by, self.file.as_deref());
-    }
-
-    /// A time has passed by the word of others, which is not kept.
-    pub(super) fn heard(&self, time: u64, by: &dyn core::fmt::Display) {
-        self.raise(time, by, None);
-    }
-
-    fn raise(&self, time: u64, by: &dyn core::fmt::Display, file: Option<&Path>) {
         let host = SystemTime::now().duration_since(UNIX_EPOCH);
         let host = host.map_or(0, |since| since.as_secs());
         let kept = {
@@ -94,6 +84,7 @@ impl Clock {
             }
             floor.at = time;
             floor.since = Instant::now();
+            let file = self.file.as_deref();
             let file = file.filter(|_| time >= floor.kept.saturating_add(OFTEN));
             if file.is_some() {
                 floor.kept = time;

@@ -9,7 +9,6 @@
 //! Tickets, which gate the bonds of the committee's group, name evidence by
 //! its digest ([`ticket`]); the evidence itself is fetched from the peer.
 
-mod ahead;
 pub mod authority;
 mod clock;
 pub mod credential;

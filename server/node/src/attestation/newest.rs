@@ -97,6 +97,22 @@ impl Authority {
         ))
     }
 
+    /// A server's statement is of a time to come. Either its clock is ahead, or this
+    /// one is behind: what Intel has signed in the collateral beside it tells. The
+    /// statement itself is the word of a host, and moves nothing: two hosts could
+    /// push everybody's clock.
+    pub(super) fn hear_of_later(
+        &self,
+        policy: &InForce,
+        quote: &[u8],
+        shown: &Collateral,
+        now: u64,
+    ) {
+        if policy.verifier.origin(quote, now).is_ok() {
+            let _ = self.learn(shown, &"evidence of a later time", now);
+        }
+    }
+
     /// Takes in collateral that is signed under the trust root and of the
     /// policy's track, if it is newer than what is known; `from` says where it
     /// was found. What was issued after this host's clock shows that the clock is

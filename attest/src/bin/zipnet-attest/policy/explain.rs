@@ -12,6 +12,21 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "# {}", plain(line));
 }
 
+/// Servers that may run on one machine: whoever hosts it meets both pins.
+fn shared(policy: &Policy) -> Option<String> {
+    let servers = policy.servers.as_deref().unwrap_or_default();
+    let mut pairs = servers.iter().enumerate().flat_map(|(at, one)| {
+        let later = servers.iter().skip(at.saturating_add(1));
+        later.map(move |other| (one, other))
+    });
+    let (one, other) =
+        pairs.find(|(one, other)| one.platforms.iter().any(|id| other.platforms.contains(id)))?;
+    Some(format!(
+        "servers {} and {} may run on one machine: whoever hosts it meets the pins of both, and can exchange them",
+        one.name, other.name
+    ))
+}
+
 /// A line for each field that decides something.
 pub fn lines(policy: &Policy) -> Vec<String> {
     let tcb = &policy.tcb;
@@ -33,7 +48,7 @@ pub fn lines(policy: &Policy) -> Vec<String> {
         || "servers null: whoever has the committee secret may be a server; no member keeps a guest's identity, so that a guest which restarts without its operator is a new server. --server NAME=PEERID@PLATFORM binds an identity to machines".to_owned(),
         |servers| format!("servers: {} identities, each on its own machines and nowhere else, whoever has its seed", servers.len()),
     );
-    vec![
+    let mut lines = vec![
         format!(
             "issued {}: whoever sees this policy knows that this time has passed, whatever its host's clock says",
             policy.issued
@@ -51,5 +66,7 @@ pub fn lines(policy: &Policy) -> Vec<String> {
         platforms,
         servers,
         format!("max_statement_hours {}: how long one statement of a server is believed after its quote was made", policy.max_statement_hours),
-    ]
+    ];
+    lines.extend(shared(policy));
+    lines
 }
