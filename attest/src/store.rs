@@ -258,7 +258,7 @@ impl Store {
             let path = self.path(platforms);
             let to = path.with_extension("corrupt");
             match fs::rename(&path, &to) {
-                Ok(()) => aside.push(SetAside { reason, to }),
+                Ok(()) => aside.push(SetAside { to, reason }),
                 Err(source) => return Err(StoreError::Write { path, source }),
             }
         }

@@ -2,7 +2,7 @@
 //! machine only, and its guest gets it back there.
 #![allow(missing_docs)]
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fmt::Write as _, fs, path::PathBuf, process::Command, time::Duration};
 
 use zipnet_attest::provision::PROVISION_KEY;
 use zipnet_tests::{
@@ -107,7 +107,7 @@ impl Bound {
         );
         for (variable, value) in self.cluster.simulated()?.variables() {
             if variable != "ZIPNET_POLICY" {
-                text += &format!("{variable}={value}\n");
+                writeln!(text, "{variable}={value}")?;
             }
         }
         fs::write(&config, text)?;
@@ -143,7 +143,7 @@ fn f1_nobody_meets_a_pin_from_another_machine_with_genuine_tds_secret_and_seed()
         .cluster
         .servers
         .iter()
-        .map(|server| server.peer().to_owned())
+        .map(|server| server.peer().clone())
         .collect();
     let mut talker = bound
         .cluster
@@ -183,7 +183,7 @@ fn f1_a_server_comes_back_on_its_own_machine_by_a_member_at_night() -> TestResul
     let mut bound = Bound::start()?;
     let left = "left this server's identity with a member";
     bound.cluster.servers[2].process.expect(left, UP)?;
-    let peer = bound.cluster.servers[2].peer().to_owned();
+    let peer = bound.cluster.servers[2].peer().clone();
     let mut gone = bound.cluster.servers.remove(2);
     gone.process.kill();
     let (status, said) = bound.ask("server-2", 2, "given")?;

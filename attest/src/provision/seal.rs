@@ -73,7 +73,10 @@ impl GiverKey {
         self.public.to_bytes().into()
     }
 
-    /// Seals to a public key under `aad`.
+    /// Seals to a public key under `aad`; yields what the receiver has to show.
+    ///
+    /// # Errors
+    /// The library's, for a key that is none.
     pub fn seal(
         &self,
         to: &[u8; 32],

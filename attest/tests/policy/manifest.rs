@@ -112,8 +112,8 @@ impl Bench {
         let said = text(output.stderr);
         // What the fields of the policy mean has a test of its own.
         let said = said.lines().filter(|line| !line.starts_with("# "));
-        let said: String = said.map(|line| format!("{line}\n")).collect();
-        (code, text(output.stdout), said)
+        let said: Vec<_> = said.collect();
+        (code, text(output.stdout), said.join("\n"))
     }
 
     fn policy(&self, manifest: &str, more: &[&str]) -> Ran {

@@ -300,9 +300,9 @@ fn f4_whoever_relays_to_a_machine_of_his_own_gets_nothing() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         // The same image and the same, public, configuration.
         let guest = attempt(setting.guest(), theirs);
-        let mut giver = operator.giver(known);
-        giver.machines = machines;
-        let given = giver.give(
+        let mut strict = operator.giver(known);
+        strict.machines = machines;
+        let given = strict.give(
             ours,
             now(),
             |_| Ok(Arc::new(operator.collateral.clone())),

@@ -61,9 +61,9 @@ fn other_machine() -> Refusal {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let guest = attempt(setting.guest(), theirs);
     let expected = [Hexes([9; 16])];
-    let mut giver = operator.giver(Known::Config(&operator.config));
-    giver.machines = Machines::These(&expected);
-    let given = giver.give(
+    let mut strict = operator.giver(Known::Config(&operator.config));
+    strict.machines = Machines::These(&expected);
+    let given = strict.give(
         ours,
         now(),
         |_| Ok(Arc::new(operator.collateral.clone())),

@@ -92,7 +92,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "from_peer")]
     any_platform: bool,
     /// Folder that remembers the newest collateral and policy serial, so that neither
-    /// goes back [default: zipnet-attest in XDG_STATE_HOME]
+    /// goes back [default: `zipnet-attest` in `XDG_STATE_HOME`]
     #[arg(long, value_name = "DIR", conflicts_with = "from_peer")]
     state: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use zipnet_attest::{
-    Platforms, Refusal, Rule, TrustBase, Verified, shelf::Shelf, store::StoreError,
+    Collateral, Platforms, Refusal, Rule, TrustBase, Verified, shelf::Shelf, store::StoreError,
 };
 use zipnet_protocol::{AdmittedServer, Digest, Instance};
 
@@ -279,11 +279,12 @@ impl Authority {
             self.hear_of_later(policy, &evidence.quote, &shown, now);
         }
         checked?;
-        let used = self.to_judge_by(policy, &evidence.quote, &shown, now);
-        let verified = used.and_then(|used| {
+        let verify = |used: &Collateral, at| {
             let verifier = &policy.verifier;
-            verifier.verify(&evidence, &used, &expected, now)
-        });
+            verifier.verify(&evidence, used, &expected, at)
+        };
+        let used = self.to_judge_by(policy, &evidence.quote, &shown, now);
+        let verified = used.and_then(|used| verify(&used, now));
         let (verified, at) = match verified {
             // Expired collateral admits nobody, but whoever was admitted stays
             // until the statement ends.
@@ -294,10 +295,7 @@ impl Authority {
                 let platforms = Platforms::of_quote(&evidence.quote)?;
                 let known = self.newest(policy, platforms)?;
                 let mut either = known.iter().map(|known| &**known).chain([&shown]);
-                let then = either.find_map(|used| {
-                    let verifier = &policy.verifier;
-                    verifier.verify(&evidence, used, &expected, before.at).ok()
-                });
+                let then = either.find_map(|used| verify(used, before.at).ok());
                 (then.ok_or(refusal)?, before.at)
             }
             other => (other?, now),

@@ -83,7 +83,7 @@ fn f2_a_member_that_shows_early_collateral_condemns_nobody_on_the_standard_track
     assert_eq!(here.judge(&authority, first, &good), Ok(()));
     // Intel signed it, for whoever asks for the early track.
     let early = here.credential(second, |draft| {
-        on(draft, rated("OutOfDate", evaluation + 1))
+        on(draft, rated("OutOfDate", evaluation + 1));
     });
     assert_eq!(
         here.judge(&authority, second, &early),

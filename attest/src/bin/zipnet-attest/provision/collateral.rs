@@ -86,7 +86,7 @@ impl Place {
         &self,
         platforms: Platforms,
         base: &TrustBase,
-        shelf: &Shelf,
+        seen: &Shelf,
         wanted: &Wanted,
         now: u64,
     ) -> Result<Arc<Collateral>, SourceError> {
@@ -94,8 +94,8 @@ impl Place {
         let refused = |refusal| RefusedError { platforms, refusal };
         wanted.check(&found).map_err(refused)?;
         let trusted = trusted_alone(base.root(), &found, now).map_err(refused)?;
-        shelf.put(trusted, wanted.highest)?;
-        Ok(shelf.get(platforms)?.unwrap_or(found))
+        seen.put(trusted, wanted.highest)?;
+        Ok(seen.get(platforms)?.unwrap_or(found))
     }
 
     /// Nothing of it is verified here.

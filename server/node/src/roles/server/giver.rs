@@ -99,13 +99,11 @@ impl Door {
             let next = async {
                 // Whoever comes now waits in the kernel's queue.
                 let place = places.clone().acquire_owned().await.ok()?;
-                match this.listener.accept().await {
-                    Ok((stream, from)) => Some((place, stream, from)),
-                    Err(_) => {
-                        tokio::time::sleep(PAUSE).await;
-                        None
-                    }
+                if let Ok((stream, from)) = this.listener.accept().await {
+                    return Some((place, stream, from));
                 }
+                tokio::time::sleep(PAUSE).await;
+                None
             };
             let next = tokio::select! {
                 () = stop.cancelled() => return,
