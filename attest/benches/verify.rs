@@ -14,7 +14,10 @@ use std::{
 
 use criterion::Criterion;
 use dcap_qvl::{Policy, QuoteClaims, QuoteCollateralV3, verify::QuoteVerifier};
-use zipnet_attest::{Collateral, Quote, TrustRoot, WarmVerifier, genuine, trusted_alone};
+use zipnet_attest::{
+    Collateral, Edition, Quote, TrustRoot, Verifier, WarmVerifier, genuine, hexes::Hexes,
+    policy::First, trusted_alone,
+};
 
 /// When the quote and its collateral are in force.
 const NOW: u64 = 1_750_377_600;
@@ -88,6 +91,29 @@ impl Stage {
         let verifier = QuoteVerifier::new_prod();
         let claims = verifier.verify_with_policy(black_box(quote), &self.theirs, NOW, &Anything);
         claims.is_ok()
+    }
+
+    /// A verifier by a policy that accepts the quote, which has seen no platform yet.
+    fn verifier(&self) -> Verifier {
+        let quote = Quote::parse(&self.quote).unwrap();
+        let edition = Edition::of(&self.collateral).unwrap();
+        let first = First {
+            serial: 1,
+            issued: NOW,
+            evaluations: (edition.evaluation, edition.highest),
+            platforms: None,
+        };
+        let mut policy = zipnet_attest::Policy::accepting(&quote, "bench", "any", first);
+        policy.td.attributes = Hexes(quote.report.td_attributes);
+        Verifier::new(policy, TrustRoot::Intel).unwrap()
+    }
+
+    fn by(&self, verifier: &Verifier) -> bool {
+        let said = Quote::parse(&self.quote).unwrap().report.report_data;
+        let quote = black_box(&self.quote);
+        verifier
+            .verify_td(quote, &said, &self.collateral, NOW)
+            .is_ok()
     }
 
     fn alone(&self) -> bool {
@@ -244,6 +270,31 @@ fn table(stage: &Stage) {
     );
     let name = "the same platform again";
     table.push_str(&pair(name, "cold", known, Some(1.0 / 3.0)));
+    let first = medians(
+        500,
+        || stage.by(&stage.verifier()),
+        || stage.ours(&stage.quote),
+    );
+    let name = "by a policy, at first sight";
+    table.push_str(&pair(name, "genuine quote, cold", first, Some(1.1)));
+    let verifier = stage.verifier();
+    assert!(stage.by(&verifier));
+    let again = medians(
+        500,
+        || stage.by(&verifier),
+        || {
+            let (quote, collateral) = (black_box(&stage.quote), &stage.collateral);
+            warm.genuine(&TrustRoot::Intel, quote, collateral, NOW)
+                .is_ok()
+        },
+    );
+    let name = "by a policy, the same platform again";
+    table.push_str(&pair(
+        name,
+        "the same platform again, without one",
+        again,
+        Some(1.1),
+    ));
     let alone = medians(500, || stage.alone(), || stage.ours(&stage.quote));
     let name = "collateral without a quote";
     table.push_str(&pair(name, "genuine quote, cold", alone, Some(1.5)));
