@@ -152,6 +152,34 @@ pub fn genuine(
     collateral: &Collateral,
     now: u64,
 ) -> Result<Genuine, Refusal> {
+    verify(root, bytes, collateral, now, |_| Ok(()))
+}
+
+/// [`genuine`], with collateral every part of which is signed or known: also the
+/// chain beside the PCK CRL, which dcap-qvl does not look at. Collateral that is
+/// judged by has to be good enough to be kept, so that it is replaced when there
+/// is something newer.
+///
+/// # Errors
+/// As [`genuine`], or of ZA-310.
+pub(crate) fn whole(
+    root: &TrustRoot,
+    bytes: &[u8],
+    collateral: &Collateral,
+    now: u64,
+) -> Result<Genuine, Refusal> {
+    verify(root, bytes, collateral, now, |certification| {
+        certification.check_lists_chain(collateral)
+    })
+}
+
+fn verify(
+    root: &TrustRoot,
+    bytes: &[u8],
+    collateral: &Collateral,
+    now: u64,
+    besides: impl FnOnce(&Certification<'_>) -> Result<(), Refusal>,
+) -> Result<Genuine, Refusal> {
     let quote = Quote::parse(bytes)?;
     root.check()?;
     let certification = Certification::read(&quote, bytes)?;
@@ -165,6 +193,7 @@ pub fn genuine(
         .map_err(|error| refusal(error, &quote, collateral, now))?;
     // Last, so that a quote of another root is refused for what it is.
     certification.check_root(root)?;
+    besides(&certification)?;
     // dcap-qvl compares the FMSPC, but not this.
     let pck = &claims.platform.pck.pce_id;
     if pck[..] != collateral.pce_id[..] {
@@ -183,24 +212,6 @@ pub fn genuine(
         issued: collateral.issued(),
         highest_evaluation: collateral.evaluations.1,
     })
-}
-
-/// [`genuine`], with collateral every part of which is signed or known: also the
-/// chain beside the PCK CRL, which dcap-qvl does not look at. Collateral that is
-/// judged by has to be good enough to be kept, so that it is replaced when there
-/// is something newer.
-///
-/// # Errors
-/// As [`genuine`], or of ZA-310.
-pub(crate) fn whole(
-    root: &TrustRoot,
-    bytes: &[u8],
-    collateral: &Collateral,
-    now: u64,
-) -> Result<Genuine, Refusal> {
-    let found = genuine(root, bytes, collateral, now)?;
-    Certification::read(&found.quote, bytes)?.check_lists_chain(collateral)?;
-    Ok(found)
 }
 
 /// Collateral whose every signed part has been verified: TCB info, QE identity
