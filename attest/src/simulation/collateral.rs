@@ -118,23 +118,34 @@ impl Dates {
 
 fn tcb_info(platform: &Platform, dates: &Dates) -> Value {
     let required = platform.required.unwrap_or_else(|| platform.svns());
+    let level = |tdx: &[u8; 16], status: &str, advisories: &[String]| {
+        json!({
+            "advisoryIDs": advisories,
+            "tcb": {
+                "pcesvn": required.pce_svn,
+                "sgxtcbcomponents": components(&required.cpu_svn),
+                "tdxtcbcomponents": components(tdx),
+            },
+            "tcbDate": dates.tcb,
+            "tcbStatus": status,
+        })
+    };
+    let mut levels = vec![level(
+        &required.tee_tcb_svn,
+        &platform.tcb_status,
+        &platform.advisories,
+    )];
+    if let Some((status, advisories)) = &platform.below {
+        levels.push(level(&[0; 16], status, advisories));
+    }
     json!({
         "fmspc": upper_hex(platform.fmspc),
-        "id": "TDX",
+        "id": platform.tcb_info_id,
         "issueDate": dates.issue,
         "nextUpdate": dates.next_update,
         "pceId": upper_hex(platform.tcb_pce_id),
         "tcbEvaluationDataNumber": platform.tcb_eval,
-        "tcbLevels": [{
-            "advisoryIDs": platform.advisories,
-            "tcb": {
-                "pcesvn": required.pce_svn,
-                "sgxtcbcomponents": components(&required.cpu_svn),
-                "tdxtcbcomponents": components(&required.tee_tcb_svn),
-            },
-            "tcbDate": dates.tcb,
-            "tcbStatus": platform.tcb_status,
-        }],
+        "tcbLevels": levels,
         "tcbType": 0,
         "tdxModule": {
             "attributes": upper_hex(SEAM_ATTRIBUTES),
@@ -177,7 +188,7 @@ fn qe_identity(platform: &Platform, dates: &Dates) -> Value {
     json!({
         "attributes": upper_hex(QE_ATTRIBUTES),
         "attributesMask": upper_hex(QE_ATTRIBUTES_MASK),
-        "id": "TD_QE",
+        "id": platform.qe_identity_id,
         "isvprodid": QE_ISV_PROD_ID,
         "issueDate": dates.issue,
         "miscselect": "00000000",

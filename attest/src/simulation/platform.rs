@@ -49,6 +49,13 @@ pub struct Platform {
     pub advisories: Vec<String>,
     /// `tcbEvaluationDataNumber` of the TCB info and the QE identity.
     pub tcb_eval: u32,
+    /// Rating of platforms of lower TDX versions, if there is such a level, and its advisories:
+    /// `tcbStatus` and `advisoryIDs` of a second level that demands nothing of TDX.
+    pub below: Option<(String, Vec<String>)>,
+    /// `id` of the TCB info, `TDX` unless it is another TEE's.
+    pub tcb_info_id: String,
+    /// `id` of the QE identity, `TD_QE` unless it is another enclave's.
+    pub qe_identity_id: String,
     /// How many days before the world's issue time the `tcbDate` of every level lies. Grace periods
     /// count from `tcbDate`.
     pub tcb_date_days_before: u64,
@@ -93,6 +100,9 @@ impl Default for Platform {
             tcb_status: "UpToDate".to_owned(),
             advisories: Vec::new(),
             tcb_eval: 20,
+            below: None,
+            tcb_info_id: "TDX".to_owned(),
+            qe_identity_id: "TD_QE".to_owned(),
             tcb_date_days_before: 200,
             qe_mrsigner: Self::QE_MRSIGNER,
             qe_isv_svn: Self::QE_ISV_SVN,

@@ -1,6 +1,7 @@
-//! The signed part of a TDX quote, version 4: header and TD report body.
+//! The signed part of a TDX quote, version 4: header and TD report body; or of version 5 for a
+//! TD 1.5.
 //!
-//! Source: TDX DCAP Quoting Library API, appendix A.3. All integers are little endian.
+//! Source: TDX DCAP Quoting Library API, appendix A.3 and A.4. All integers are little endian.
 //!
 //! | offset | bytes | field |
 //! | ---: | ---: | --- |
@@ -22,12 +23,17 @@
 //! | 328 | 48 | MROWNERCONFIG |
 //! | 376 | 192 | RTMR0 to RTMR3, 48 each |
 //! | 568 | 64 | REPORTDATA |
+//!
+//! In version 5 the type of the body, 3 for a TD 1.5, and its length stand before it, 2 and 4 bytes;
+//! `TEE_TCB_SVN_2` (16) and MRSERVICETD (48) follow REPORTDATA.
 
 /// Length of header (48 bytes) and TD report body (584 bytes).
 pub(super) const SIGNED_LEN: usize = 632;
 
-/// Quote version.
-const VERSION: u16 = 4;
+/// Quote version, and that of a TD 1.5.
+const VERSIONS: [u16; 2] = [4, 5];
+/// Type and length of the body of a TD 1.5.
+const TD15: (u16, u32) = (3, 648);
 /// Attestation key type: ECDSA over P-256.
 const ECDSA_P256: u16 = 2;
 /// TEE type: TDX.
@@ -41,6 +47,13 @@ const TDX: u32 = 0x81;
 pub struct Td {
     /// Measurement of the TDX module, 48 bytes.
     pub mrseam: [u8; 48],
+    /// Signer of the TDX module, 48 bytes; zero for Intel's.
+    pub mr_signer_seam: [u8; 48],
+    /// Attributes of the TDX module, 8 bytes; zero for a production module.
+    pub seam_attributes: [u8; 8],
+    /// Security versions that the platform is at by now, 16 bytes: the quote is then of version 5,
+    /// of a TD 1.5, which was launched at those of its platform.
+    pub tee_tcb_svn_2: Option<[u8; 16]>,
     /// TDATTRIBUTES, 8 bytes, little endian: bit 0 DEBUG, bit 28 `SEPT_VE_DISABLE`, bit 29
     /// MIGRATABLE.
     pub td_attributes: [u8; 8],
@@ -64,6 +77,9 @@ impl Default for Td {
     fn default() -> Self {
         Self {
             mrseam: [0x5e; 48],
+            mr_signer_seam: [0; 48],
+            seam_attributes: [0; 8],
+            tee_tcb_svn_2: None,
             td_attributes: [0, 0, 0, 0x10, 0, 0, 0, 0],
             xfam: [0xe7, 0x02, 0x06, 0, 0, 0, 0, 0],
             mrtd: [0x10; 48],
@@ -80,18 +96,24 @@ impl Td {
     /// Header and TD report body, [`SIGNED_LEN`] bytes, on a platform with this TEE TCB SVN.
     pub(super) fn signed_part(&self, tee_tcb_svn: &[u8; 16]) -> Vec<u8> {
         let mut out = Vec::with_capacity(SIGNED_LEN);
-        out.extend(VERSION.to_le_bytes());
+        let [plain, td15] = VERSIONS;
+        let version = self.tee_tcb_svn_2.map_or(plain, |_| td15);
+        out.extend(version.to_le_bytes());
         out.extend(ECDSA_P256.to_le_bytes());
         out.extend(TDX.to_le_bytes());
         out.extend([0; 4]);
         out.extend(dcap_qvl::INTEL_QE_VENDOR_ID);
         out.extend([0; 20]);
 
+        if self.tee_tcb_svn_2.is_some() {
+            let (kind, length) = TD15;
+            out.extend(kind.to_le_bytes());
+            out.extend(length.to_le_bytes());
+        }
         out.extend(tee_tcb_svn);
         out.extend(self.mrseam);
-        // MRSIGNERSEAM and SEAMATTRIBUTES: zero for Intel's production module.
-        out.extend([0; 48]);
-        out.extend([0; 8]);
+        out.extend(self.mr_signer_seam);
+        out.extend(self.seam_attributes);
         out.extend(self.td_attributes);
         out.extend(self.xfam);
         out.extend(self.mrtd);
@@ -100,6 +122,11 @@ impl Td {
         out.extend(self.mr_owner_config);
         out.extend(self.rtmr.as_flattened());
         out.extend(self.report_data);
+        if let Some(now) = self.tee_tcb_svn_2 {
+            out.extend(now);
+            // MRSERVICETD: none.
+            out.extend([0; 48]);
+        }
         out
     }
 }

@@ -4,6 +4,7 @@
 mod attacks;
 mod connections;
 mod fixture;
+mod hosts;
 mod raw;
 
 use fixture::{COMMITTEE_SECRET, SECRET, Setting, exchange};

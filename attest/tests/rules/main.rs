@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bare;
+mod dcap;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 #[path = "../provision/fixture.rs"]
@@ -116,6 +117,40 @@ fn the_guide_lists_every_rule_in_its_words() {
         let row = format!("| {rule} | {} |", rule.title());
         assert!(guide.contains(&row), "{row}");
     }
+}
+
+/// Each check of Intel's library has its rule and a vector that is there.
+#[test]
+fn the_guide_names_a_vector_for_every_check_of_intels_library() {
+    let root: PathBuf = [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect();
+    let guide = fs::read_to_string(root.join("docs/verifying.md")).unwrap();
+    let (_, section) = guide
+        .split_once("## What of Intel's checks is done where")
+        .unwrap();
+    let (table, _) = section.split_once("\n\nNot done:").unwrap();
+    let mut rows = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(2) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, check, _, rule, vectors, _] = cells[..] else {
+            panic!("{row}")
+        };
+        assert!(rule.contains("ZA-"), "{check}: {rule}");
+        let named: Vec<_> = vectors.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{check} has no vector");
+        for vector in named {
+            let (file, function) = vector.split_once(": ").unwrap();
+            let function = function.strip_suffix("()").unwrap();
+            let places = [root.join("attest/tests").join(file), root.join(file)];
+            let text = places.iter().find_map(|path| fs::read_to_string(path).ok());
+            let text = text.unwrap_or_else(|| panic!("{check}: no {file}"));
+            assert!(
+                text.contains(&format!("fn {function}(")),
+                "{check}: {vector}"
+            );
+        }
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use zipnet_attest::{PolicyFile, TrustBase};
 use zipnet_protocol::{AdmittedServer, Instance, ServerId};
 
@@ -37,6 +38,17 @@ pub struct Admission {
 
 /// A machine, by its platform instance id, 16 bytes.
 pub type Machine = [u8; 16];
+
+/// A server that was registered and is not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The boot that a new bundle must not be below.
+    pub least_boot: u64,
+    /// The machine to which it has to come back, unless the policy says otherwise:
+    /// `None` if it left by its own word, or shows no evidence; `Some(None)` if its
+    /// machine has no id, so that nobody can tell.
+    pub machine: Option<Option<Machine>>,
+}
 
 /// What the committee knows of evidence.
 #[derive(Debug, Clone, Default)]

@@ -14,6 +14,7 @@ pub mod aggregators;
 mod broadcasts;
 pub mod command;
 mod in_flight;
+mod places;
 mod refusal;
 mod rounds;
 pub mod snapshot;

@@ -13,11 +13,11 @@ use zipnet_protocol::{
 };
 
 use super::{
-    admission::{Admission, Admissions},
+    admission::{Absent, Admission, Admissions},
     aggregators::Aggregators,
     command::{Published, SignedPolicy},
     rounds::MAX_JUMP,
-    state::{Absent, CommitteeState, Final, InFlight, Refusal},
+    state::{CommitteeState, Final, InFlight, Refusal},
     strikes::Strikes,
 };
 use crate::{attestation::Credential, settings::CommitteeRules};

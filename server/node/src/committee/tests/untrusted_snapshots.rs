@@ -10,10 +10,11 @@ use super::{
     wire::{WireOpen, WireSnapshot},
 };
 use crate::committee::{
+    admission::Absent,
     aggregators::MAX_AGGREGATORS,
     command::Order,
     snapshot::SnapshotError,
-    state::{Absent, CommitteeState, Refusal},
+    state::{CommitteeState, Refusal},
 };
 
 /// A server that left with so many boots.

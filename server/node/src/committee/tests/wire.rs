@@ -12,8 +12,9 @@ use super::fixture::{Server, bytes};
 use crate::{
     attestation::Credential,
     committee::{
+        admission::Absent,
         command::{Command, Published, SignedPolicy},
-        state::{Absent, CommitteeState},
+        state::CommitteeState,
         strikes::Strikes,
     },
     settings::CommitteeRules,
