@@ -1,8 +1,10 @@
 //! One server, seen from outside: its log and its metrics.
 
+use core::ops::Range;
 use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -106,15 +108,27 @@ pub fn scrape(address: SocketAddr) -> Option<String> {
 /// A TCP address on loopback that was free a moment ago.
 #[must_use]
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9100)))
+    free(|address| TcpListener::bind(address).is_ok())
 }
 
 /// A UDP address on loopback that was free a moment ago.
 #[must_use]
 pub fn free_udp_port() -> SocketAddr {
-    std::net::UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 4400)))
+    free(|address| UdpSocket::bind(address).is_ok())
+}
+
+/// Below those that the kernel hands out by itself: a process that comes back to its port
+/// must not find it taken by one that asked for any.
+const PORTS: Range<u16> = 10_000..30_000;
+
+fn free(is: impl Fn(SocketAddr) -> bool) -> SocketAddr {
+    let any = |_| {
+        // The state of each is seeded anew.
+        let number =
+            RandomState::new().build_hasher().finish() % u64::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(number).unwrap_or_default();
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    };
+    let found = (0..1000).map(any).find(|address| is(*address));
+    found.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9100)))
 }

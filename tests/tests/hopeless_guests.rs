@@ -13,8 +13,8 @@ use zipnet_tests::{
 
 /// What a guest cannot do without, as far as it is looked at before it has a
 /// network.
-const LEAST: &str =
-    "ZIPNET_INSTANCE=zipnet.local.test\nZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWx\n";
+const LEAST: &str = "ZIPNET_INSTANCE=zipnet.local.test\nZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWx\n\
+     GUEST_PROVISION_KEY=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n";
 
 /// Boots a guest that cannot run and returns what it said; it powers off by
 /// itself.
@@ -41,7 +41,7 @@ fn hopeless(flavor: &'static str, config: &str, arguments: &[&str]) -> TestResul
 fn a_configuration_with_faults_is_refused_line_by_line() -> TestResult {
     let errors = hopeless(
         "local",
-        "ZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWx\nZIPNET_INSTANCE=Acme Mixer\nZIPNET_ROUND_PERIODS=3s\nZIPNET_COMMITTEE_SECRET=swordfish\nGUEST_ADDRESS=here\n",
+        "ZIPNET_ATTESTATION=tdx\nZIPNET_POLICY_KEYS=RWx\nZIPNET_INSTANCE=Acme Mixer\nZIPNET_ROUND_PERIODS=3s\nZIPNET_COMMITTEE_SECRET=swordfish\nGUEST_ADDRESS=here\nGUEST_PROVISION_KEY=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
         &[],
     )?;
     for (line, parts) in [

@@ -145,7 +145,8 @@ fn released_manifests_give_policies() -> TestResult {
             Some(&*name)
         );
         let mut command = Command::new(binary("zipnet-attest")?);
-        command.args(["policy", "new", "--xfam", "e702060000000000", "--manifest"]);
+        command.args(["policy", "new", "--xfam", "e702060000000000"]);
+        command.args(["--evaluation", "20", "--any-platform", "--manifest"]);
         let output = command.arg(&path).output()?;
         assert!(output.status.success(), "{output:?}");
         let policy: serde_json::Value = serde_json::from_slice(&output.stdout)?;

@@ -125,8 +125,15 @@ impl Scene {
         register(&ground.boot(&seed, 2), THEIRS).map(|_| ())
     }
 
-    /// What a member with the identities of all three gives to a guest of a name.
-    fn asks(&self, name: &str, id: u8, machines: Machines<'_>) -> (Option<String>, String) {
+    /// What a member with the identities of all three, who judges by a policy, gives to a
+    /// guest of a name.
+    fn asks(
+        &self,
+        name: &str,
+        id: u8,
+        by: &Policy,
+        machines: Machines<'_>,
+    ) -> (Option<String>, String) {
         let policy = self.naming();
         let kept = Keepsakes::new().expect("a key");
         for seed in &self.seeds {
@@ -139,7 +146,7 @@ impl Scene {
         let giver = Giver {
             key: &key(),
             base: &base,
-            verifier: &self.ground.verifier(&policy),
+            verifier: &self.ground.verifier(by),
             known: Known::Member {
                 instance: INSTANCE,
                 mode: Mode::Simulated,
@@ -169,7 +176,7 @@ pub fn run() -> Row {
     let old = NAMES.map(derived);
     let (before, _) = scene.pins(&any, &old, &old, THEIRS);
     let taken_before = scene.takes_over(false).is_ok();
-    let (given, _) = scene.asks(NAMES[0], THEIRS, Machines::Any);
+    let (given, _) = scene.asks(NAMES[0], THEIRS, &any, Machines::Any);
 
     let (without, why_without) = scene.pins(&naming, &scene.seeds, &old, THEIRS);
     let (handed, why_handed) = scene.pins(&naming, &scene.seeds, &scene.seeds, THEIRS);
@@ -177,7 +184,7 @@ pub fn run() -> Row {
     let (insider, _) = scene.pins(&naming, &scene.seeds, &scene.seeds, 1);
     assert!(insider > 0, "a named server meets its own pin");
     let moved = scene.takes_over(true);
-    let (honest, said) = scene.asks(NAMES[0], 1, Machines::OfPolicy);
+    let (honest, said) = scene.asks(NAMES[0], 1, &naming, Machines::OfPolicy);
     assert_eq!(
         honest.as_deref(),
         Some(scene.seeds[0].expose()),
@@ -185,7 +192,7 @@ pub fn run() -> Row {
     );
     // By the victim's name, by none, and by one that only looks like it.
     let tries = [NAMES[0], "", "SERVER-1", "server-1\u{200b}", "server-4"];
-    let asked = tries.map(|name| scene.asks(name, THEIRS, Machines::OfPolicy));
+    let asked = tries.map(|name| scene.asks(name, THEIRS, &naming, Machines::OfPolicy));
     let got = asked.iter().filter(|(seed, _)| seed.is_some()).count();
     let stands = matches!(moved, Err(Refusal::Moved { .. }));
     Row {
