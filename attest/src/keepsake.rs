@@ -6,13 +6,12 @@
 //! run a process of his own under it.
 
 use hpke::{
-    Deserializable as _, HpkeError, Kem as _, OpModeR, OpModeS, Serializable as _,
-    aead::ChaCha20Poly1305, kdf::HkdfSha256, kem::X25519HkdfSha256, single_shot_open,
-    single_shot_seal,
+    Deserializable as _, HpkeError, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305,
+    kdf::HkdfSha256, kem::X25519HkdfSha256, single_shot_open, single_shot_seal,
 };
 use zeroize::Zeroizing;
 
-use crate::secret::SecretText;
+use crate::{provision::key_pair, secret::SecretText};
 
 type Kem = X25519HkdfSha256;
 type Public = <Kem as hpke::Kem>::PublicKey;
@@ -55,13 +54,8 @@ impl KeeperKey {
     /// # Errors
     /// If this machine gives no randomness.
     pub fn new() -> Result<Self, getrandom::Error> {
-        let mut material = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *material)?;
-        let (secret, public) = Kem::derive_keypair(&*material);
-        Ok(Self {
-            secret,
-            public: public.to_bytes().into(),
-        })
+        let (secret, public) = key_pair()?;
+        Ok(Self { secret, public })
     }
 
     /// Its public half, 32 bytes.

@@ -170,6 +170,8 @@ fn what_runs_in_a_guest_is_what_is_listed() -> TestResult {
         .iter()
         .filter_map(|line| line.split_once("inventory: "))
         .filter(|(_, what)| *what != "end")
+        // A question to a resolver or a router, if one is open at that moment.
+        .filter(|(_, what)| *what != "listen udp 0.0.0.0:* /usr/bin/zipnet-server")
         .map(|(_, what)| {
             // The sizes of programs change with every build.
             let program = ["file /init ", "file /usr/bin/zipnet-server "]

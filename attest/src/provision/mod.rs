@@ -53,5 +53,6 @@ pub use parcel::{
 };
 pub use relay::{RelayError, Side, relay};
 pub use seal::GiverKey;
+pub(crate) use seal::key_pair;
 pub use statement::{GuestStatement, STATEMENT_BYTES};
 pub use wire::{Stream, WireError};

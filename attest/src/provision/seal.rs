@@ -94,6 +94,14 @@ impl GiverKey {
     }
 }
 
+/// A fresh private key, wiped when it is dropped, and its public half, 32 bytes.
+pub(crate) fn key_pair() -> Result<(Private, [u8; 32]), getrandom::Error> {
+    let mut material = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *material)?;
+    let (secret, public) = Kem::derive_keypair(&*material);
+    Ok((secret, public.to_bytes().into()))
+}
+
 /// A key to which one message can be sealed; wiped when it is dropped.
 pub struct OneTimeKey {
     secret: Private,
@@ -112,13 +120,8 @@ pub struct Sealed {
 impl OneTimeKey {
     /// A fresh one.
     pub fn new() -> Result<Self, getrandom::Error> {
-        let mut material = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *material)?;
-        let (secret, public) = Kem::derive_keypair(&*material);
-        Ok(Self {
-            secret,
-            public: public.to_bytes().into(),
-        })
+        let (secret, public) = key_pair()?;
+        Ok(Self { secret, public })
     }
 
     /// Its public half, 32 bytes.
