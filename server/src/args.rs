@@ -194,6 +194,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a number of bytes such as `512M`.
+///
+/// # Errors
+/// A sentence that says what would be right.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'K')) => (text.get(..at), 10),
+        Some((at, 'M')) => (text.get(..at), 20),
+        Some((at, 'G')) => (text.get(..at), 30),
+        _ => (Some(text), 0),
+    };
+    digits
+        .and_then(|digits| digits.parse::<usize>().ok())
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "a number of bytes such as 512M would be right".to_owned())
+}
+
 /// An address that only this machine reaches.
 ///
 /// # Errors
@@ -232,6 +250,17 @@ mod tests {
                 error.ends_with("such as 127.0.0.1:9100 would be right"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_in_powers_of_1024() {
+        assert_eq!(bytes("17"), Ok(17));
+        assert_eq!(bytes("4K"), Ok(4096));
+        assert_eq!(bytes("512M"), Ok(512 << 20));
+        assert_eq!(bytes("1G"), Ok(1 << 30));
+        for bad in ["", "0", "M", "1T", "-1K", "1.5G", "99999999999G", "é"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -342,6 +342,14 @@ impl Cluster {
     /// [`ProcessError`].
     pub fn client(&mut self, arguments: &[&str]) -> Result<Process, ProcessError> {
         let command = self.client_command(arguments)?;
+        self.launch_client(command)
+    }
+
+    /// Starts a client by a command that may differ from [`Cluster::client_command`].
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn launch_client(&mut self, command: Command) -> Result<Process, ProcessError> {
         self.launch("client", command)
     }
 

@@ -25,9 +25,9 @@ use zipnet_node::{
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
     ClientRegistry, CommitteeSecret, DhSecret, EnvelopeReceipt, Epoch, Fault, Fold, Instance,
-    InstanceName, Message, Nonce, PadTable, Partial, Participants, PeerKey, Proof, ProofError,
-    RosterEntry, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedHeader,
-    SignedPartial, SigningSecret, SlotKey, SlotOpening, Withdrawal,
+    InstanceName, LeastServers, Message, Nonce, PadTable, Partial, Participants, PeerKey, Proof,
+    ProofError, RosterEntry, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle,
+    SignedHeader, SignedPartial, SigningSecret, SlotKey, SlotOpening, Withdrawal,
 };
 
 /// A fuzz target: its name and its body.
@@ -250,6 +250,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         instance,
         DhSecret::from_entropy(&secret(5)),
         SlotKey::from_entropy(secret(6)),
+        LeastServers::ALL,
         &client_transport,
     );
     let client = sealer.bundle().clone();

@@ -135,7 +135,10 @@ impl Rogue {
             .require_ticket(Gullible {
                 signature: ticket::class().derive(base.anchor()),
             })
-            .with_state_machine(Committee::new(rules.clone(), Shared::new(rules, 16)))
+            .with_state_machine(Committee::new(
+                rules.clone(),
+                Shared::new(rules, 16, usize::MAX),
+            ))
             .join();
         node.show();
         Ok(Self {

@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use zipnet_protocol::{
-    Aggregate, AggregateError, Certification, ClientRegistry, Digest, Epoch, PadTable, Partial,
-    PeerKey, Round, RoundHeader, ServerId, SignedPartial, SigningSecret, Tally,
+    AdmittedServer, Aggregate, AggregateError, Certification, ClientRegistry, Digest, Epoch,
+    PadTable, Partial, PeerKey, Round, RoundHeader, ServerId, SignedPartial, SigningSecret, Tally,
 };
 
 use crate::{attestation::Vouched, settings::CommitteeRules};
@@ -71,13 +71,20 @@ pub enum GuardError {
     },
     /// I7: what an earlier boot of this server signed, only the others know.
     #[error(
-        "This server is new to the epoch; its first round there needs the whole committee of {committee}, the roster has {roster}"
+        "This server is new to the epoch, and too few others have told it up to which round they stood; without that it stands for rounds of the whole committee of {committee} alone, the roster has {roster}"
     )]
     Amnesia {
         /// Servers in the committee.
         committee: u32,
         /// Servers in the roster.
         roster: usize,
+    },
+    /// A roster with keys of a boot that is over: that server has asked this one
+    /// what it stands for, and goes by the answer.
+    #[error("The round's roster has server {server} with the keys of an earlier boot")]
+    Outdated {
+        /// Which server.
+        server: ServerId,
     },
     /// More epochs than a process should ever see.
     #[error("The committee started over more than 1024 times; restart the server")]
@@ -101,6 +108,7 @@ impl GuardError {
             Self::Uncommitted { .. } => "uncommitted",
             Self::Given { .. } => "given",
             Self::Amnesia { .. } => "amnesia",
+            Self::Outdated { .. } => "outdated",
             Self::Epochs => "epochs",
         }
     }
@@ -141,8 +149,11 @@ pub struct Guard {
     rules: Arc<CommitteeRules>,
     server: ServerId,
     bundle: Digest,
-    /// The highest number that was certified in each epoch.
-    certified: BTreeMap<Epoch, u64>,
+    /// The highest number of each epoch that this process stood for, or that others
+    /// say they stood for: an earlier boot of this server may have been with them.
+    floors: BTreeMap<Epoch, u64>,
+    /// The newest boot of each server that has asked what this one stands for.
+    boots: BTreeMap<ServerId, u64>,
     /// The last certification. Only its round may be unblinded.
     standing: Option<Certification>,
     /// The partial of that round, and what it was given for.
@@ -165,7 +176,8 @@ impl Guard {
             rules,
             server,
             bundle,
-            certified: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            boots: BTreeMap::new(),
             standing: None,
             unblinded: None,
         }
@@ -182,13 +194,31 @@ impl Guard {
     /// Whether any round was certified in this process's life.
     #[must_use]
     pub fn has_signed(&self) -> bool {
-        !self.certified.is_empty()
+        self.standing.is_some()
     }
 
-    /// The highest round number of an epoch that was certified.
+    /// The highest round number of an epoch that this server, in this boot or an
+    /// earlier one, can have stood for; `None` if it does not know.
     #[must_use]
-    pub fn floor(&self, epoch: &Epoch) -> u64 {
-        self.certified.get(epoch).copied().unwrap_or(0)
+    pub fn floor(&self, epoch: &Epoch) -> Option<u64> {
+        self.floors.get(epoch).copied()
+    }
+
+    /// Tells another server up to which round this one stands, and stands for none
+    /// with an earlier boot of it from now on: the other goes by the answer.
+    pub fn tell(&mut self, asker: ServerId, boot: u64, epoch: &Epoch) -> Option<u64> {
+        let known = self.boots.entry(asker).or_default();
+        *known = boot.max(*known);
+        self.floor(epoch)
+    }
+
+    /// Takes it from enough others (see [`CommitteeRules::words_needed`]) that no
+    /// round of the epoch above `floor` can have been this server's. Does nothing if
+    /// this server knows by itself.
+    pub fn learn(&mut self, epoch: Epoch, floor: u64) {
+        if self.floors.len() < MAX_EPOCHS {
+            self.floors.entry(epoch).or_insert(floor);
+        }
     }
 
     /// Stands for a round (I13), or hands out the same word again. At most one
@@ -214,17 +244,17 @@ impl Guard {
         if let Some(what) = held.differs(header) {
             return Err(GuardError::Differs(what));
         }
-        match self.certified.get(&header.epoch) {
+        match self.floors.get(&header.epoch) {
             Some(last) if header.number <= *last => {
                 return Err(GuardError::Signed {
                     last: *last,
                     number: header.number,
                 });
             }
-            None if self.certified.len() >= MAX_EPOCHS => return Err(GuardError::Epochs),
+            None if self.floors.len() >= MAX_EPOCHS => return Err(GuardError::Epochs),
             // An earlier boot, or this one in another epoch, may have signed for
             // the other half of a partition. A roster of everybody holds whoever
-            // knows.
+            // knows; of a smaller one, enough others have to be heard before.
             None if (header.number > 1 || self.has_signed())
                 && header.roster.len() < header.committee_size as usize =>
             {
@@ -235,7 +265,7 @@ impl Guard {
             }
             _ => {}
         }
-        self.certified.insert(header.epoch, header.number);
+        self.floors.insert(header.epoch, header.number);
         let certification = Certification::sign(*round.context(), self.server, signing);
         self.standing = Some(certification.clone());
         self.unblinded = None;
@@ -330,6 +360,15 @@ impl Guard {
             return Err(GuardError::NotInRoster);
         }
         self.check_rules(round)?;
+        let outdated = |server: &&AdmittedServer| {
+            let newest = self.boots.get(server.id());
+            newest.is_some_and(|newest| server.boot() < *newest)
+        };
+        if let Some(server) = round.roster().iter().find(outdated) {
+            return Err(GuardError::Outdated {
+                server: *server.id(),
+            });
+        }
         if vouched.context() == round.context() {
             Ok(())
         } else {

@@ -100,8 +100,8 @@ fn i2_numbers_only_go_up_in_each_epoch() {
     let other = Epoch::new([1; 32]);
     let fifth = at(&world, EPOCH, 5);
     assert_eq!(ask(&mut world, &fifth), Ok(()));
-    assert_eq!(world.servers[0].guard.floor(&EPOCH), 5);
-    assert_eq!(world.servers[0].guard.floor(&other), 0);
+    assert_eq!(world.servers[0].guard.floor(&EPOCH), Some(5));
+    assert_eq!(world.servers[0].guard.floor(&other), None);
     for number in [0, 1, 4] {
         let late = at(&world, EPOCH, number);
         let refused = Err(GuardError::Signed { last: 5, number });
@@ -132,7 +132,7 @@ fn i2_a_refusal_takes_no_number() {
     held.floor += 1;
     let refused = server.certify_with(&current.round, &held);
     assert_eq!(refused, Err(GuardError::Differs("participation floor")));
-    assert_eq!(server.guard.floor(&EPOCH), 0);
+    assert_eq!(server.guard.floor(&EPOCH), None);
     held.floor -= 1;
     assert!(server.certify_with(&current.round, &held).is_ok());
     let refused = server.unblind(&current.round, &current.registry, &few);
@@ -350,7 +350,7 @@ fn i13_a_header_that_differs_from_what_is_held_gets_no_word() {
         let answer = world.servers[0].certify_with(&lie.round, &agreed);
         assert!(matches!(answer, Err(GuardError::Differs(_))), "{answer:?}");
     }
-    assert_eq!(world.servers[0].guard.floor(&EPOCH), 0);
+    assert_eq!(world.servers[0].guard.floor(&EPOCH), None);
     assert!(
         world.servers[0]
             .certify_with(&current.round, &agreed)
@@ -465,11 +465,86 @@ fn i13_a_second_epoch_of_one_process_needs_the_whole_committee() {
         let elsewhere = at(&world, other, number, 2);
         assert_eq!(ask(&mut world, &elsewhere), amnesia, "{number}");
     }
-    assert_eq!(world.servers[0].guard.floor(&other), 0);
+    assert_eq!(world.servers[0].guard.floor(&other), None);
     let whole = at(&world, other, 1, 3);
     assert_eq!(ask(&mut world, &whole), Ok(()));
     let then = at(&world, other, 2, 2);
     assert_eq!(ask(&mut world, &then), Ok(()));
+}
+
+#[test]
+fn i7_what_others_have_told_counts_as_signed() {
+    let mut world = World::with(3, 3, |rules| rules.min_servers = Some(2));
+    let of_two = |world: &World, number| {
+        forged(world, |header| {
+            header.number = number;
+            header.roster.truncate(2);
+        })
+    };
+    let fifth = of_two(&world, 5);
+    assert!(matches!(
+        ask(&mut world, &fifth),
+        Err(GuardError::Amnesia { .. })
+    ));
+    world.servers[0].guard.learn(EPOCH, 5);
+    assert!(!world.servers[0].guard.has_signed());
+    assert_eq!(
+        ask(&mut world, &fifth),
+        Err(GuardError::Signed { last: 5, number: 5 })
+    );
+    let sixth = of_two(&world, 6);
+    assert_eq!(ask(&mut world, &sixth), Ok(()));
+    // Nothing that is said later takes it back.
+    world.servers[0].guard.learn(EPOCH, 1);
+    assert_eq!(world.servers[0].guard.floor(&EPOCH), Some(6));
+    assert_eq!(
+        ask(&mut world, &fifth),
+        Err(GuardError::Signed { last: 6, number: 5 })
+    );
+}
+
+#[test]
+fn i7_who_was_told_is_stood_with_in_no_earlier_boot() {
+    let mut world = World::with(3, 3, |rules| rules.min_servers = Some(2));
+    let first = forged(&world, |header| header.number = 1);
+    let asker = world.servers[1].admitted.clone();
+    let me = &mut world.servers[0];
+    assert_eq!(me.guard.tell(*asker.id(), asker.boot(), &EPOCH), None);
+    assert_eq!(ask(&mut world, &first), Ok(()), "the boot that asked");
+    let me = &mut world.servers[0];
+    assert_eq!(
+        me.guard.tell(*asker.id(), asker.boot() + 1, &EPOCH),
+        Some(1)
+    );
+    let second = forged(&world, |header| header.number = 2);
+    let outdated = GuardError::Outdated {
+        server: *asker.id(),
+    };
+    assert_eq!(ask(&mut world, &second), Err(outdated.clone()));
+    // An older boot that asks late changes nothing.
+    let me = &mut world.servers[0];
+    me.guard.tell(*asker.id(), asker.boot(), &EPOCH);
+    assert_eq!(ask(&mut world, &second), Err(outdated));
+}
+
+/// Whoever was in a roster with an earlier boot of a server is among those whom the
+/// new one hears, whichever they are.
+#[test]
+fn i7_enough_are_heard_to_meet_every_roster() {
+    for size in 1_u32..=9 {
+        for least in (size / 2 + 1)..=size {
+            let world = World::with(1, 3, |rules| {
+                rules.committee_size = Some(size);
+                rules.min_servers = Some(least);
+            });
+            let others = size - 1;
+            let needed = u32::try_from(world.rules.words_needed(size)).unwrap();
+            let minimum = u32::try_from(world.rules.roster_minimum(size)).unwrap();
+            assert!(needed <= others);
+            // The unheard alone never make a roster with it.
+            assert!(others - needed + 1 < minimum.max(2), "{least} of {size}");
+        }
+    }
 }
 
 #[test]

@@ -307,6 +307,11 @@ pub(crate) fn partial_submitted() {
     counter!("zipnet_partials_submitted_total").increment(1);
 }
 
+/// A record that this server missed came from another.
+pub(crate) fn record_fetched() {
+    counter!("zipnet_records_fetched_total").increment(1);
+}
+
 pub(crate) fn round_not_certified(reason: &'static str) {
     counter!("zipnet_rounds_not_certified_total", "reason" => reason).increment(1);
 }

@@ -9,7 +9,8 @@ use mosaik::{NetworkId, iroh};
 use zeroize::Zeroizing;
 use zipnet_attest::TrustBase;
 use zipnet_protocol::{
-    Canonical, Digest, Instance, InstanceName, PeerKey, RoundHeader, RoundParams, SigningPublic,
+    Canonical, Digest, Instance, InstanceName, LeastServers, PeerKey, RoundHeader, RoundParams,
+    SigningPublic,
 };
 
 use crate::attestation::Authority;
@@ -346,6 +347,19 @@ impl CommitteeRules {
         let wanted = self.min_servers.map_or(size, |servers| servers as usize);
         wanted.max(majority)
     }
+
+    /// From how many others of a committee of `size` a server that is new to an epoch
+    /// has to hear up to which round they stand, before it stands for a round of
+    /// fewer than all: so many that each roster that an earlier boot of it can have
+    /// been in has one of them besides (I7).
+    #[must_use]
+    pub fn words_needed(&self, size: u32) -> usize {
+        let size = size as usize;
+        let unheard = self
+            .roster_minimum(u32::try_from(size).unwrap_or(u32::MAX))
+            .saturating_sub(2);
+        size.saturating_sub(1).saturating_sub(unheard)
+    }
 }
 
 /// The instance of a name and a committee key, as a process knows it that
@@ -386,6 +400,15 @@ pub struct TrustSettings {
     /// What servers' evidence is judged by; `None` for an instance whose
     /// servers show none.
     pub authority: Option<Arc<Authority>>,
+}
+
+impl TrustSettings {
+    /// Fewest servers of a round that a client with these settings takes part in, as
+    /// it says when it registers.
+    #[must_use]
+    pub fn least_servers(&self) -> LeastServers {
+        LeastServers::new(self.min_servers.unwrap_or(0))
+    }
 }
 
 /// When a server that does not answer stops being listed.

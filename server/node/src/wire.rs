@@ -238,6 +238,78 @@ impl Opinion {
     }
 }
 
+/// Asks a server up to which round of an epoch it stands. A server that starts
+/// over has forgotten what an earlier boot of it signed, and whoever signed with it
+/// knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloorRequest {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The caller's bundle: what is answered holds for that boot.
+    pub bundle: Digest,
+    /// Fresh bytes: an answer from before cannot be shown again.
+    pub nonce: [u8; 32],
+}
+
+/// Up to which round a server stands. Who has given it stands for no round with an
+/// earlier boot of the caller any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Floor {
+    /// The highest number; `None` if the server is new to the epoch itself.
+    pub floor: Option<u64>,
+    /// Of its committee signing key, over the request and that.
+    pub signature: Signature,
+}
+
+const FLOOR: &str = "zipnet/floor/v1";
+
+impl Floor {
+    /// Answers a request.
+    #[must_use]
+    pub fn sign(
+        instance: &Instance,
+        server: &ServerId,
+        request: &FloorRequest,
+        floor: Option<u64>,
+        by: &SigningSecret,
+    ) -> Self {
+        Self {
+            floor,
+            signature: by.sign(FLOOR, &floor_body(instance, server, request, floor)),
+        }
+    }
+
+    /// Checks that a server's boot has given this answer to this request.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify(
+        &self,
+        instance: &Instance,
+        server: &AdmittedServer,
+        request: &FloorRequest,
+    ) -> Result<(), KeyError> {
+        let body = floor_body(instance, server.id(), request, self.floor);
+        server.signing().verify(FLOOR, &body, &self.signature)
+    }
+}
+
+fn floor_body(
+    instance: &Instance,
+    server: &ServerId,
+    request: &FloorRequest,
+    floor: Option<u64>,
+) -> Canonical {
+    Canonical::new()
+        .fixed(instance.id().as_bytes())
+        .fixed(server.as_bytes())
+        .fixed(request.epoch.as_bytes())
+        .fixed(request.bundle.as_bytes())
+        .fixed(&request.nonce)
+        .u32(u32::from(floor.is_some()))
+        .u64(floor.unwrap_or(0))
+}
+
 /// Asks a server for what is new.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Follow {
@@ -348,6 +420,15 @@ call! {
 call! {
     /// Servers leave their identity with members, for their next boot.
     KeepCall, "keep": Keepsake => ()
+}
+call! {
+    /// Servers ask each other up to which round they stand.
+    FloorCall, "floor": FloorRequest => Floor
+}
+call! {
+    /// Servers ask each other for a record that they missed, by its digest, and for
+    /// those before it.
+    HistoryCall, "history" [NEWS_REPLY]: Digest => Vec<Published>
 }
 call! {
     /// Clients, readers and aggregators ask servers for news.

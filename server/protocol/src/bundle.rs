@@ -10,7 +10,7 @@ use crate::{
     keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret},
 };
 
-const CLIENT_TRANSPORT: &str = "zipnet/client-bundle/v1";
+const CLIENT_TRANSPORT: &str = "zipnet/client-bundle/v2";
 const CLIENT_WITHDRAW: &str = "zipnet/client-withdrawal/v1";
 const SERVER_TRANSPORT: &str = "zipnet/server-bundle/transport/v1";
 const SERVER_POSSESSION: &str = "zipnet/server-bundle/possession/v1";
@@ -36,6 +36,37 @@ pub enum BundleError {
     Admission(#[source] KeyError),
 }
 
+/// Fewest servers of a round that a client takes part in. It says so when it
+/// registers, for everybody to see: rounds of fewer are opened only if enough
+/// clients take them, and no honest server unblinds one in which somebody takes
+/// part who asked for more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeastServers(u32);
+
+impl LeastServers {
+    /// The whole committee, however many that are.
+    pub const ALL: Self = Self(0);
+
+    /// This many; 0 is the whole committee.
+    #[must_use]
+    pub const fn new(servers: u32) -> Self {
+        Self(servers)
+    }
+
+    /// The number; 0 stands for the whole committee.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Whether a roster of `servers` out of a committee of `committee` is enough.
+    #[must_use]
+    pub const fn takes(self, servers: usize, committee: u32) -> bool {
+        let least = if self.0 == 0 { committee } else { self.0 };
+        servers >= least as usize
+    }
+}
+
 /// A client's registration, as it travels. Not trusted before
 /// [`ClientBundle::verify`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,20 +74,28 @@ pub struct ClientBundle {
     client_id: ClientId,
     dh: DhPublic,
     peer: PeerKey,
+    least_servers: LeastServers,
     transport: Signature,
 }
 
 impl ClientBundle {
-    /// Builds and signs the bundle of a client process.
+    /// Builds and signs the bundle of a client process, which takes part in no
+    /// round of fewer servers than `least_servers` says.
     #[must_use]
-    pub fn sign(instance: &Instance, dh: &DhPublic, transport: &SigningSecret) -> Self {
+    pub fn sign(
+        instance: &Instance,
+        dh: &DhPublic,
+        least_servers: LeastServers,
+        transport: &SigningSecret,
+    ) -> Self {
         let peer = transport.peer_key();
         let client_id = client_id(instance, dh, &peer);
-        let body = client_body(instance, &client_id, dh, &peer);
+        let body = client_body(instance, &client_id, dh, &peer, least_servers);
         Self {
             client_id,
             dh: *dh,
             peer,
+            least_servers,
             transport: transport.sign(CLIENT_TRANSPORT, &body),
         }
     }
@@ -67,6 +106,12 @@ impl ClientBundle {
         self.client_id
     }
 
+    /// Fewest servers of a round that it claims to take part in.
+    #[must_use]
+    pub const fn least_servers(&self) -> LeastServers {
+        self.least_servers
+    }
+
     /// Checks the id, the key and the signature of the transport key.
     ///
     /// # Errors
@@ -75,7 +120,13 @@ impl ClientBundle {
         if self.client_id != client_id(instance, &self.dh, &self.peer) {
             return Err(BundleError::Id);
         }
-        let body = client_body(instance, &self.client_id, &self.dh, &self.peer);
+        let body = client_body(
+            instance,
+            &self.client_id,
+            &self.dh,
+            &self.peer,
+            self.least_servers,
+        );
         SigningPublic::from(self.peer)
             .verify(CLIENT_TRANSPORT, &body, &self.transport)
             .map_err(BundleError::Transport)?;
@@ -97,12 +148,19 @@ fn client_id(instance: &Instance, dh: &DhPublic, peer: &PeerKey) -> ClientId {
     ClientId::new(*id.as_bytes())
 }
 
-fn client_body(instance: &Instance, id: &ClientId, dh: &DhPublic, peer: &PeerKey) -> Canonical {
+fn client_body(
+    instance: &Instance,
+    id: &ClientId,
+    dh: &DhPublic,
+    peer: &PeerKey,
+    least_servers: LeastServers,
+) -> Canonical {
     Canonical::new()
         .fixed(instance.id().as_bytes())
         .fixed(id.as_bytes())
         .fixed(dh.as_bytes())
         .fixed(peer.as_bytes())
+        .u32(least_servers.number())
 }
 
 /// A client whose bundle was verified.
@@ -128,6 +186,12 @@ impl RegisteredClient {
     #[must_use]
     pub const fn peer(&self) -> &PeerKey {
         &self.bundle.peer
+    }
+
+    /// Fewest servers of a round that this client takes part in.
+    #[must_use]
+    pub const fn least_servers(&self) -> LeastServers {
+        self.bundle.least_servers
     }
 
     /// The bundle, to hand on.

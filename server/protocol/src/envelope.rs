@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::ClientBundle,
+    bundle::{ClientBundle, LeastServers},
     canonical::Canonical,
     certificate::CertifiedRound,
     ids::{ClientId, Digest, Epoch, PeerKey, RoundContext},
@@ -52,6 +52,14 @@ pub enum FoldError {
         /// Who.
         client: ClientId,
     },
+    /// The client asked for more servers than the round has.
+    #[error("Client {client} registered for more servers than the {found} of this round")]
+    Servers {
+        /// Who.
+        client: ClientId,
+        /// Servers in the roster.
+        found: usize,
+    },
     /// The client did not sign.
     #[error("The envelope is not signed by client {client}, whom it names")]
     Signature {
@@ -75,6 +83,12 @@ pub enum SealError {
     /// More epochs than a process should ever see.
     #[error("The committee started over more than 1024 times; restart the client")]
     Epochs,
+    /// I5: what the client registered.
+    #[error("The round has {found} servers, fewer than this client registered to take part with")]
+    Servers {
+        /// Servers in the roster.
+        found: usize,
+    },
     /// A server key of the roster.
     #[error("A server of the roster has an unusable key")]
     Key(#[source] KeyError),
@@ -134,7 +148,8 @@ impl SealedEnvelope {
         slot_tree::root(&self.vector, params)
     }
 
-    /// Checks round, length, registration and signature. `registry` has to be
+    /// Checks round, length, registration, that the client takes part with such a roster,
+    /// and signature. `registry` has to be
     /// the one that the header names.
     ///
     /// # Errors
@@ -159,6 +174,13 @@ impl SealedEnvelope {
         let unregistered = FoldError::Unregistered { client };
         let position = registry.position(&client).ok_or(unregistered)?;
         let registered = registry.at(position).ok_or(unregistered)?;
+        let least = registered.least_servers();
+        if !header.serves(least) {
+            return Err(FoldError::Servers {
+                client,
+                found: header.roster.len(),
+            });
+        }
         let root = self.root(header.params);
         SigningPublic::from(*registered.peer())
             .verify(ENVELOPE, &body(context, &client, &root), &self.signature)
@@ -227,15 +249,17 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A sealer with fresh secrets, registered under a transport key.
+    /// A sealer with fresh secrets, registered under a transport key, that seals for no
+    /// round of fewer servers than `least_servers` says.
     #[must_use]
     pub fn new(
         instance: &Instance,
         dh: DhSecret,
         slot_key: SlotKey,
+        least_servers: LeastServers,
         transport: &SigningSecret,
     ) -> Self {
-        let bundle = ClientBundle::sign(instance, &dh.public(), transport);
+        let bundle = ClientBundle::sign(instance, &dh.public(), least_servers, transport);
         Self {
             dh,
             slot_key,
@@ -277,6 +301,11 @@ impl Sealer {
             return Err(SealError::Message {
                 length: message.as_bytes().len(),
                 limit: params.message_bytes(),
+            });
+        }
+        if !header.serves(self.bundle.least_servers()) {
+            return Err(SealError::Servers {
+                found: header.roster.len(),
             });
         }
         match self.sealed.get(&header.epoch) {

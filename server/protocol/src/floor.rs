@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        bundle::ClientBundle,
+        bundle::{ClientBundle, LeastServers},
         instance::{CommitteeSecret, Instance},
         keys::{DhSecret, SigningSecret},
     };
@@ -82,7 +82,7 @@ mod tests {
         let client = |number: u8| {
             let dh = DhSecret::from_entropy(&Zeroizing::new([number; 32]));
             let peer = SigningSecret::from_seed(&Zeroizing::new([number / to_a_peer; 32]));
-            let bundle = ClientBundle::sign(&instance, &dh.public(), &peer);
+            let bundle = ClientBundle::sign(&instance, &dh.public(), LeastServers::ALL, &peer);
             bundle.verify(&instance).unwrap()
         };
         ClientRegistry::from_clients(clients.into_iter().map(client).collect())

@@ -153,6 +153,16 @@ pub enum AggregateError {
         /// The header's floor.
         needed: u32,
     },
+    /// Somebody takes part who asked for more servers than the round has.
+    #[error(
+        "The aggregate is of a client, number {position} of the registry, that registered for more servers than the {found} of the round"
+    )]
+    Servers {
+        /// The client's position in the registry.
+        position: usize,
+        /// Servers in the roster.
+        found: usize,
+    },
     /// Not of the one peer whose aggregate counts in this round.
     #[error("The aggregate is not signed by the aggregator that the round's header names")]
     Signature(#[source] KeyError),
@@ -212,7 +222,7 @@ impl Aggregate {
     }
 
     /// Checks all of I2 and I15 that concerns the aggregate: its round, its
-    /// length, its participants registered, those of them who are distinct
+    /// length, its participants registered and content with the roster, those of them who are distinct
     /// peers enough, and that it is of the aggregator that the header names.
     /// `registry` is the one that the header names.
     ///
@@ -225,6 +235,16 @@ impl Aggregate {
         registry: &ClientRegistry,
     ) -> Result<CheckedAggregate<'_>, AggregateError> {
         let digest = self.check_shape(context, header)?;
+        let refuses = |position: &usize| {
+            let client = registry.at(*position);
+            client.is_some_and(|client| !header.serves(client.least_servers()))
+        };
+        if let Some(position) = self.participants.positions().find(refuses) {
+            return Err(AggregateError::Servers {
+                position,
+                found: header.roster.len(),
+            });
+        }
         let found = floor::distinct_peers(&self.participants, registry);
         if found < header.floor as usize {
             return Err(AggregateError::TooFew {

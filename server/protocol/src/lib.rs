@@ -58,7 +58,8 @@ mod tally;
 pub use aggregator::{Admission, AggregatorBundle, AggregatorError};
 pub use audit::{Audit, Finding, WrongRegistry, audit, honours};
 pub use bundle::{
-    AdmittedServer, BundleError, ClientBundle, RegisteredClient, ServerBundle, Withdrawal,
+    AdmittedServer, BundleError, ClientBundle, LeastServers, RegisteredClient, ServerBundle,
+    Withdrawal,
 };
 pub use canonical::{Canonical, domain_digest};
 pub use certificate::{

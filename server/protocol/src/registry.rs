@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{BundleError, ClientBundle, RegisteredClient},
+    bundle::{BundleError, ClientBundle, LeastServers, RegisteredClient},
     canonical::Canonical,
     ids::{ClientId, Digest, PeerKey},
     instance::Instance,
@@ -153,6 +153,8 @@ pub struct RegistryEntry {
     pub dh: DhPublic,
     /// Its transport key.
     pub peer: PeerKey,
+    /// Fewest servers of a round that it takes part in.
+    pub least_servers: LeastServers,
 }
 
 impl From<&RegisteredClient> for RegistryEntry {
@@ -161,6 +163,7 @@ impl From<&RegisteredClient> for RegistryEntry {
             client: *client.id(),
             dh: *client.dh(),
             peer: *client.peer(),
+            least_servers: client.least_servers(),
         }
     }
 }
@@ -178,8 +181,9 @@ fn digest_of(clients: impl ExactSizeIterator<Item = impl Into<RegistryEntry>>) -
             to.fixed(entry.client.as_bytes())
                 .fixed(entry.dh.as_bytes())
                 .fixed(entry.peer.as_bytes())
+                .u32(entry.least_servers.number())
         })
-        .digest("zipnet/client-registry/v1")
+        .digest("zipnet/client-registry/v2")
 }
 
 impl PartialEq for ClientRegistry {

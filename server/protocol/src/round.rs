@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundle::{AdmittedServer, BundleError, ServerBundle},
+    bundle::{AdmittedServer, BundleError, LeastServers, ServerBundle},
     canonical::Canonical,
     ids::{Digest, Epoch, InstanceId, Nonce, PeerKey, RoundContext, ServerId},
     instance::Instance,
@@ -134,6 +134,12 @@ pub struct RoundHeader {
 }
 
 impl RoundHeader {
+    /// Whether a client that asks for so many servers takes part in the round.
+    #[must_use]
+    pub const fn serves(&self, least: LeastServers) -> bool {
+        least.takes(self.roster.len(), self.committee_size)
+    }
+
     /// The canonical encoding.
     #[must_use]
     pub fn canonical(&self) -> Canonical {

@@ -355,6 +355,7 @@ fn say_round(round: &Arc<FinalizedRound>, json: bool) {
             "round": header.number,
             "epoch": header.epoch.to_string(),
             "participants": round.participants(),
+            "servers": round.servers(),
             "record": round.digest().to_string(),
             "previous": header.previous.to_string(),
             "messages": messages,

@@ -13,7 +13,7 @@ use zipnet_protocol::SigningSecret;
 use zipnet_server::{
     Failure,
     admit::Admit,
-    args::{NodeArgs, duration},
+    args::{NodeArgs, bytes, duration},
     attestation::{AttestationArgs, EvidenceArgs},
     keys::Keys,
     main_with,
@@ -58,6 +58,10 @@ struct Cli {
     /// Finalized rounds to keep for readers that lag behind
     #[arg(long, env = "ZIPNET_RETAIN_ROUNDS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     retain_rounds: u32,
+    /// Most bytes of finalized rounds to keep, whatever their number; K, M and G stand
+    /// for powers of 1024
+    #[arg(long, env = "ZIPNET_RETAIN_BYTES", value_name = "BYTES", default_value = "512M", value_parser = bytes)]
+    retain_bytes: usize,
     /// Peer ids of aggregators that need no admission, repeated or comma separated, or
     /// `any`; the same on all servers [default: only admitted ones]
     #[arg(
@@ -116,6 +120,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         period: cli.round_period,
         deadline: cli.round_deadline,
         retain: cli.retain_rounds as usize,
+        retain_bytes: cli.retain_bytes,
         aggregators: cli.aggregators.into_iter().collect(),
         clients_per_peer: cli.clients_per_peer,
         attestation,

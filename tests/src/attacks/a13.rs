@@ -141,7 +141,7 @@ fn answer(ring: &Broadcasts, epoch: &Epoch, after: Option<(Epoch, u64)>) -> Vec<
 fn blind(mut reader: impl Reader, over: &[Played], now: &[Played]) -> usize {
     let peer = |seed: u8| SecretKey::from_bytes(&[seed; 32]).public();
     let (attacker, honest) = (peer(1), [peer(2), peer(3)]);
-    let ring = Broadcasts::new(RING);
+    let ring = Broadcasts::new(RING, usize::MAX);
     let (before, during) = now.split_at(START);
     for played in before {
         ring.push(played.done.clone());

@@ -9,7 +9,7 @@ use zipnet_node::{
 };
 use zipnet_protocol::{
     AdmittedServer, AggregatorBundle, ClientBundle, CommitteeSecret, DhSecret, Instance,
-    RoundHeader, RoundParams, Sealer, ServerBundle, ServerId, SigningSecret, SlotKey,
+    LeastServers, RoundHeader, RoundParams, Sealer, ServerBundle, ServerId, SigningSecret, SlotKey,
 };
 
 use super::rng::entropy;
@@ -104,6 +104,7 @@ impl Cast {
             &self.rules.instance,
             DhSecret::from_entropy(&entropy("client dh", index, process)),
             SlotKey::from_entropy(entropy("client slot key", index, process)),
+            LeastServers::new(self.rules.min_servers.unwrap_or(0)),
             &client_transport(index),
         )
     }

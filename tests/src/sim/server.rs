@@ -218,7 +218,7 @@ impl Node {
     fn reminder(&self) -> Option<Resume> {
         let lost = self.lost();
         let epoch = lost.map(|done| done.epoch()).or(self.state().epoch())?;
-        let floor = self.guard.floor(&epoch);
+        let floor = self.guard.floor(&epoch).unwrap_or(0);
         let floor_counts = self.state().epoch() == Some(epoch) && floor > self.state().opened();
         if lost.is_none() && !floor_counts {
             return None;

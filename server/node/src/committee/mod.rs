@@ -39,8 +39,9 @@ use mosaik::{
 use tokio::sync::watch;
 use zipnet_protocol::{RoundContext, ServerId};
 
-pub use broadcasts::Broadcasts;
+pub use broadcasts::{Broadcasts, Fetched, Kept, Missing};
 use command::Command;
+pub(crate) use rounds::MAX_FLOOR;
 use state::{Applied, CommitteeState, InFlight, Refusal};
 use sync::SnapshotSync;
 
@@ -71,16 +72,16 @@ pub struct Shared {
 
 impl Shared {
     /// The state of a process that has seen nothing yet; it will keep
-    /// `retain` finalized rounds.
+    /// `retain` finalized rounds, as far as `retain_bytes` of vectors allow.
     #[must_use]
-    pub fn new(rules: Arc<CommitteeRules>, retain: usize) -> Arc<Self> {
+    pub fn new(rules: Arc<CommitteeRules>, retain: usize, retain_bytes: usize) -> Arc<Self> {
         let view = View {
             state: CommitteeState::new(rules),
             index: 0,
         };
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(view)),
-            broadcasts: Broadcasts::new(retain),
+            broadcasts: Broadcasts::new(retain, retain_bytes),
             log_entries: AtomicU64::new(0),
             misfits: Mutex::default(),
         })

@@ -1,10 +1,10 @@
 //! How rounds open, fill and finalize in the replicated state.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use zipnet_protocol::{
     Aggregate, Certification, Certifications, ClientBundle, ClientRegistry, Digest, FinalizedRound,
-    Participants, PeerKey, Round, ServerId, SignedHeader, SignedPartial, Tally,
+    Participants, PeerKey, RegisteredClient, Round, ServerId, SignedHeader, SignedPartial, Tally,
     participation_floor,
 };
 
@@ -19,7 +19,7 @@ pub(super) const MAX_JUMP: u64 = 1 << 20;
 /// Farthest that reminders may push the round numbers beyond the last record,
 /// however many there are (A11). The other half is left for rounds that are
 /// given up.
-pub(super) const MAX_FLOOR: u64 = MAX_JUMP / 2;
+pub(crate) const MAX_FLOOR: u64 = MAX_JUMP / 2;
 
 impl CommitteeState {
     /// The digest that the next header must name as its predecessor.
@@ -44,6 +44,19 @@ impl CommitteeState {
             (participants, &*head.registry)
         });
         participation_floor(self.rules.min_participants, last, registry)
+    }
+
+    /// Whether the registered clients that take part with a roster of so many are
+    /// enough for the floor. Others would only wait for a round that cannot end.
+    #[must_use]
+    pub fn is_taken(&self, servers: usize) -> bool {
+        let committee = self.committee_size();
+        let clients = self.clients.iter();
+        let takers: BTreeSet<_> = clients
+            .filter(|client| client.least_servers().takes(servers, committee))
+            .map(RegisteredClient::peer)
+            .collect();
+        takers.len() >= self.floor() as usize
     }
 
     /// Who aggregates the next round, if anybody is admitted to. Who let a
@@ -85,6 +98,10 @@ impl CommitteeState {
             ("number of clients", header.clients == clients),
             ("client registry", header.registry == self.clients.digest()),
             ("participation floor", header.floor == self.floor()),
+            (
+                "roster, which too few clients take part with,",
+                self.is_taken(header.roster.len()),
+            ),
             (
                 "aggregator",
                 Some(header.aggregator) == self.next_aggregator(),

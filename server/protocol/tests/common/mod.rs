@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 use zipnet_protocol::{
     AdmittedServer, Aggregate, BroadcastRecord, Certification, Certifications, CertifiedRound,
     ClientBundle, ClientRegistry, CommitteeSecret, DhPublic, DhSecret, Digest, Epoch, Fold,
-    Instance, Message, Nonce, PadTable, Partial, RegisteredClient, RosterEntry, Round, RoundHeader,
-    RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedPartial, SigningSecret, SlotKey,
-    Tally,
+    Instance, LeastServers, Message, Nonce, PadTable, Partial, RegisteredClient, RosterEntry,
+    Round, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedPartial,
+    SigningSecret, SlotKey, Tally,
 };
 
 /// The name of the deployment.
@@ -81,6 +81,11 @@ impl Server {
     }
 }
 
+/// Every other client takes part with any roster.
+pub fn least_servers(index: usize) -> LeastServers {
+    LeastServers::new(u32::from(index % 2 == 1))
+}
+
 /// A client with its sealer.
 pub struct Client {
     pub index: usize,
@@ -93,6 +98,7 @@ impl Client {
             instance,
             dh("client dh", index),
             SlotKey::from_entropy(entropy("client slot key", index)),
+            least_servers(index),
             &signing("client transport", index),
         );
         Self { index, sealer }
@@ -141,7 +147,7 @@ impl World {
 
     /// A bundle for another X25519 key than a sealer's, rightly signed.
     pub fn client_bundle(&self, dh: &DhPublic, transport: &SigningSecret) -> ClientBundle {
-        ClientBundle::sign(&self.instance, dh, transport)
+        ClientBundle::sign(&self.instance, dh, LeastServers::ALL, transport)
     }
 
     /// A registered client that has no sealer.

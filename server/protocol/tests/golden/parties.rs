@@ -127,6 +127,7 @@ pub struct Client {
     pub transport_seed: Bytes32,
     pub peer: Bytes32,
     pub id: Bytes32,
+    least_servers: u8,
     body: Vec<u8>,
     signature: Vec<u8>,
     withdrawal_body: Vec<u8>,
@@ -141,13 +142,16 @@ impl Client {
         let peer = spec::ed25519_public(&transport_seed);
         let keys = cat(&[&deployment.id, &dh_public, &peer]);
         let id = spec::digest("zipnet/client-id/v1", &keys);
-        let body = cat(&[&deployment.id, &id, &dh_public, &peer]);
+        let least_servers = u8::from(index % 2 == 1);
+        let least = u32::from(least_servers).to_be_bytes();
+        let body = cat(&[&deployment.id, &id, &dh_public, &peer, &least]);
         let withdrawal_body = cat(&[&deployment.id, &id]);
         let sign = |domain, body: &[u8]| spec::sign(&transport_seed, domain, body);
         Self {
-            signature: sign("zipnet/client-bundle/v1", &body),
+            signature: sign("zipnet/client-bundle/v2", &body),
             withdrawal_signature: sign("zipnet/client-withdrawal/v1", &withdrawal_body),
             slot_key: *entropy("client slot key", index),
+            least_servers,
             dh_secret,
             dh_public,
             transport_seed,
@@ -160,11 +164,14 @@ impl Client {
 
     /// What the registry's digest covers of a client.
     fn record(&self) -> Vec<u8> {
-        cat(&[&self.id, &self.dh_public, &self.peer])
+        let least = u32::from(self.least_servers).to_be_bytes();
+        cat(&[&self.id, &self.dh_public, &self.peer, &least])
     }
 
     fn bundle_wire(&self) -> Vec<u8> {
-        cat(&[&self.record(), &self.signature])
+        // A small number is its own varint.
+        let keys = cat(&[&self.id, &self.dh_public, &self.peer]);
+        cat(&[&keys, &[self.least_servers], &self.signature])
     }
 
     fn withdrawal_wire(&self) -> Vec<u8> {
@@ -180,6 +187,7 @@ impl Client {
             "outputs": {
                 "dh_public": hex(self.dh_public),
                 "peer": hex(self.peer),
+                "least_servers": self.least_servers,
                 "client_id": hex(self.id),
                 "body": hex(&self.body),
                 "signature": hex(&self.signature),
@@ -225,7 +233,7 @@ impl Parties {
     }
 
     pub fn registry_digest(&self) -> Bytes32 {
-        spec::digest("zipnet/client-registry/v1", &self.registry)
+        spec::digest("zipnet/client-registry/v2", &self.registry)
     }
 
     /// The header of the vectors' rounds, as [`World::header`] makes it.

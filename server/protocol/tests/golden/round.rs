@@ -15,7 +15,7 @@ use crate::common::World;
 /// `registry.json`.
 pub fn registry() -> Value {
     let parties = Parties::new(SERVERS, CLIENTS);
-    let empty = spec::digest("zipnet/client-registry/v1", &[0; 4]);
+    let empty = spec::digest("zipnet/client-registry/v2", &[0; 4]);
 
     let world = World::new(SERVERS, CLIENTS);
     let mut clients: Vec<_> = world.registry.iter().cloned().collect();

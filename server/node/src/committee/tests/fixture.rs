@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use zipnet_protocol::{
     Admission, AdmittedServer, Aggregate, AggregatorBundle, Certification, Certifications,
     CertifiedRound, ClientBundle, ClientRegistry, CommitteeSecret, DhSecret, Digest, Epoch, Fold,
-    Instance, Message, Partial, RosterEntry, Round, RoundHeader, RoundParams, Sealer,
+    Instance, LeastServers, Message, Partial, RosterEntry, Round, RoundHeader, RoundParams, Sealer,
     SignedPartial, SigningSecret, SlotKey, commitments_digest,
 };
 
@@ -90,6 +90,7 @@ impl World {
             &self.rules.instance,
             DhSecret::from_entropy(&entropy("client dh", seed, 0)),
             SlotKey::from_entropy(entropy("client slot key", seed, 0)),
+            LeastServers::new(self.rules.min_servers.unwrap_or(0)),
             &self.client_transport(client),
         )
     }

@@ -240,7 +240,7 @@ fn i12_a_header_is_opened_by_the_server_that_sends_it() {
 #[test]
 fn a14_only_what_the_leader_sends_is_a_sign_of_a_state_that_has_parted() {
     let world = World::new(3, 3);
-    let shared = Shared::new(world.rules.clone(), 4);
+    let shared = Shared::new(world.rules.clone(), 4, usize::MAX);
     let mut machine = Committee::new(world.rules.clone(), shared.clone());
     let [leader, other] = [0, 1].map(|server| world.servers[server].id());
     let apply = |machine: &mut Committee, command: &Command| {

@@ -1,7 +1,7 @@
 //! How long a client stays listed, and how many are.
 
 use rayon::prelude::*;
-use zipnet_protocol::{ClientBundle, DhPublic, MAX_CLIENTS, Withdrawal};
+use zipnet_protocol::{ClientBundle, DhPublic, LeastServers, MAX_CLIENTS, Withdrawal};
 
 use super::fixture::{World, accept, bytes, entropy, refuse};
 use crate::committee::{
@@ -115,6 +115,7 @@ fn i12_one_bad_bundle_refuses_its_batch() {
     let weak = ClientBundle::sign(
         &world.rules.instance,
         &DhPublic::new([0; 32]),
+        LeastServers::ALL,
         &world.client_transport(1),
     );
     let with_bad = vec![bundles[0].clone(), weak];
@@ -155,7 +156,7 @@ fn i8_the_registry_has_a_limit_and_a_batch_beyond_it_changes_nothing() {
     // Any 32 bytes are an X25519 key; bar the few of small order, a usable one.
     let bundle = |seed: usize| {
         let dh = DhPublic::new(*entropy("any key", seed, 0));
-        ClientBundle::sign(&world.rules.instance, &dh, &transport)
+        ClientBundle::sign(&world.rules.instance, &dh, LeastServers::ALL, &transport)
     };
     let bundles: Vec<_> = (0..MAX_CLIENTS + 1).into_par_iter().map(bundle).collect();
     let (room_for, beyond) = bundles.split_at(MAX_CLIENTS - 2);

@@ -56,7 +56,7 @@ fn all(ring: &Broadcasts) -> Vec<u64> {
 #[test]
 fn i8_the_ring_keeps_the_newest_and_no_more() {
     let rounds = history(9);
-    let ring = Broadcasts::new(4);
+    let ring = Broadcasts::new(4, usize::MAX);
     assert!(best(&ring).is_none());
     for (at, done) in rounds.iter().enumerate() {
         ring.push(done.clone());
@@ -67,14 +67,14 @@ fn i8_the_ring_keeps_the_newest_and_no_more() {
     }
     assert_eq!(all(&ring), [6, 7, 8, 9]);
 
-    let smallest = Broadcasts::new(0);
+    let smallest = Broadcasts::new(0, usize::MAX);
     push_all(&smallest, &rounds);
     assert_eq!(all(&smallest), [9]);
 }
 
 #[test]
 fn i6_readers_get_a_range_of_an_epoch() {
-    let ring = Broadcasts::new(16);
+    let ring = Broadcasts::new(16, usize::MAX);
     assert!(ring.range(&EPOCH, 0, 4).is_empty());
     push_all(&ring, &history(9));
     let range = |epoch, from, most| numbers(&ring.range(&epoch, from, most));
@@ -90,7 +90,7 @@ fn i6_readers_get_a_range_of_an_epoch() {
 #[test]
 fn i6_a_round_is_kept_once() {
     let rounds = history(5);
-    let ring = Broadcasts::new(4);
+    let ring = Broadcasts::new(4, usize::MAX);
     for done in &rounds {
         ring.push(done.clone());
         ring.push(done.clone());
@@ -102,13 +102,13 @@ fn i6_a_round_is_kept_once() {
 #[test]
 fn i6_an_old_round_does_not_drive_out_a_newer_one() {
     let rounds = history(6);
-    let ring = Broadcasts::new(4);
+    let ring = Broadcasts::new(4, usize::MAX);
     push_all(&ring, &rounds);
     // As a snapshot of a leader that fell behind would bring it.
     ring.push(rounds[0].clone());
     assert_eq!(all(&ring), [3, 4, 5, 6]);
     // One that fills a gap goes where it belongs.
-    let gap = Broadcasts::new(4);
+    let gap = Broadcasts::new(4, usize::MAX);
     for at in [0, 1, 3] {
         gap.push(rounds[at].clone());
     }
@@ -119,7 +119,7 @@ fn i6_an_old_round_does_not_drive_out_a_newer_one() {
 #[test]
 fn i6_epochs_are_kept_apart() {
     let (ours, theirs) = (history(5), other_history(3));
-    let ring = Broadcasts::new(7);
+    let ring = Broadcasts::new(7, usize::MAX);
     push_all(&ring, &ours);
     push_all(&ring, &theirs[..2]);
     let other = |ring: &Broadcasts| numbers(&ring.range(&OTHER, 0, usize::MAX));
@@ -144,13 +144,13 @@ fn i6_epochs_are_kept_apart() {
 fn a17_the_ring_is_bounded_by_bytes_as_well() {
     let rounds = history(6);
     let each = vector_bytes(&rounds[0].published);
-    let ring = Broadcasts::bounded(100, 3 * each);
+    let ring = Broadcasts::new(100, 3 * each);
     push_all(&ring, &rounds);
     assert_eq!(all(&ring), [4, 5, 6]);
-    let small = Broadcasts::bounded(100, 1);
+    let small = Broadcasts::new(100, 1);
     push_all(&small, &rounds);
     assert_eq!(all(&small), [6], "the newest is kept however long it is");
-    let few = Broadcasts::bounded(2, usize::MAX);
+    let few = Broadcasts::new(2, usize::MAX);
     push_all(&few, &rounds);
     assert_eq!(all(&few), [5, 6]);
 }
@@ -159,7 +159,7 @@ fn a17_the_ring_is_bounded_by_bytes_as_well() {
 fn a17_a_page_is_bounded_by_bytes_and_a_follower_catches_up_record_by_record() {
     let rounds = history(5);
     let each = vector_bytes(&rounds[0].published);
-    let ring = Broadcasts::new(100);
+    let ring = Broadcasts::new(100, usize::MAX);
     push_all(&ring, &rounds);
     let page = |from, bytes| {
         let (page, more) = ring.page(&EPOCH, from, 4, bytes);

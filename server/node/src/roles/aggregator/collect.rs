@@ -23,12 +23,15 @@ struct Collecting {
     registry: Arc<ClientRegistry>,
     fold: Fold,
     envelopes: Envelopes,
+    /// How many clients of the registry take part with this roster.
+    expected: usize,
 }
 
 impl Collecting {
-    /// Whether no more is to be waited for.
+    /// Whether no more is to be waited for: who asked for more servers than the
+    /// round has does not come.
     fn is_complete(&self) -> bool {
-        self.fold.is_complete()
+        self.fold.count() >= self.expected
     }
 
     /// Whether servers would unblind what is in: enough distinct peers (I15).
@@ -100,7 +103,13 @@ impl Desk {
     /// Begins to take envelopes.
     pub fn open(&self, round: Arc<CertifiedRound>, registry: Arc<ClientRegistry>) {
         let fold = Fold::new(*round.context(), round.header(), registry.len());
+        let header = round.header();
+        let expected = registry
+            .iter()
+            .filter(|client| header.serves(client.least_servers()))
+            .count();
         *self.current() = Some(Collecting {
+            expected,
             round,
             registry,
             fold,
@@ -194,7 +203,9 @@ impl Desk {
                 FoldError::Context => Refused::NotOpen,
                 FoldError::Unregistered { .. } => Refused::Unregistered,
                 FoldError::Repeated { .. } => Refused::Repeated,
-                FoldError::Length { .. } | FoldError::Signature { .. } => Refused::because(&error),
+                FoldError::Length { .. }
+                | FoldError::Servers { .. }
+                | FoldError::Signature { .. } => Refused::because(&error),
             })?;
         let mut current = self.current();
         // It may have closed meanwhile: then nothing is promised.

@@ -36,7 +36,7 @@ use tokio::{
     sync::{broadcast, mpsc},
     task::JoinSet,
 };
-use zipnet_protocol::{DhSecret, Instance, RoundParams, Sealer, SlotKey};
+use zipnet_protocol::{DhSecret, Instance, LeastServers, RoundParams, Sealer, SlotKey};
 
 pub use linger::{Linger, Stay};
 pub use publisher::{GivenUp, PublishError, PublishOptions, Publisher, Receipt};
@@ -113,6 +113,7 @@ struct Host {
     node: Node,
     instance: Instance,
     params: RoundParams,
+    least_servers: LeastServers,
     directory: Arc<Directory>,
     events: broadcast::Sender<Event>,
     inboxes: Inboxes,
@@ -166,6 +167,7 @@ impl Client {
             node,
             instance,
             params,
+            least_servers: trust.least_servers(),
             directory,
             events,
             inboxes,
@@ -195,7 +197,13 @@ impl Client {
             let network = host.node.network();
             let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
             let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
-            let sealer = Sealer::new(&host.instance, dh, slot_key, host.node.transport());
+            let sealer = Sealer::new(
+                &host.instance,
+                dh,
+                slot_key,
+                host.least_servers,
+                host.node.transport(),
+            );
             let directory = host.directory.clone();
             let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
             let bundle = sealer.bundle().clone();

@@ -75,13 +75,15 @@ impl Follower {
             });
         }
         self.trusted_roster(round)?;
-        match self.trust.min_servers {
-            None => holds_all(round, self.directory.servers()),
-            Some(needed) if round.roster().len() < needed as usize => Err(NewsError::SmallRoster {
+        if !header.serves(self.trust.least_servers()) {
+            return Err(NewsError::SmallRoster {
                 found: round.roster().len(),
                 committee: header.committee_size,
-                needed,
-            }),
+                needed: self.trust.min_servers.unwrap_or(header.committee_size),
+            });
+        }
+        match self.trust.min_servers {
+            None => holds_all(round, self.directory.servers()),
             Some(_) => Ok(()),
         }
     }

@@ -7,20 +7,20 @@ use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
 use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal};
 
-use super::{auditor, context::Context, keeper};
+use super::{auditor, context::Context, floors, history, keeper};
 use crate::{
     attestation::{Credential, ticket::Verdict},
-    committee::{command::Order, state::InFlight},
+    committee::{Kept, command::Order, state::InFlight},
     metrics,
     roles::{
         common::{self, Admission, CALLS_EACH, ServeError, Served},
         gate::Places,
     },
     wire::{
-        AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
-        KeepCall, KeeperCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion,
-        OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall,
-        RegistryRequest, WithdrawCall,
+        AggregateCall, ComplainCall, CredentialCall, EnlistCall, FloorCall, Follow, FollowCall,
+        Hello, HistoryCall, KeepCall, KeeperCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News,
+        Opened, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration,
+        RegistryCall, RegistryRequest, WithdrawCall,
     },
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Desk {
     _opinion: Served<OpinionCall>,
     _keeper: Served<KeeperCall>,
     _keep: Served<KeepCall>,
+    _floor: Served<FloorCall>,
+    _history: Served<HistoryCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
     _enlist: Served<EnlistCall>,
@@ -91,6 +93,23 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
             common::serve::<KeepCall, _, _>(network, instance, admission, move |seed, caller| {
                 ready(keeper::keep(&context, &seed, &caller))
+            })?
+        },
+        _floor: {
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
+            common::serve::<FloorCall, _, _>(
+                network,
+                instance,
+                admission,
+                move |request, caller| ready(floors::tell(&context, &request, &caller)),
+            )?
+        },
+        _history: {
+            let (context, of) = (desk(), desk());
+            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
+            common::serve::<HistoryCall, _, _>(network, instance, admission, move |digest, _| {
+                ready(history::records(&context, &digest))
             })?
         },
         _follow: {
@@ -251,7 +270,7 @@ fn news(context: &Context, request: &Follow) -> News {
     let head = view.state.head();
     let (records, more) = match (head, request.after) {
         (None, _) => (Vec::new(), false),
-        (Some(head), None) => (vec![head.clone()], false),
+        (Some(head), None) => (vec![Kept::Own(head.clone())], false),
         (Some(head), Some((epoch, number))) => {
             let from = if epoch == head.epoch() {
                 number.saturating_add(1)
@@ -275,7 +294,10 @@ fn news(context: &Context, request: &Follow) -> News {
             bundles: round.bundles(),
         });
     News {
-        records: records.iter().map(|done| done.published.clone()).collect(),
+        records: records
+            .iter()
+            .map(|kept| kept.published().clone())
+            .collect(),
         open,
     }
 }

@@ -93,7 +93,8 @@ fn reminder(context: &Context, view: &View) -> Option<Resume> {
         .map(|done| done.epoch())
         .or(view.state.epoch())?;
     // While the guard computes, there is no hurry.
-    let floor = context.try_guard().map_or(0, |guard| guard.floor(&epoch));
+    let floor = context.try_guard();
+    let floor = floor.and_then(|guard| guard.floor(&epoch)).unwrap_or(0);
     let floor_counts = view.state.epoch() == Some(epoch) && floor > view.state.opened();
     if lost.is_none() && !floor_counts {
         return None;

@@ -17,13 +17,16 @@ mod certifier;
 mod context;
 mod desk;
 mod faults;
+mod floors;
 mod giver;
+mod history;
 mod introductions;
 mod keeper;
 mod leader;
 mod memory;
 mod readiness;
 mod registrar;
+mod silence;
 mod unblinder;
 mod waiting;
 mod watchdog;
@@ -88,6 +91,8 @@ pub struct ServerSettings {
     pub deadline: Duration,
     /// Finalized rounds to keep for readers.
     pub retain: usize,
+    /// Most bytes of vectors that they may have.
+    pub retain_bytes: usize,
     /// Which aggregators are dealt with.
     pub aggregators: AggregatorRules,
     /// Most clients that one peer may register.
@@ -187,7 +192,7 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         signing,
         committee,
     };
-    let shared = Shared::new(rules.clone(), settings.retain);
+    let shared = Shared::new(rules.clone(), settings.retain, settings.retain_bytes);
     let group_secret = settings.secret.group_secret(&settings.name);
     let mut hints = settings.network.bootstrap.iter();
     let joining = hints.any(|hint| hint.peer != node.peer());
@@ -245,8 +250,10 @@ fn start(
     tasks.spawn(registrar::run(context.clone()));
     tasks.spawn(certifier::run(context.clone()));
     tasks.spawn(unblinder::run(context.clone()));
-    tasks.spawn(leader::run(context.clone()));
+    tasks.spawn(leader::run(context.clone(), network.clone()));
+    tasks.spawn(floors::run(context.clone(), network.clone()));
     tasks.spawn(memory::run(context.clone()));
+    tasks.spawn(history::run(context.clone(), network.clone()));
     tasks.spawn(watchdog::run(context.clone()));
     tasks.spawn(auditor::run(context.clone()));
     if let Some(door) = door {

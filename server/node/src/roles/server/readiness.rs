@@ -31,6 +31,8 @@ pub(super) enum Obstacle {
     },
     /// Registered servers that every round needs are away.
     Away { away: Vec<String> },
+    /// Too few clients take part with the servers that are here.
+    Takers { servers: usize, need: u32 },
     /// Registered servers whose evidence does not hold here (I3).
     Refused { servers: Vec<String> },
 }
@@ -66,6 +68,10 @@ impl fmt::Display for Obstacle {
                 f,
                 "registered servers away ({}); a round needs all of them",
                 names(away)
+            ),
+            Self::Takers { servers, need } => write!(
+                f,
+                "fewer clients than {need} take part in rounds of {servers} servers (their ZIPNET_MIN_SERVERS)"
             ),
             Self::Refused { servers } => write!(
                 f,
@@ -150,6 +156,7 @@ impl Readiness {
         } else if present < need {
             obstacles.push(Obstacle::Away { away: away.clone() });
         }
+        let few_takers = obstacles.is_empty() && !state.is_taken(present);
         if !refused.is_empty() && !obstacles.is_empty() {
             obstacles.push(Obstacle::Refused { servers: refused });
         }
@@ -168,6 +175,11 @@ impl Readiness {
             obstacles.push(Obstacle::Clients {
                 have: clients,
                 need: wanted,
+            });
+        } else if few_takers {
+            obstacles.push(Obstacle::Takers {
+                servers: present,
+                need: state.floor(),
             });
         }
         Self {

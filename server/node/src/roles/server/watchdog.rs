@@ -40,10 +40,10 @@ pub(super) async fn run(context: Arc<Context>) {
                 tracing::warn!(
                     servers = %readiness.away.join(", "),
                     "servers are missing; {}",
-                    if context.rules.min_servers.is_some() {
-                        "rounds go on as long as enough are left"
+                    if readiness.obstacles.is_empty() {
+                        "rounds go on without them".to_owned()
                     } else {
-                        "rounds need all of them"
+                        format!("rounds wait: {}", readiness.sentence())
                     }
                 );
             }
