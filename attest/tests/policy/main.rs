@@ -242,6 +242,49 @@ fn a_policy_is_made_signed_checked_and_shown() {
     );
 }
 
+/// What `minisign -G -W` of Debian 12 (0.11-1) writes: a checksum of zeros.
+const DEBIAN: (&str, &str) = (
+    "untrusted comment: minisign encrypted secret key\n\
+     RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1m8zaFO/QGyuvVTSa/7ODRYnFaJ42n/x7hYp5Xh70xdZ\
+     MDD0BfCMiz9YKah9FNkJgQFPCr1/SSZNJseLpvzLqIVETonOW2jqAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
+    "RWTWbzNoU79AbD9YKah9FNkJgQFPCr1/SSZNJseLpvzLqIVETonOW2jq",
+);
+
+#[test]
+fn a_key_that_debians_minisign_made_signs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("policy.json"), policy(1)).unwrap();
+    let sign = [
+        "policy",
+        "sign",
+        "--policy",
+        "policy.json",
+        "--key",
+        "a.key",
+    ];
+    // Neither another checksum nor a password is looked over.
+    let last = DEBIAN.0.replace("AAAA=", "AAAB=");
+    for wrong in [&*last, &DEBIAN.0.replace("RWQAAE", "RWRTY0"), "x\nRWQA\n"] {
+        fs::write(at.join("a.key"), wrong).unwrap();
+        let (status, text) = run(at, &sign);
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.contains("without a password"), "{text}");
+    }
+    fs::write(at.join("a.key"), DEBIAN.0).unwrap();
+    assert_eq!(run(at, &sign).0, Some(0));
+    let check = [
+        "policy",
+        "check",
+        "--policy",
+        "policy.json",
+        "--key",
+        DEBIAN.1,
+    ];
+    let (status, text) = run(at, &check);
+    assert_eq!(status, Some(0), "{text}");
+}
+
 /// Evidence of a server in a world.
 fn evidence(world: &World, mrtd: [u8; 48]) -> Vec<u8> {
     let statement = statement();

@@ -182,6 +182,26 @@ fn read(path: &Path) -> Result<(Vec<u8>, Policy), PolicyVerbError> {
     Ok((bytes, policy))
 }
 
+/// Reads a key without a password. Debian's minisign 0.11 leaves the checksum of such a key
+/// empty, and does not look at it either.
+fn unencrypted(text: &str) -> Result<SecretKey, minisign::PError> {
+    const CHECKSUM: [u8; 32] = [0; 32];
+    SecretKeyBox::from_string(text)
+        .and_then(SecretKey::from_unencrypted_box)
+        .or_else(|error| {
+            let line = text.lines().nth(1).unwrap_or_default();
+            // The crate keeps its reader of base64 to itself.
+            let armoured = format!("-----BEGIN KEY-----\n{line}\n-----END KEY-----\n");
+            let bytes = pem::parse(armoured).map(pem::Pem::into_contents);
+            match bytes.as_deref().map(SecretKey::from_bytes) {
+                Ok(Ok(key)) if !key.is_encrypted() && key.to_bytes().ends_with(&CHECKSUM) => {
+                    Ok(key)
+                }
+                _ => Err(error),
+            }
+        })
+}
+
 fn sign(arguments: &Sign) -> Result<Outcome, PolicyVerbError> {
     let (bytes, policy) = read(&arguments.policy)?;
     let ahead = policy.issued.saturating_sub(now());
@@ -192,13 +212,10 @@ fn sign(arguments: &Sign) -> Result<Outcome, PolicyVerbError> {
         });
     }
     let key = files::read(&arguments.key, MAX_KEY)?;
-    let text = String::from_utf8_lossy(&key);
-    let key = SecretKeyBox::from_string(&text)
-        .and_then(SecretKey::from_unencrypted_box)
-        .map_err(|source| PolicyVerbError::Secret {
-            path: arguments.key.clone(),
-            source,
-        })?;
+    let key = unencrypted(&String::from_utf8_lossy(&key)).map_err(|source| {
+        let path = arguments.key.clone();
+        PolicyVerbError::Secret { path, source }
+    })?;
     let comment = format!("zipnet policy, serial {}", policy.serial);
     let signature = minisign::sign(None, &key, &bytes[..], Some(&comment), None)
         .map_err(PolicyVerbError::Sign)?;
