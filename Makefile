@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-processes boot test check attack bench bench-far image image-lock manifest reproduce release measure fmt fuzz setup clean
+.PHONY: help run run-processes boot test check attack bench bench-far image image-lock manifest reproduce release measure docs fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -97,6 +97,10 @@ measure: ## the registers of the current image, for every shape (IMAGE=dir names
 	@scripts/setup.sh build
 	@scripts/build.sh
 	@scripts/measure.sh
+
+docs: ## the book, in target/book, with its links checked
+	@scripts/setup.sh build test docs
+	@scripts/docs.sh
 
 fmt: ## format the code
 	@cargo fmt --all

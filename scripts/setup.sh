@@ -2,14 +2,14 @@
 # Installs what is missing on a Debian machine that has Rust; says one line
 # before each step, and nothing when all is there.
 #
-#   scripts/setup.sh SET...     SET is one of: build test check guests
+#   scripts/setup.sh SET...     SET is one of: build test check guests docs
 #
 # Debian packages come by apt-get (as root or through sudo). Every other tool
 # goes to target/tools, and nothing to the user's home.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly nextest=0.9.143 deny=0.20.2 typos=1.49.0
+readonly nextest=0.9.143 deny=0.20.2 typos=1.49.0 mdbook=0.5.4
 
 tools=$PWD/target/tools
 export PATH=$tools/bin:$PATH
@@ -53,8 +53,8 @@ want() { [[ " $sets " == *" $1 "* ]]; }
 sets="$*"
 for set in "$@"; do
     case $set in
-        build | test | check | guests) ;;
-        *) die "unknown set '$set'; known: build test check guests" ;;
+        build | test | check | guests | docs) ;;
+        *) die "unknown set '$set'; known: build test check guests docs" ;;
     esac
 done
 
@@ -67,6 +67,9 @@ fi
 if want test; then
     # The tests put hosts into network namespaces.
     PATH=$PATH:/usr/sbin:/sbin have ip || packages+=(iproute2)
+    # What the book's commands use.
+    have minisign || packages+=(minisign)
+    have curl || packages+=(curl)
 fi
 if want check; then
     have shellcheck || packages+=(shellcheck)
@@ -97,4 +100,8 @@ if want check && ! have typos; then
         --only-binary :all: "typos==$typos" || die "pip install typos failed"
     mkdir -p "$tools/bin"
     ln -sf ../python/bin/typos "$tools/bin/typos"
+fi
+if want docs && [[ $(mdbook --version 2>/dev/null) != "mdbook v$mdbook" ]]; then
+    say "building mdBook $mdbook into target/tools (1 to 2 minutes on 2 cores)"
+    cargo_install mdbook --version "$mdbook" --no-default-features --features search
 fi
