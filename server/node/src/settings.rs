@@ -307,7 +307,7 @@ impl CommitteeRules {
         let named = self.aggregators.named.iter();
         named
             .fold(canonical, |to, peer| to.fixed(peer.as_bytes()))
-            .digest("zipnet/committee-machine/v3")
+            .digest("zipnet/committee-machine/v4")
     }
 
     /// Checks a header against what the committee agreed on beforehand, for a

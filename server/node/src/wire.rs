@@ -471,3 +471,58 @@ call! {
     /// Clients show a server what the aggregator promised them.
     ComplainCall, "complain": EnvelopeReceipt => ()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committee::tests::fixture::{EPOCH, World};
+
+    #[test]
+    fn i7_a_word_about_floors_is_for_one_request_of_one_boot() {
+        let world = World::new(3, 3);
+        let (instance, asked) = (&world.rules.instance, &world.servers[1]);
+        let request = FloorRequest {
+            epoch: EPOCH,
+            bundle: *world.servers[0].admitted.digest(),
+            nonce: [1; 32],
+        };
+        let said = |floor| Floor::sign(instance, &asked.id(), &request, floor, &asked.signing);
+        for floor in [None, Some(0), Some(7)] {
+            assert!(
+                said(floor)
+                    .verify(instance, &asked.admitted, &request)
+                    .is_ok()
+            );
+        }
+        let other = [
+            FloorRequest {
+                epoch: Epoch::new([9; 32]),
+                ..request
+            },
+            FloorRequest {
+                bundle: *asked.admitted.digest(),
+                ..request
+            },
+            FloorRequest {
+                nonce: [2; 32],
+                ..request
+            },
+        ];
+        for other in other {
+            assert!(
+                said(Some(7))
+                    .verify(instance, &asked.admitted, &other)
+                    .is_err()
+            );
+        }
+        let mut changed = said(None);
+        changed.floor = Some(0);
+        assert!(changed.verify(instance, &asked.admitted, &request).is_err());
+        let reboot = world.reboot(1, 2);
+        assert!(
+            said(Some(7))
+                .verify(instance, &reboot.admitted, &request)
+                .is_err()
+        );
+    }
+}

@@ -10,6 +10,7 @@ mod properties {
     pub mod decoding;
     pub mod headers;
     pub mod keys;
+    pub mod least_servers;
     pub mod limits;
     pub mod pads;
     pub mod tampering;

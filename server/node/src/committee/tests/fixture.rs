@@ -95,6 +95,17 @@ impl World {
         )
     }
 
+    /// A client's bundle, if it asked for so many servers.
+    pub fn client_asking(&self, client: usize, least: u32) -> ClientBundle {
+        let seed = self.clients[client];
+        ClientBundle::sign(
+            &self.rules.instance,
+            &DhSecret::from_entropy(&entropy("client dh", seed, 0)).public(),
+            LeastServers::new(least),
+            &self.client_transport(client),
+        )
+    }
+
     /// A client's transport key. A peer has as many clients as the rules let it.
     pub fn client_transport(&self, client: usize) -> SigningSecret {
         let peer = self.clients[client] / self.rules.clients_per_peer.max(1) as usize;

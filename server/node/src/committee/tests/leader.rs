@@ -270,3 +270,32 @@ fn a14_only_what_the_leader_sends_is_a_sign_of_a_state_that_has_parted() {
     apply(&mut machine, &commands[1]);
     assert_eq!(shared.misfits(&other), 1);
 }
+
+/// Clients that ask for all servers sit out a smaller round: below the floor, nobody
+/// opens it.
+#[test]
+fn i15_a_smaller_round_needs_enough_clients_that_take_part_in_it() {
+    let mut world = World::with(4, 10, |rules| rules.min_servers = Some(3));
+    let mut state = world.founded();
+    let all: Vec<_> = (0..10).collect();
+    world.play(&mut state, &all);
+    assert_eq!(state.floor(), 9);
+    let ask_for_all = |world: &World, state: &mut CommitteeState, clients: &[usize]| {
+        let bundles = clients.iter().map(|client| world.client_asking(*client, 0));
+        let order = Order::RegisterClients(bundles.collect());
+        accept(state, &world.say(0, &order));
+    };
+    ask_for_all(&world, &mut state, &[0]);
+    assert!(state.is_taken(3) && state.is_taken(4));
+    ask_for_all(&world, &mut state, &[1]);
+    assert!(!state.is_taken(3) && state.is_taken(4));
+    let mut smaller = world.header(&state);
+    smaller.roster.truncate(3);
+    let refusal = refuse(&mut state, &world.open_with(0, smaller));
+    assert!(
+        matches!(refusal, Refusal::Unfit(what) if what.starts_with("roster")),
+        "{refusal}"
+    );
+    let whole = world.header(&state);
+    accept(&mut state, &world.open_with(0, whole));
+}

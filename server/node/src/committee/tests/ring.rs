@@ -6,7 +6,7 @@ use zipnet_protocol::Epoch;
 
 use super::fixture::{EPOCH, World};
 use crate::{
-    committee::{Broadcasts, state::Final},
+    committee::{Broadcasts, Fetched, state::Final},
     wire::vector_bytes,
 };
 
@@ -183,4 +183,91 @@ fn a17_a_page_is_bounded_by_bytes_and_a_follower_catches_up_record_by_record() {
         from = read.last().unwrap() + 1;
     }
     assert_eq!(read, [1, 2, 3, 4, 5]);
+}
+
+fn fetched(done: &Arc<Final>) -> Fetched {
+    Fetched {
+        published: done.published.clone(),
+        checked: done.checked.clone(),
+    }
+}
+
+/// Numbers of a page for followers.
+fn handed_out(ring: &Broadcasts) -> Vec<u64> {
+    let (page, _) = ring.page(&EPOCH, 0, usize::MAX - 1, usize::MAX);
+    page.iter()
+        .map(|kept| kept.checked().round().header().number)
+        .collect()
+}
+
+#[test]
+fn i6_what_is_missing_is_named_by_the_record_behind_it() {
+    let rounds = history(6);
+    let ring = Broadcasts::new(5, usize::MAX);
+    assert!(
+        ring.missing(&rounds[5].checked).is_none(),
+        "nothing is kept"
+    );
+    // It was there for rounds 1 and 2, and came back for 6.
+    for at in [0, 1, 5] {
+        ring.push(rounds[at].clone());
+    }
+    for expected in [5_usize, 4, 3] {
+        let missing = ring.missing(&rounds[5].checked).unwrap();
+        let done = &rounds[expected - 1];
+        assert_eq!(missing.digest, *done.checked.digest());
+        assert_eq!(missing.before, expected as u64 + 1);
+        assert_eq!(missing.holders.len(), 1);
+        assert!(ring.fill(fetched(done)));
+    }
+    assert!(ring.missing(&rounds[5].checked).is_none(), "it is full");
+    assert_eq!(handed_out(&ring), [2, 3, 4, 5, 6]);
+    // Readers get them, and nothing else is made of them.
+    assert_eq!(all(&ring), [2, 6]);
+    assert_eq!(best(&ring).unwrap().rank().0, 6);
+    // What it finalizes itself after all is better.
+    ring.push(rounds[3].clone());
+    assert_eq!(all(&ring), [2, 4, 6]);
+    assert_eq!(handed_out(&ring), [2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn i6_the_first_record_of_an_epoch_misses_none() {
+    let rounds = history(2);
+    let ring = Broadcasts::new(9, usize::MAX);
+    push_all(&ring, &rounds);
+    assert!(ring.missing(&rounds[1].checked).is_none());
+}
+
+#[test]
+fn i8_nothing_is_fetched_that_there_is_no_room_for() {
+    let rounds = history(4);
+    let each = vector_bytes(&rounds[0].published);
+    let ring = Broadcasts::new(9, 2 * each);
+    ring.push(rounds[3].clone());
+    assert!(ring.missing(&rounds[3].checked).is_some());
+    assert!(ring.fill(fetched(&rounds[2])));
+    assert!(ring.missing(&rounds[3].checked).is_none());
+    assert!(!ring.fill(fetched(&rounds[1])), "it drove out no newer one");
+    assert_eq!(handed_out(&ring), [3, 4]);
+}
+
+#[test]
+fn i8_a_chain_is_handed_out_newest_first_within_bounds() {
+    let rounds = history(5);
+    let each = vector_bytes(&rounds[0].published);
+    let ring = Broadcasts::new(9, usize::MAX);
+    push_all(&ring, &rounds);
+    let chain = |from: usize, most, bytes| {
+        let chain = ring.chain(rounds[from].checked.digest(), most, bytes);
+        chain
+            .iter()
+            .map(|kept| kept.checked().round().header().number)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(chain(3, 9, usize::MAX), [4, 3, 2, 1]);
+    assert_eq!(chain(3, 2, usize::MAX), [4, 3]);
+    assert_eq!(chain(3, 9, 3 * each), [4, 3, 2]);
+    assert_eq!(chain(3, 9, 0), [4], "one is never too long");
+    assert!(ring.chain(&zipnet_protocol::Digest::ZERO, 9, 9).is_empty());
 }
