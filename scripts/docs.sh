@@ -9,7 +9,6 @@ book=$(cd "$target" && pwd)/book
 
 # Its lines tell what is wrong, and otherwise only that it is at work.
 MDBOOK_LOG=warn mdbook build docs --dest-dir "$book"
-scripts/progress.sh tests cargo nextest run --workspace --locked --no-run
-cargo nextest run --workspace --locked --status-level fail --run-ignored all \
-    -E 'package(zipnet-tests) and binary(docs)'
+scripts/progress.sh tests cargo nextest run --workspace --locked --test docs --no-run
+cargo nextest run --workspace --locked --test docs --status-level fail --run-ignored all
 echo "docs: $book/index.html"

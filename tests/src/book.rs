@@ -195,10 +195,7 @@ impl Shell {
     #[must_use]
     pub fn command(&self, script: &str) -> Command {
         let bash = ["bash", "-euo", "pipefail", "-c", script, "page"];
-        let mut command = match self.alone {
-            true => Command::new("unshare"),
-            false => Command::new("env"),
-        };
+        let mut command = Command::new(if self.alone { "unshare" } else { "env" });
         clean(&mut command);
         if self.alone {
             command.args([

@@ -225,8 +225,8 @@ echo [no](link.md)
             (1, "a.md"),
             (5, "b.md#c"),
             (6, "e.md"),
-            (21, "p.png"),
-            (22, "d.md"),
+            (22, "p.png"),
+            (23, "d.md"),
         ];
         assert_eq!(targets, expected);
         assert_eq!(page.fences.len(), 2);

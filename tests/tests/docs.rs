@@ -1,7 +1,7 @@
 //! The book holds together: links lead somewhere, every page is in it and names its readers, and
 //! every block of commands is run by a test or says why not. What is outside of this repository is
 //! not looked at.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -132,7 +132,8 @@ fn every_page_is_in_the_book_once_and_names_its_readers() {
     let mut named = BTreeSet::new();
     let mut problems = Vec::new();
     for link in &summary.links {
-        if !named.insert(format!("docs/{}", link.target)) {
+        // A heading of the summary leads nowhere.
+        if !link.target.is_empty() && !named.insert(format!("docs/{}", link.target)) {
             problems.push(format!("SUMMARY.md names {} twice", link.target));
         }
     }
@@ -157,17 +158,36 @@ fn every_page_is_in_the_book_once_and_names_its_readers() {
     none(&problems);
 }
 
+fn is_rust(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|end| end == "rs")
+}
+
+/// A line of a block of log lines that no program says; `...` stands for what differs.
+fn unsaid(text: &str, sources: &[(String, String)]) -> Option<String> {
+    let said = |part: &str| {
+        sources.iter().any(|(name, source)| {
+            let program = name.starts_with("server/") || name.starts_with("attest/src/");
+            program && source.contains(part)
+        })
+    };
+    let parts = text.lines().flat_map(|line| line.split("..."));
+    let part = parts
+        .map(str::trim_end)
+        .find(|part| !part.is_empty() && !said(part))?;
+    Some(format!("no program says {part:?}"))
+}
+
 /// What is wrong with a block of `docs/{page}`, by the test sources and scripts there are.
 fn judge(page: &str, fence: &Fence, sources: &[(String, String)]) -> Option<String> {
     let words: Vec<_> = fence.info.split_whitespace().collect();
     match words.as_slice() {
         [language] if SHOWN.contains(language) => None,
+        ["text", "log"] => unsaid(&fence.text, sources),
         ["sh", "not-run"] => (!fence.before.to_lowercase().contains("not run"))
             .then(|| "the sentence before it has to say why it is not run".into()),
         [_, "test=make-check"] => {
             let path = format!("docs/{page}");
-            let script =
-                |(name, text): &(String, String)| (!name.ends_with(".rs")) && text.contains(&path);
+            let script = |(name, text): &(String, String)| !is_rust(name) && text.contains(&path);
             (!sources.iter().any(script)).then(|| format!("no script names {path}"))
         }
         ["sh" | "rust", mark] => match mark.strip_prefix("test=") {
@@ -176,7 +196,7 @@ fn judge(page: &str, fence: &Fence, sources: &[(String, String)]) -> Option<Stri
                 let literal = format!("\"{page}\"");
                 let mut with = sources
                     .iter()
-                    .filter(|(name, text)| name.ends_with(".rs") && text.contains(&function));
+                    .filter(|(name, text)| is_rust(name) && text.contains(&function));
                 (!with.any(|(_, text)| text.contains(&literal)))
                     .then(|| format!("no file with `{function}...)` takes \"{page}\""))
             }
@@ -189,13 +209,23 @@ fn judge(page: &str, fence: &Fence, sources: &[(String, String)]) -> Option<Stri
     }
 }
 
+/// A source whose strings do not go on in a next line.
+fn whole_strings(source: &str) -> String {
+    let mut parts = source.split("\\\n");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        whole.push_str(part.trim_start());
+    }
+    whole
+}
+
 fn sources() -> Vec<(String, String)> {
     let mut all = files("", ".rs");
     all.extend(files("", ".sh"));
     all.push("Makefile".into());
     let read = |path: String| {
         let text = fs::read_to_string(repository().join(&path)).unwrap();
-        (path, text)
+        (path, whole_strings(&text))
     };
     all.into_iter().map(read).collect()
 }
@@ -223,6 +253,45 @@ fn every_block_is_run_or_says_why_not() {
     none(&problems);
 }
 
+/// Names in a text that look like those of metrics, and are none of a crate or a file.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    text.split(|c| !part(c))
+        .filter(|word| word.starts_with("zipnet_") || word.starts_with("mosaik_groups_"))
+        .filter(|word| !word.contains("::") && !word.starts_with("zipnet_node"))
+        .map(|word| word.trim_end_matches(':'))
+        .collect()
+}
+
+#[test]
+fn metrics_that_pages_of_incidents_name_exist() {
+    let sources = files("server/node/src", ".rs").into_iter();
+    let source: String = sources
+        .filter(|path| path.contains("/metrics"))
+        .map(|path| fs::read_to_string(repository().join(path)).unwrap())
+        .collect();
+    let exported = |name: &str| {
+        let suffixes = ["", "_bucket", "_sum", "_count"];
+        let mut bases = suffixes
+            .iter()
+            .filter_map(|suffix| name.strip_suffix(suffix));
+        bases.any(|base| source.contains(&format!("\"{base}\"")))
+    };
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for path in files("docs/operator/incidents", ".md") {
+        let text = fs::read_to_string(repository().join(&path)).unwrap();
+        for name in metrics_in(&text) {
+            seen += 1;
+            if !exported(name) {
+                problems.push(format!("{path}: no metric is called {name}"));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} names were seen");
+    none(&problems);
+}
+
 /// The two string literals of each call of `book::block` or `book::blocks` in a source.
 fn taken(source: &str) -> Vec<Option<(String, String)>> {
     let calls = ["book::block(", "book::blocks("];
@@ -230,7 +299,7 @@ fn taken(source: &str) -> Vec<Option<(String, String)>> {
         .iter()
         .flat_map(|call| source.split(call).skip(1))
         .map(|rest| {
-            let mut arguments = rest.splitn(2, ')').next()?.split('"');
+            let mut arguments = rest.split(')').next()?.split('"');
             let (_, page) = (arguments.next()?, arguments.next()?);
             let (_, test) = (arguments.next()?, arguments.next()?);
             Some((page.to_owned(), test.to_owned()))
@@ -272,12 +341,16 @@ fn the_checks_see_what_is_wrong() {
             "fn runs() { book::block(\n\"a.md\", \"runs\"); }".into(),
         ),
         ("scripts/x.sh".into(), "cat docs/a.md".into()),
+        (
+            "server/x.rs".into(),
+            whole_strings("warn!(\"it goes on \\\n     in the {} line\")"),
+        ),
     ];
     let judged = |info: &str, before: &str| {
         let fence = Fence {
             line: 1,
             info: info.into(),
-            text: String::new(),
+            text: before.into(),
             before: before.into(),
         };
         judge("a.md", &fence, &sources).is_none()
@@ -286,6 +359,8 @@ fn the_checks_see_what_is_wrong() {
     assert!(judged("sh test=make-check", ""));
     assert!(judged("sh not-run", "Not run here: it needs TDX."));
     assert!(judged("console", ""));
+    assert!(judged("text log", "it goes on in the ... line\n"));
+    assert!(!judged("text log", "it goes on ... where\n"));
     assert!(!judged("", ""));
     assert!(!judged("sh", ""));
     assert!(!judged("bash", ""));
@@ -296,6 +371,11 @@ fn the_checks_see_what_is_wrong() {
         [Some(("p.md".into(), "t".into()))]
     );
     assert_eq!(taken("book::blocks(page, test)"), [None]);
+    let named = metrics_in("`zipnet_a_b{x}`, zipnet_node::x, ^(mosaik_groups_c|zipnet_d)");
+    assert_eq!(
+        named,
+        BTreeSet::from(["zipnet_a_b", "mosaik_groups_c", "zipnet_d"])
+    );
 }
 
 /// Values of an attribute in a page of HTML.
