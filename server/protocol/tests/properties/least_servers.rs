@@ -99,7 +99,10 @@ fn what_a_client_asks_for_is_signed_and_part_of_the_registry() {
     };
     assert_ne!(of(0), of(2));
     // The signature of one is none for the other.
-    let (mine, other) = (postcard::to_stdvec(&bundle(0)), postcard::to_stdvec(&bundle(2)));
+    let (mine, other) = (
+        postcard::to_stdvec(&bundle(0)),
+        postcard::to_stdvec(&bundle(2)),
+    );
     let (mine, other) = (mine.unwrap(), other.unwrap());
     let at = (0..mine.len()).find(|at| mine[*at] != other[*at]).unwrap();
     let mut forged = mine;

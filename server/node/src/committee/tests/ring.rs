@@ -6,7 +6,7 @@ use zipnet_protocol::Epoch;
 
 use super::fixture::{EPOCH, World};
 use crate::{
-    committee::{Broadcasts, Fetched, state::Final},
+    committee::{Broadcasts, Fetched, Kept, state::Final},
     wire::vector_bytes,
 };
 
@@ -47,6 +47,13 @@ fn push_all(ring: &Broadcasts, rounds: &[Arc<Final>]) {
 
 fn numbers(rounds: &[Arc<Final>]) -> Vec<u64> {
     rounds.iter().map(|done| done.rank().0).collect()
+}
+
+/// Numbers of what followers get.
+fn numbers_of(page: &[Kept]) -> Vec<u64> {
+    page.iter()
+        .map(|kept| kept.checked().round().header().number)
+        .collect()
 }
 
 fn all(ring: &Broadcasts) -> Vec<u64> {
@@ -163,7 +170,7 @@ fn a17_a_page_is_bounded_by_bytes_and_a_follower_catches_up_record_by_record() {
     push_all(&ring, &rounds);
     let page = |from, bytes| {
         let (page, more) = ring.page(&EPOCH, from, 4, bytes);
-        (numbers(&page), more)
+        (numbers_of(&page), more)
     };
     assert_eq!(page(1, usize::MAX), (vec![1, 2, 3, 4], true));
     assert_eq!(page(2, usize::MAX), (vec![2, 3, 4, 5], false));
@@ -195,9 +202,7 @@ fn fetched(done: &Arc<Final>) -> Fetched {
 /// Numbers of a page for followers.
 fn handed_out(ring: &Broadcasts) -> Vec<u64> {
     let (page, _) = ring.page(&EPOCH, 0, usize::MAX - 1, usize::MAX);
-    page.iter()
-        .map(|kept| kept.checked().round().header().number)
-        .collect()
+    numbers_of(&page)
 }
 
 #[test]
@@ -260,10 +265,7 @@ fn i8_a_chain_is_handed_out_newest_first_within_bounds() {
     push_all(&ring, &rounds);
     let chain = |from: usize, most, bytes| {
         let chain = ring.chain(rounds[from].checked.digest(), most, bytes);
-        chain
-            .iter()
-            .map(|kept| kept.checked().round().header().number)
-            .collect::<Vec<_>>()
+        numbers_of(&chain)
     };
     assert_eq!(chain(3, 9, usize::MAX), [4, 3, 2, 1]);
     assert_eq!(chain(3, 2, usize::MAX), [4, 3]);
