@@ -115,7 +115,7 @@ impl NodeArgs {
         if !self.instance.is_namespaced() {
             tracing::warn!(
                 "instance name {} is not namespaced: all operators of a universe share one flat namespace, and \
-                 another may pick the same name; <org>.<purpose>.<env> would be right",
+                 another may pick the same name; <org>.<env> or <org>.<purpose>.<env> would be right",
                 self.instance
             );
         }

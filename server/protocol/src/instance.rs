@@ -39,8 +39,8 @@ impl InstanceName {
         &self.0
     }
 
-    /// Whether the name has at least the three parts of
-    /// `<org>.<purpose>.<env>`.
+    /// Whether the name says whose deployment it is: it has at least the two parts
+    /// of `<org>.<env>`, and no empty one.
     #[must_use]
     pub fn is_namespaced(&self) -> bool {
         let mut parts = 0_usize;
@@ -48,7 +48,7 @@ impl InstanceName {
             parts = parts.saturating_add(1);
             !part.is_empty()
         });
-        whole && parts >= 3
+        whole && parts >= 2
     }
 }
 
@@ -209,8 +209,8 @@ mod tests {
             assert!(bad.parse::<InstanceName>().is_err(), "{bad}");
         }
         let namespaced = |name: &str| name.parse::<InstanceName>().unwrap().is_namespaced();
-        assert!(namespaced("acme.mix.prod"));
-        assert!(!namespaced("acme.mix") && !namespaced("acme") && !namespaced("acme..prod"));
+        assert!(namespaced("acme.mix.prod") && namespaced("acme.mainnet"));
+        assert!(!namespaced("acme") && !namespaced("acme.") && !namespaced("acme..prod"));
     }
 
     #[test]
