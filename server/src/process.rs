@@ -1,6 +1,6 @@
 //! From `main` to exit status.
 
-use core::{error::Error, future::Future, net::SocketAddr, time::Duration};
+use core::{error::Error, future::Future, net::SocketAddr};
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
@@ -144,8 +144,10 @@ where
         watch_signals(&stop).map_err(Failure::runtime)?;
         body(args, stop).await
     });
-    // A pending read of standard input would keep the process for ever.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    // The process ends now, and the runtime is not ended before it: a pending read of
+    // standard input would keep it for ever, and endpoints that are still on their way
+    // would be dropped instead of closed.
+    core::mem::forget(runtime);
     outcome
 }
 

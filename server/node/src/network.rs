@@ -1,5 +1,7 @@
 //! A node on the mosaik network: joining, staying reachable, leaving.
 
+mod closing;
+
 use core::{future::Future, net::Ipv4Addr, net::SocketAddr, time::Duration};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,6 +17,7 @@ use tokio::{
 };
 use zipnet_protocol::{SigningSecret, domain_digest};
 
+use self::closing::Closer;
 use crate::{
     entropy::{self, EntropyError},
     relay::{EmbeddedRelay, RelayError},
@@ -104,6 +107,7 @@ pub struct Node {
     transport: SigningSecret,
     redial: JoinHandle<()>,
     hints: Vec<BootstrapHint>,
+    closer: Closer,
     /// Kept alive as long as the node.
     _relay: Option<EmbeddedRelay>,
 }
@@ -149,7 +153,7 @@ impl Node {
             .with_relay_mode(relay_mode)
             .with_addresses(bind.into_iter().collect::<BTreeSet<_>>())
             .with_discovery(discovery);
-        let network = timeout(JOIN_TIMEOUT, builder.build())
+        let network = timeout(JOIN_TIMEOUT, closing::joined(builder))
             .await
             .map_err(|_| JoinError::NoRelay {
                 relay: settings.relay.to_string(),
@@ -159,6 +163,7 @@ impl Node {
                 source: Box::new(source),
             })?;
         let network = Arc::new(network);
+        let closer = Closer::new(network.local().endpoint());
         let redial = tokio::spawn(redial(
             Arc::downgrade(&network),
             settings.bootstrap.clone(),
@@ -169,6 +174,7 @@ impl Node {
             transport: SigningSecret::from_seed(seed.as_bytes()),
             redial,
             hints: settings.bootstrap.clone(),
+            closer,
             _relay: relay,
         })
     }
@@ -243,11 +249,9 @@ impl Node {
     /// holds the network must have been dropped before.
     pub async fn leave(self) {
         self.redial.abort();
-        let endpoint = self.network.local().endpoint().clone();
         drop(self.network);
         tokio::time::sleep(DEPARTURE).await;
-        // Closing waits for peers that may be gone.
-        let _ = timeout(Duration::from_millis(500), endpoint.close()).await;
+        self.closer.close().await;
     }
 }
 
