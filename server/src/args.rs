@@ -16,6 +16,7 @@ use zipnet_node::{
 use zipnet_protocol::{InstanceName, ParamsError, PeerKey, RoundParams, SigningPublic};
 
 use crate::{
+    log::LogFormat,
     process::Failure,
     secrets::{self, SecretText},
 };
@@ -56,6 +57,14 @@ pub struct NodeArgs {
         default_value = "default"
     )]
     pub relay: RelaySetting,
+    /// How the log is written on standard error: `text`, or `json`, one object a line
+    #[arg(
+        long,
+        env = "ZIPNET_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
     /// Slots of a broadcast; all processes of a deployment alike
     #[arg(long, env = "ZIPNET_SLOTS", value_name = "N", default_value_t = 64)]
     pub slots: u32,

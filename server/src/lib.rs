@@ -9,6 +9,7 @@ pub mod admit;
 pub mod args;
 pub mod attestation;
 pub mod keys;
+pub mod log;
 pub mod process;
 pub mod secrets;
 

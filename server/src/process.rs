@@ -1,10 +1,7 @@
 //! From `main` to exit status.
 
 use core::{error::Error, future::Future, net::SocketAddr};
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-};
+use std::{io::Write as _, process::ExitCode};
 
 use clap::{
     Parser,
@@ -12,18 +9,10 @@ use clap::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-use zipnet_node::{metrics, report, settings::RelaySetting};
+use zipnet_node::{metrics, report};
 use zipnet_protocol::InstanceName;
 
-/// The log filter unless `RUST_LOG` says otherwise.
-pub const DEFAULT_LOG: &str = "info,zipnet_node=info,mosaik=warn";
-
-/// What the libraries below say about things that are none of an operator's
-/// business: duplicate dials that lost, relay connections that ended.
-const QUIET: &str = "iroh::protocol=error,iroh::socket=warn,iroh_relay=error";
-/// Where no internet is meant to be, iroh's own directory cannot be reached.
-const QUIET_OFFLINE: &str = "iroh::address_lookup=error";
+use crate::{args::NodeArgs, log};
 
 /// Why a process ends before its time.
 #[derive(Debug)]
@@ -55,22 +44,17 @@ struct StartError {
     source: std::io::Error,
 }
 
-/// The log filter.
-#[derive(Debug, thiserror::Error)]
-#[error("RUST_LOG is no log filter; something like `{DEFAULT_LOG}` would be right")]
-struct FilterError(#[source] tracing_subscriber::filter::ParseError);
-
 /// Parses the arguments, starts logging and a runtime, and runs `body` until
 /// it ends or a signal cancels its token. A second signal ends the process at
-/// once. How the process is to reach a relay says how much to log of that.
-pub fn main_with<A, F, Fut>(relay: fn(&A) -> &RelaySetting, body: F) -> ExitCode
+/// once.
+pub fn main_with<A, F, Fut>(node: fn(&A) -> &NodeArgs, body: F) -> ExitCode
 where
     A: Parser,
     F: FnOnce(A, CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
     finish(A::try_parse(), |args| {
-        start_logging(relay(&args)).and_then(|()| run(args, body))
+        log::start(node(&args)).and_then(|()| run(args, body))
     })
 }
 
@@ -111,11 +95,11 @@ fn finish<A>(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(error)) => {
-            complain(&format!("error: {}", report::chain(&*error)));
+            log::last_word(&report::chain(&*error));
             ExitCode::from(2)
         }
         Err(Failure::Runtime(error)) => {
-            complain(&format!("error: {}", report::chain(&*error)));
+            log::last_word(&report::chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -142,6 +126,7 @@ where
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         watch_signals(&stop).map_err(Failure::runtime)?;
+        tokio::spawn(log::tell_of_the_internet());
         body(args, stop).await
     });
     // The process ends now, and the runtime is not ended before it: a pending read of
@@ -149,28 +134,6 @@ where
     // would be dropped instead of closed.
     core::mem::forget(runtime);
     outcome
-}
-
-fn start_logging(relay: &RelaySetting) -> Result<(), Failure> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(text) if !text.is_empty() => EnvFilter::try_new(text),
-        _ if *relay == RelaySetting::Default => {
-            EnvFilter::try_new(format!("{DEFAULT_LOG},{QUIET}"))
-        }
-        _ => EnvFilter::try_new(format!("{DEFAULT_LOG},{QUIET},{QUIET_OFFLINE}")),
-    }
-    .map_err(|error| Failure::usage(FilterError(error)))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color())
-        .init();
-    Ok(())
-}
-
-/// <https://no-color.org>: set and not empty.
-fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn watch_signals(stop: &CancellationToken) -> Result<(), StartError> {

@@ -37,6 +37,7 @@ const BAD: &[Row] = &[
     (ALL, "ZIPNET_SLOT_BYTES", Some("16"), &["ZIPNET_SLOT_BYTES"]),
     (ALL, "ZIPNET_SECRET_FILE", Some("/nowhere/at all"), &["/nowhere/at all", "ZIPNET_SECRET_FILE"]),
     (ALL, "RUST_LOG", Some("zipnet=loud"), &["RUST_LOG", "would be right"]),
+    (ALL, "ZIPNET_LOG_FORMAT", Some("xml"), &["xml", "ZIPNET_LOG_FORMAT", "text, json"]),
     (SERVER, "ZIPNET_COMMITTEE_SECRET", None, &["ZIPNET_COMMITTEE_SECRET", "ZIPNET_COMMITTEE_SECRET_FILE"]),
     (SERVER, "ZIPNET_COMMITTEE_SECRET", Some(""), &["ZIPNET_COMMITTEE_SECRET", "empty"]),
     (SERVER, "ZIPNET_COMMITTEE_SECRET_FILE", Some("/etc/hostname"), &["both", "ZIPNET_COMMITTEE_SECRET_FILE"]),

@@ -37,7 +37,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    main_with(|cli: &Cli| &cli.node.relay, run)
+    main_with(|cli: &Cli| &cli.node, run)
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

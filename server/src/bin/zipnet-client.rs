@@ -115,7 +115,7 @@ impl TalkArgs {
 struct InputError(#[source] std::io::Error);
 
 fn main() -> ExitCode {
-    main_with(|cli: &Cli| &cli.node.relay, run)
+    main_with(|cli: &Cli| &cli.node, run)
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

@@ -91,7 +91,7 @@ enum Contradiction {
 fn main() -> ExitCode {
     verb("admit", Admit::run)
         .or_else(|| verb("keys", Keys::run))
-        .unwrap_or_else(|| main_with(|cli: &Cli| &cli.node.relay, run))
+        .unwrap_or_else(|| main_with(|cli: &Cli| &cli.node, run))
 }
 
 async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {

@@ -40,6 +40,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_CONFIG", Fixed),
     ("ZIPNET_EVIDENCE_LIFETIME", Server),
     ("ZIPNET_INSTANCE", Server),
+    ("ZIPNET_LOG_FORMAT", Server),
     ("ZIPNET_METRICS", Server),
     ("ZIPNET_MIN_PARTICIPANTS", Server),
     ("ZIPNET_MIN_SERVERS", Server),
