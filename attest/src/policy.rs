@@ -284,6 +284,25 @@ impl Policy {
         }
     }
 
+    /// When the window of the image of a name ends, the last one if there are several of it;
+    /// `None` without an end. An image that the policy does not list has ended already.
+    #[must_use]
+    pub fn image_ends(&self, id: &str) -> Option<u64> {
+        Self::last_end(self.images.iter().filter(|image| image.id == id))
+    }
+
+    /// When the last window of any image ends: nobody is accepted from then on.
+    #[must_use]
+    pub fn ends(&self) -> Option<u64> {
+        Self::last_end(self.images.iter())
+    }
+
+    fn last_end<'a>(images: impl Iterator<Item = &'a Image>) -> Option<u64> {
+        images
+            .map(|image| image.not_after)
+            .try_fold(0, |last, end| end.map(|end| end.max(last)))
+    }
+
     /// Whether `root` is the one that the policy names.
     pub(crate) fn names(&self, root: &TrustRoot) -> bool {
         use sha2::{Digest as _, Sha256};

@@ -226,6 +226,12 @@ impl AttestationArgs {
         }))
     }
 
+    /// The folder for what has to survive the process.
+    #[must_use]
+    pub fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
     fn open(
         &self,
         root: TrustRoot,

@@ -12,5 +12,6 @@ pub mod keys;
 pub mod log;
 pub mod process;
 pub mod secrets;
+pub mod status;
 
 pub use process::{Failure, main_with};

@@ -9,7 +9,7 @@ use clap::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use zipnet_node::{metrics, report};
+use zipnet_node::{health::Health, metrics, report};
 use zipnet_protocol::InstanceName;
 
 use crate::{args::NodeArgs, log};
@@ -161,13 +161,19 @@ fn watch_signals(stop: &CancellationToken) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Serves metrics if an address is set.
+/// Serves metrics, and how the process is, if an address is set.
 ///
 /// # Errors
 /// [`Failure::Runtime`] if it cannot be bound.
-pub fn start_metrics(address: Option<SocketAddr>, instance: &InstanceName) -> Result<(), Failure> {
+pub fn start_metrics(
+    address: Option<SocketAddr>,
+    instance: &InstanceName,
+    health: &Health,
+) -> Result<(), Failure> {
     match address {
-        Some(address) => metrics::serve(address, instance).map_err(Failure::runtime),
+        Some(address) => {
+            metrics::serve(address, instance, health.clone()).map_err(Failure::runtime)
+        }
         None => Ok(()),
     }
 }

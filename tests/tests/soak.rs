@@ -14,6 +14,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zipnet_node::{
+    health::{Health, Role},
     metrics,
     roles::{
         aggregator::{self, AggregatorSettings},
@@ -96,7 +97,7 @@ async fn soak() -> TestResult {
     let name: InstanceName = "zipnet.soak.test".parse()?;
     let params = RoundParams::new(8, 64)?;
     let exporter = free_port();
-    metrics::serve(exporter, &name)?;
+    metrics::serve(exporter, &name, Health::new(Role::Server))?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
@@ -107,6 +108,8 @@ async fn soak() -> TestResult {
     for index in 0..3 {
         let settings = ServerSettings {
             attestation: None,
+            health: Health::new(Role::Server),
+            status: None,
             network: network(
                 &format!("soak server {index}"),
                 Some(if index == 0 { first } else { free_udp_port() }),
@@ -139,6 +142,7 @@ async fn soak() -> TestResult {
         trust: trust(&name),
         fold_deadline: Duration::from_secs(2),
         admission: None,
+        health: Health::new(Role::Aggregator),
     };
     let stopping = stop.clone();
     tasks.spawn(async move {

@@ -16,7 +16,7 @@ use fixtures::{ISSUED, statement};
 use minisign::KeyPair;
 use serde_json::{Value, json};
 use zipnet_attest::{
-    Collateral, Evidence, PolicyKeys,
+    Collateral, Evidence, Policy, PolicyKeys,
     signed::SignedPolicyError,
     simulation::{Platform, Td, World},
 };
@@ -438,4 +438,24 @@ fn f9_a_bare_quote_is_asked_for_its_attributes_to_the_bit() {
     assert_eq!(status, Some(0), "{text}");
     let id = hex::encode(Platform::default().platform_instance_id);
     assert!(text.contains(&format!("platform  {id}")), "{text}");
+}
+
+#[test]
+fn a_policy_ends_with_its_last_window_and_an_image_with_its_own() {
+    let mut policy = Policy::from_json(policy(1).as_bytes()).unwrap();
+    let id = policy.images[0].id.clone();
+    policy.images[0].not_after = Some(ISSUED + 100);
+    assert_eq!(policy.image_ends(&id), Some(ISSUED + 100));
+    assert_eq!(policy.ends(), Some(ISSUED + 100));
+    let mut next = policy.images[0].clone();
+    next.id = "next".into();
+    next.not_after = Some(ISSUED + 200);
+    policy.images.push(next);
+    assert_eq!(policy.image_ends(&id), Some(ISSUED + 100));
+    assert_eq!(policy.ends(), Some(ISSUED + 200));
+    // One window without an end is enough for the policy.
+    policy.images[1].not_after = None;
+    assert_eq!((policy.ends(), policy.image_ends("next")), (None, None));
+    // What is not listed has ended.
+    assert_eq!(policy.image_ends("another"), Some(0));
 }

@@ -11,7 +11,9 @@
 //! - [`committee`]: the replicated state machine of the servers.
 //! - [`attestation`]: whose evidence a node believes, and what it shows itself.
 //! - [`guard`]: what a server holds itself to, whatever the log says.
+//! - [`health`]: whether the process is well, and why not.
 //! - [`pace`]: what everybody reads from a record, and how often to talk.
+//! - [`status`]: how a server is, for its operator.
 //! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`backoff`], [`relay`],
 //!   [`entropy`], [`metrics`]: the ground they stand on.
 //!
@@ -24,6 +26,7 @@ pub mod backoff;
 pub mod committee;
 pub mod entropy;
 pub mod guard;
+pub mod health;
 pub mod invoke;
 pub mod metrics;
 pub mod network;
@@ -32,6 +35,7 @@ pub mod peers;
 pub mod relay;
 pub mod roles;
 pub mod settings;
+pub mod status;
 #[cfg(test)]
 mod testing;
 pub mod wire;

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
-use zipnet_node::roles::aggregator::{self, AggregatorSettings};
+use zipnet_node::{
+    health::{Health, Role},
+    roles::aggregator::{self, AggregatorSettings},
+};
 use zipnet_protocol::Admission;
 use zipnet_server::{
     Failure,
@@ -31,7 +34,7 @@ struct Cli {
     /// Admission of this aggregator, as `zipnet-server admit` prints it
     #[arg(long, env = "ZIPNET_ADMISSION", value_name = "HEX")]
     admission: Option<Admission>,
-    /// Address to serve Prometheus metrics on [default: none]
+    /// Address to serve `/metrics`, `/healthz` and `/readyz` on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
 }
@@ -49,8 +52,9 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             .trust(cli.node.instance, cli.attestation.authority()?),
         fold_deadline: cli.fold_deadline,
         admission: cli.admission,
+        health: Health::new(Role::Aggregator),
     };
-    start_metrics(cli.metrics, &settings.trust.name)?;
+    start_metrics(cli.metrics, &settings.trust.name, &settings.health)?;
     aggregator::run(settings, stop)
         .await
         .map_err(Failure::runtime)

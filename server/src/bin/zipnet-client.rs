@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 use zipnet_node::{
+    health::{Health, Role},
     roles::client::{
         Client, ClientSettings, Linger, Participation, PublishOptions, Publisher, Receipt,
         evidence::{self, Shown},
@@ -159,7 +160,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         params,
         trust,
     };
-    start_metrics(cli.metrics, &settings.trust.name)?;
+    let health = Health::new(Role::Client);
+    start_metrics(cli.metrics, &settings.trust.name, &health)?;
     let client = tokio::select! {
         client = Client::start(settings, participation) => client.map_err(Failure::runtime)?,
         () = stop.cancelled() => return Ok(()),

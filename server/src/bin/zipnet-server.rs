@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use zipnet_node::{
+    health::{Health, Role},
     roles::server::{self, ServerSettings},
     settings::{AggregatorName, CLIENTS_PER_PEER, instance},
 };
@@ -19,6 +20,7 @@ use zipnet_server::{
     main_with,
     process::{start_metrics, verb},
     secrets::{self, CommitteeArgs},
+    status::{Ask, SocketArgs},
 };
 
 /// A zipnet committee server.
@@ -26,7 +28,8 @@ use zipnet_server::{
 /// The first server of a deployment starts without --bootstrap; its log says
 /// `bootstrap=PEERID@ip:port` for the others. `zipnet-server admit --aggregator PEERID`
 /// prints what the aggregator takes as `ZIPNET_ADMISSION`; `zipnet-server keys` prints the
-/// public keys that follow from the secrets.
+/// public keys that follow from the secrets; `zipnet-server status` asks a running server on
+/// this machine how it is.
 #[derive(Debug, Parser)]
 #[command(name = "zipnet-server", version)]
 struct Cli {
@@ -74,9 +77,11 @@ struct Cli {
     /// Most clients that one peer may register; the same on all servers
     #[arg(long, env = "ZIPNET_CLIENTS_PER_PEER", value_name = "N", default_value_t = CLIENTS_PER_PEER, value_parser = clap::value_parser!(u32).range(1..=65536))]
     clients_per_peer: u32,
-    /// Address to serve Prometheus metrics on [default: none]
+    /// Address to serve `/metrics`, `/healthz` and `/readyz` on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    status: SocketArgs,
 }
 
 /// Settings that contradict each other.
@@ -91,6 +96,7 @@ enum Contradiction {
 fn main() -> ExitCode {
     verb("admit", Admit::run)
         .or_else(|| verb("keys", Keys::run))
+        .or_else(|| verb("status", Ask::run))
         .unwrap_or_else(|| main_with(|cli: &Cli| &cli.node, run))
 }
 
@@ -123,6 +129,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         retain_bytes: cli.retain_bytes,
         aggregators: cli.aggregators.into_iter().collect(),
         clients_per_peer: cli.clients_per_peer,
+        health: Health::new(Role::Server),
+        status: cli.status.socket(cli.attestation.state()),
         attestation,
     };
     if let Some(seed) = &settings.network.seed {
@@ -166,6 +174,6 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             "ZIPNET_COMMITTEE_SIZE is not set: the committee is whoever registers, so majorities count against that"
         );
     }
-    start_metrics(cli.metrics, &settings.name)?;
+    start_metrics(cli.metrics, &settings.name, &settings.health)?;
     server::run(settings, stop).await.map_err(Failure::runtime)
 }

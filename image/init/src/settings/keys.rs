@@ -65,6 +65,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_SLOTS", Server),
     ("ZIPNET_SLOT_BYTES", Server),
     ("ZIPNET_STATE", Fixed),
+    ("ZIPNET_STATUS", Fixed),
     ("ZIPNET_TSM", Fixed),
     ("ZIPNET_UNIVERSE", Server),
 ];
@@ -119,6 +120,7 @@ mod tests {
             shared,
             &read("attestation.rs"),
             &read("bin/zipnet-server.rs"),
+            &read("status.rs"),
         ]
         .concat();
         let variables: BTreeSet<_> = text

@@ -195,14 +195,17 @@ impl Authority {
 
     /// Sets the gauges, and warns of collateral that will soon expire.
     fn show(&self, warned: &mut bool) {
-        metrics::policy_serial(self.policy().serial());
+        let policy = self.policy();
+        let policy = policy.verifier.policy();
         let now = self.now();
+        metrics::policy(policy, now);
         let mut soon = false;
         for (platforms, collateral) in self.shelf().known() {
-            let Some(days) = days_left(&collateral, now) else {
+            let Ok(edition) = Edition::of(&collateral) else {
                 continue;
             };
-            metrics::collateral_days_left(&platforms.to_string(), days);
+            let days = edition.days_left(now);
+            metrics::collateral(&platforms.to_string(), &edition, policy, now);
             soon |= days < ALARM_DAYS;
             if days < ALARM_DAYS && !*warned {
                 tracing::warn!(%platforms, days, "attestation: collateral expires soon; nobody is admitted once it has");

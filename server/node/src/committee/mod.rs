@@ -202,6 +202,9 @@ impl Committee {
                 self.shared.reset_misfits();
                 if let Some(given_up) = forced {
                     metrics::rounds_force_advanced();
+                    if given_up.certified.is_some() && given_up.tally.is_none() {
+                        metrics::floor_not_met();
+                    }
                     blame(given_up);
                 }
                 metrics::round_floor(round.header().floor);
@@ -230,6 +233,7 @@ impl Committee {
                 );
             }
             Applied::Resumed(record) => {
+                metrics::diverged(metrics::HISTORY);
                 if let Some(record) = record {
                     self.shared.broadcasts.push(record.clone());
                 }

@@ -18,12 +18,13 @@ const PENDING: Duration = Duration::from_millis(300);
 /// How often a listed aggregator says that it is still there.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// Registers with the committee, for ever.
+/// Registers with the committee, for ever; says each time whether it is listed.
 pub(super) async fn run(
     network: Arc<Network>,
     instance: Instance,
     bundle: AggregatorBundle,
     servers: Allowed,
+    tell: impl Fn(bool) + Send + 'static,
 ) {
     let servers = Peers::of::<EnlistCall>(network, &instance, Some(servers));
     let (mut listed_before, mut refused_before) = (false, false);
@@ -52,6 +53,7 @@ pub(super) async fn run(
                 PENDING
             }
         };
+        tell(listed_before);
         tokio::time::sleep(pause).await;
     }
 }

@@ -3,22 +3,29 @@
 //!
 //! [`collect`] takes envelopes and gives receipts, [`keep`] has what auditors
 //! are shown, [`deliver`] hands the aggregate to the servers, [`registry`]
-//! fetches what a header names.
+//! fetches what a header names, [`footing`] says whether all that can be done.
 
 mod collect;
 mod deliver;
+mod footing;
 mod keep;
 mod registry;
 
-use core::{future::ready, time::Duration};
+use core::{
+    future::{Future, ready},
+    time::Duration,
+};
 use std::sync::Arc;
 
 use mosaik::Network;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use zipnet_protocol::{Admission, Aggregate, AggregatorBundle, CertifiedRound, Instance};
 
-use self::{collect::Desk, registry::Registries};
+use self::{collect::Desk, footing::Footing, registry::Registries};
 use super::{
     common::{self, CommitteeKeyError, ServeError, Served},
     directory::Directory,
@@ -27,6 +34,7 @@ use super::{
 };
 use crate::{
     attestation::upkeep,
+    health::{Code, Health, Pulse, Reason},
     metrics,
     network::{JoinError, Node, Presence},
     peers::{Allowed, Peers},
@@ -41,6 +49,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long to wait before a server is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a loop may take to go round, and how often one that waits says so.
+const ROUND: Duration = Duration::from_mins(1);
+const BEAT: Duration = Duration::from_secs(5);
 /// Most auditors at once: pages are large.
 const AUDITORS: usize = 16;
 
@@ -55,6 +66,8 @@ pub struct AggregatorSettings {
     pub fold_deadline: Duration,
     /// What the committee admitted it with, if it did.
     pub admission: Option<Admission>,
+    /// Where it says how it is.
+    pub health: Health,
 }
 
 /// An aggregator could not start.
@@ -76,6 +89,7 @@ struct Aggregator {
     desk: Desk,
     registries: Registries,
     servers: Peers<Aggregate, ()>,
+    footing: Arc<Footing>,
 }
 
 /// Runs an aggregator until `stop` is cancelled.
@@ -91,6 +105,9 @@ pub async fn run(
             .await
             .map_err(AggregatorError::Join)?;
         common::announce(&node, &settings.network, &settings.trust.name, "aggregator");
+        let text = "nobody has told the committee key yet";
+        let health = &settings.health;
+        health.begins(Reason::new(Code::Committee, text));
         common::find_instance(node, &settings.trust, &settings.network)
             .await
             .map_err(AggregatorError::CommitteeKey)
@@ -112,35 +129,23 @@ pub async fn run(
         desk: Desk::new(node.transport().clone()),
         registries: Registries::new(network.clone(), &instance, servers.clone()),
         servers: Peers::of::<AggregateCall>(network.clone(), &instance, Some(servers.clone())),
+        footing: Arc::default(),
     });
+    let health = &settings.health;
+    let watched = {
+        let (footing, directory) = (aggregator.footing.clone(), directory.clone());
+        tokio::spawn(footing::watch(footing, directory, health.clone()))
+    };
     let hello = common::serve_hello(&network, &instance).map_err(AggregatorError::Serve)?;
-    let desk = {
-        let aggregator = aggregator.clone();
-        common::serve::<EnvelopeCall, _, _>(&network, &instance, 65_536, move |envelope, caller| {
-            let aggregator = aggregator.clone();
-            async move { aggregator.desk.take(&envelope, &caller) }
-        })
-        .map_err(AggregatorError::Serve)?
-    };
-    let collects = {
-        let aggregator = aggregator.clone();
-        common::serve::<CollectsCall, _, _>(
-            &network,
-            &instance,
-            65_536,
-            move |(context, client), caller| {
-                ready(aggregator.desk.collects(&context, &client, &caller))
-            },
-        )
-        .map_err(AggregatorError::Serve)?
-    };
+    let desks = serve_clients(&network, &instance, &aggregator).map_err(AggregatorError::Serve)?;
     let audits = serve_audits(&network, &instance, &aggregator, servers.clone())
         .map_err(AggregatorError::Serve)?;
     node.show();
     tracing::info!("aggregator booting; waiting for collections to come online");
 
     let mut follower = Follower::new(network.clone(), &instance, &settings.trust, &directory);
-    let keeper = tokio::spawn(directory.run());
+    let pulse = health.pulse("follower", ROUND);
+    let keeper = spawn_alive(health, "directory", directory.run());
     tokio::select! {
         () = aggregator.set_aside_open_rounds(&network, &instance, servers.clone()) => {}
         () = stop.cancelled() => {}
@@ -148,16 +153,19 @@ pub async fn run(
     // Only now: no header names this peer before, unless an earlier life of it
     // was listed.
     let bundle = AggregatorBundle::sign(&instance, settings.admission, node.transport());
-    let enlisted = tokio::spawn(enlist::run(
+    let footing = aggregator.footing.clone();
+    let enlisting = enlist::run(
         network.clone(),
         instance.clone(),
         bundle,
         servers,
-    ));
+        move |listed| footing.listed(listed),
+    );
+    let enlisted = spawn_alive(health, "enlisting", enlisting);
     let mut rounds = JoinSet::new();
     loop {
         let events = tokio::select! {
-            events = follower.next() => events,
+            events = beating(&pulse, follower.next()) => events,
             () = stop.cancelled() => break,
         };
         for event in events {
@@ -175,15 +183,68 @@ pub async fn run(
         }
     }
     tracing::info!("aggregator leaving");
+    health.leaves();
+    watched.abort();
     rounds.shutdown().await;
     keeper.abort();
     enlisted.abort();
     if let Some(upkeep) = upkeep {
         upkeep.abort();
     }
-    drop((desk, collects, audits, hello, follower, aggregator, network));
+    drop((desks, audits, hello, follower, aggregator, network));
     node.leave().await;
     Ok(())
+}
+
+/// Spawns what is to go on for ever: whoever asks for the process's health hears of its end.
+fn spawn_alive(
+    health: &Health,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let pulse = health.pulse(name, Duration::MAX);
+    tokio::spawn(async move {
+        task.await;
+        drop(pulse);
+    })
+}
+
+/// Waits for what may take long, and says meanwhile that the loop goes on.
+async fn beating<T>(pulse: &Pulse, work: impl Future<Output = T>) -> T {
+    let mut work = core::pin::pin!(work);
+    loop {
+        pulse.beat();
+        if let Ok(done) = timeout(BEAT, &mut work).await {
+            return done;
+        }
+    }
+}
+
+/// Takes envelopes, and says for which rounds.
+fn serve_clients(
+    network: &Network,
+    instance: &Instance,
+    aggregator: &Arc<Aggregator>,
+) -> Result<(Served<EnvelopeCall>, Served<CollectsCall>), ServeError> {
+    const CALLERS: usize = 65_536;
+    let at = aggregator.clone();
+    let desk = common::serve::<EnvelopeCall, _, _>(
+        network,
+        instance,
+        CALLERS,
+        move |envelope, caller| {
+            let aggregator = at.clone();
+            async move { aggregator.desk.take(&envelope, &caller) }
+        },
+    )?;
+    let at = aggregator.clone();
+    let collects = common::serve::<CollectsCall, _, _>(
+        network,
+        instance,
+        CALLERS,
+        move |(context, client), caller| ready(at.desk.collects(&context, &client, &caller)),
+    )?;
+    Ok((desk, collects))
 }
 
 /// Shows the envelopes of the last rounds to servers, and to nobody else.
@@ -246,8 +307,13 @@ impl Aggregator {
         let header = round.header();
         let registry = loop {
             match self.registries.of(header).await {
-                Ok(registry) => break registry,
+                Ok(registry) => {
+                    self.footing.serves(Ok(()));
+                    break registry;
+                }
                 Err(error) => {
+                    let because = crate::report::chain(&error);
+                    self.footing.serves(Err((header.number, because)));
                     tracing::warn!(
                         round = header.number,
                         because = %crate::report::chain(&error),

@@ -57,7 +57,9 @@ pub(super) async fn run(context: Arc<Context>) {
     let keep = tokio::spawn(upkeep::run(own.authority().clone()));
     let mut not_before: Option<Instant> = None;
     let mut old: Option<(Digest, Instant)> = None;
+    let pulse = context.pulse("attestant");
     loop {
+        pulse.beat();
         tokio::select! {
             () = context.stop().cancelled() => break,
             () = tokio::time::sleep(TICK) => {}
@@ -72,7 +74,9 @@ pub(super) async fn run(context: Arc<Context>) {
             own.authority().adopt(&policy.file);
         }
         if let Some((_, standing)) = own.shown() {
-            metrics::evidence_left(standing.not_after, own.authority().now());
+            let authority = own.authority();
+            let policy = authority.policy();
+            metrics::own_evidence(&standing, policy.verifier.policy(), authority.now());
         }
         if let Some((digest, _)) = old.filter(|(_, until)| *until <= Instant::now()) {
             network

@@ -57,7 +57,9 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut audits = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let pulse = context.pulse("auditor");
     loop {
+        pulse.beat();
         tokio::select! {
             () = context.stop().cancelled() => return,
             _ = views.changed() => {}

@@ -22,7 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) async fn run(context: Arc<Context>) {
     let mut views = context.shared.watch();
     let mut complained: Option<RoundContext> = None;
+    let pulse = context.pulse("certifier");
     while let Some(view) = context.next_view(&mut views, PATIENCE).await {
+        pulse.beat();
         let Some(current) = view.state.current() else {
             continue;
         };
@@ -63,6 +65,9 @@ struct Refusal {
 
 impl From<GuardError> for Refusal {
     fn from(error: GuardError) -> Self {
+        if let GuardError::Differs(what) = &error {
+            metrics::diverged(what);
+        }
         Self {
             reason: error.reason(),
             text: crate::report::chain(&error),

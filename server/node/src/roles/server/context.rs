@@ -16,6 +16,7 @@ use mosaik::{
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
+use zipnet_attest::Refusal;
 use zipnet_protocol::{
     AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret,
 };
@@ -23,7 +24,7 @@ use zipnet_protocol::{
 use super::{ServerError, ServerSettings, faults::Faults, waiting::Waiting};
 use crate::{
     attestation::{
-        VouchError, Vouched,
+        Standing, VouchError, Vouched,
         own::OwnEvidence,
         ticket::{Tickets, Validator},
         vouch,
@@ -33,6 +34,7 @@ use crate::{
         command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
     },
     guard::Guard,
+    health::Pulse,
     network::Node,
     roles::common::peer_id,
     settings::CommitteeRules,
@@ -40,6 +42,10 @@ use crate::{
 
 /// How long a command may take until it is committed.
 const EXECUTE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a loop may take to go round. What one waits for at most is a quote, with
+/// collateral from a source that does not answer.
+const ROUND: Duration = Duration::from_mins(3);
 
 /// What mosaik gives back for a command; it does not hold on to the group.
 type Pending =
@@ -199,19 +205,23 @@ impl Context {
     /// Whether a registered server's evidence holds for this server, now. In
     /// an instance without evidence everybody's does.
     pub fn stands(&self, view: &View, server: &AdmittedServer) -> bool {
-        let Some(Attested { own, .. }) = &self.attested else {
-            return true;
-        };
-        let instance = &self.rules.instance;
-        view.state
-            .admissions()
-            .of(server.id())
-            .is_some_and(|admission| {
-                let judged = own
-                    .authority()
-                    .judge(instance, server, &admission.credential);
-                judged.is_ok()
-            })
+        self.attested.is_none()
+            || self
+                .judge(view, server)
+                .is_some_and(|judged| judged.is_ok())
+    }
+
+    /// What a registered server's evidence comes to for this server, now; `None` if there
+    /// is none.
+    pub fn judge(
+        &self,
+        view: &View,
+        server: &AdmittedServer,
+    ) -> Option<Result<Standing, Arc<Refusal>>> {
+        let Attested { own, .. } = self.attested.as_ref()?;
+        let admission = view.state.admissions().of(server.id())?;
+        let authority = own.authority();
+        Some(authority.judge(&self.rules.instance, server, &admission.credential))
     }
 
     /// Vouches for the roster of a round by the evidence that is registered
@@ -272,6 +282,11 @@ impl Context {
     /// What this server has against aggregators.
     pub const fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The pulse of one of this server's loops.
+    pub fn pulse(&self, name: &'static str) -> Pulse {
+        self.settings.health.pulse(name, ROUND)
     }
 
     /// The state once it has changed, or after a while; `None` when this server

@@ -47,7 +47,9 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
     let mut asked: JoinSet<(ServerId, bool)> = JoinSet::new();
     // When the next round may open.
     let mut due: Option<Instant> = None;
+    let pulse = context.pulse("leader");
     loop {
+        pulse.beat();
         let now = Instant::now();
         let tick = now + TICK;
         // In time for the period, and not only at the next tick behind it.

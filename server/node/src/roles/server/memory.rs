@@ -11,10 +11,13 @@ use std::sync::Arc;
 use zipnet_protocol::PeerKey;
 
 use super::context::Context;
-use crate::committee::{
-    View,
-    command::{Order, Resume},
-    state::Final,
+use crate::{
+    committee::{
+        View,
+        command::{Order, Resume},
+        state::Final,
+    },
+    metrics,
 };
 
 /// How often the memory is compared.
@@ -37,7 +40,9 @@ pub(super) fn is_behind(context: &Context, view: &View) -> bool {
 }
 
 pub(super) async fn run(context: Arc<Context>) {
+    let pulse = context.pulse("memory");
     loop {
+        pulse.beat();
         tokio::select! {
             () = context.stop().cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
@@ -51,6 +56,9 @@ pub(super) async fn run(context: Arc<Context>) {
         let Some(resume) = reminder(&context, &view) else {
             continue;
         };
+        if resume.record.is_some() {
+            metrics::diverged(metrics::RECORD);
+        }
         tracing::warn!(
             round = resume
                 .record
@@ -80,6 +88,7 @@ async fn rejoin_if_apart(context: &Context) {
     tracing::warn!(
         "the committee's state here has parted from the leader's; joining the group again"
     );
+    metrics::diverged(metrics::STATE);
     context.shared.reset_misfits();
     context.leave_group();
     tokio::time::sleep(TICK).await;

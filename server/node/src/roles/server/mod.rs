@@ -3,7 +3,7 @@
 //! One task each for: its own registration and that of clients
 //! ([`registrar`]), opening rounds while it leads ([`leader`]), standing for
 //! them ([`certifier`]), unblinding ([`unblinder`]), reminding the committee of what it forgot ([`memory`]),
-//! saying what it waits for ([`watchdog`]), and looking into what aggregators
+//! saying what it waits for ([`watchdog`], [`unready`], [`report`]), and looking into what aggregators
 //! did ([`auditor`], its memory is [`faults`]); [`desk`] answers calls, and
 //! what clients ask for there stays in [`waiting`] until the registrar takes
 //! it on. Where servers show evidence, [`attestant`] renews this one's,
@@ -26,8 +26,10 @@ mod leader;
 mod memory;
 mod readiness;
 mod registrar;
+mod report;
 mod silence;
 mod unblinder;
+mod unready;
 mod waiting;
 mod watchdog;
 
@@ -59,8 +61,10 @@ use crate::{
     },
     committee::Shared,
     entropy::{self, EntropyError},
+    health::Health,
     network::{JoinError, Node, Presence},
     settings::{self, AggregatorRules, CommitteeRules, NetworkSettings},
+    status::{StatusError, StatusSocket},
 };
 
 /// How long a leaving server waits for the open round to finish.
@@ -97,6 +101,10 @@ pub struct ServerSettings {
     pub aggregators: AggregatorRules,
     /// Most clients that one peer may register.
     pub clients_per_peer: u32,
+    /// Where it says how it is.
+    pub health: Health,
+    /// Socket at which it says more to whoever may open it; none by default.
+    pub status: Option<StatusSocket>,
     /// What it shows and verifies; `None` for an instance whose servers show
     /// no evidence.
     pub attestation: Option<Arc<ServerAttestation>>,
@@ -123,6 +131,9 @@ pub enum ServerError {
     /// A door for guests.
     #[error("Could not give guests their secrets")]
     Giving(#[source] GivingError),
+    /// A socket.
+    #[error("Could not say how this server is")]
+    Status(#[source] StatusError),
     /// A call.
     #[error("Could not answer calls")]
     Serve(#[source] ServeError),
@@ -187,6 +198,8 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     let (attested, claims) = attested.unzip();
     let door = Door::open(settings.attestation.as_deref(), &settings.name);
     let door = door.await.map_err(ServerError::Giving)?;
+    let status = settings.status.as_ref().map(StatusSocket::listen);
+    let status = status.transpose().map_err(ServerError::Status)?.flatten();
     let keys = Keys {
         dh,
         signing,
@@ -213,12 +226,17 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     tracing::info!("server booting; waiting for collections + group");
 
     let mut tasks = start(&context, node.network(), claims, door);
+    if let Some(status) = status {
+        let context = context.clone();
+        tasks.spawn(status.serve(context.stop().clone(), move || report::of(&context)));
+    }
     let fatal = context.fatal();
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = fatal => Err(error),
     };
     tracing::info!("server leaving");
+    context.settings.health.leaves();
     if outcome.is_ok() {
         let _ = timeout(DRAIN, context.drained()).await;
     }

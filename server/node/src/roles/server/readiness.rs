@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use zipnet_protocol::PeerKey;
 
 use super::context::Context;
-use crate::committee::View;
+use crate::{committee::View, health::Code};
 
 /// Something that keeps rounds from opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,21 @@ pub(super) enum Obstacle {
     Takers { servers: usize, need: u32 },
     /// Registered servers whose evidence does not hold here (I3).
     Refused { servers: Vec<String> },
+}
+
+impl Obstacle {
+    /// What it is about.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Clients { .. } | Self::Takers { .. } => Code::Clients,
+            Self::NoAggregator => Code::Aggregator,
+            Self::NoLeader => Code::Leader,
+            Self::NoMajority { .. } => Code::Majority,
+            Self::Bundles { .. } => Code::Roster,
+            Self::Away { .. } => Code::Away,
+            Self::Refused { .. } => Code::PeersRefused,
+        }
+    }
 }
 
 impl fmt::Display for Obstacle {
@@ -96,6 +111,8 @@ pub(super) struct Readiness {
     pub obstacles: Vec<Obstacle>,
     /// Servers that were here and are away, by short peer id.
     pub away: Vec<String>,
+    /// Registered servers whose evidence does not hold here.
+    pub refused: usize,
     /// Every server that was here, and whether it is now.
     pub attendance: Vec<(PeerKey, bool)>,
 }
@@ -117,6 +134,7 @@ impl Readiness {
             .into_iter()
             .map(|server| server.peer().short())
             .collect();
+        let refusing = refused.len();
         let attendance = context.attendance(view, &bonded);
         let away: Vec<String> = attendance
             .iter()
@@ -185,6 +203,7 @@ impl Readiness {
         Self {
             obstacles,
             away,
+            refused: refusing,
             attendance,
         }
     }

@@ -32,7 +32,9 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut leases = Leases::default();
     let mut rivals = BTreeSet::new();
     let mut sent_at: Option<Instant> = None;
+    let pulse = context.pulse("registrar");
     loop {
+        pulse.beat();
         tokio::select! {
             () = context.stop().cancelled() => return,
             () = tokio::time::sleep(TICK) => {}

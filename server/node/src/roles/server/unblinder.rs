@@ -32,7 +32,9 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut refused: Option<RoundContext> = None;
     let mut complained: Option<RoundContext> = None;
     let mut announced: Option<RoundContext> = None;
+    let pulse = context.pulse("unblinder");
     while let Some(view) = context.next_view(&mut views, PATIENCE).await {
+        pulse.beat();
         let Some(current) = view.state.current() else {
             continue;
         };

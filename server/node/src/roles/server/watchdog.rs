@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{context::Context, readiness::Readiness};
+use super::{context::Context, readiness::Readiness, unready};
 use crate::{
     committee::View,
     metrics::{self, ServerGauges},
@@ -22,14 +22,19 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut quiet_since = Instant::now();
     let mut last = None;
     let mut missing_before = Vec::new();
+    let pulse = context.pulse("watchdog");
     loop {
+        pulse.beat();
         tokio::select! {
             () = context.stop().cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
         }
         let view = context.view();
         let readiness = Readiness::look(&context, &view);
-        set_gauges(&context, &view, &readiness);
+        let age = quiet_since.elapsed();
+        set_gauges(&context, &view, &readiness, age);
+        let unready = unready::reasons(&context, &view, &readiness, age);
+        context.settings.health.found(unready);
         if context.bonded().len().saturating_add(1) < view.state.committee_size() as usize {
             context.nudge();
         }
@@ -68,7 +73,7 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
-fn waiting_for(view: &View, readiness: &Readiness) -> String {
+pub(super) fn waiting_for(view: &View, readiness: &Readiness) -> String {
     if !readiness.obstacles.is_empty() {
         return readiness.sentence();
     }
@@ -104,7 +109,7 @@ fn waiting_for(view: &View, readiness: &Readiness) -> String {
     }
 }
 
-fn set_gauges(context: &Context, view: &View, readiness: &Readiness) {
+fn set_gauges(context: &Context, view: &View, readiness: &Readiness, round_age: Duration) {
     let state = &view.state;
     let me = *context.me().peer();
     metrics::server(&ServerGauges {
@@ -113,6 +118,12 @@ fn set_gauges(context: &Context, view: &View, readiness: &Readiness) {
         log_entries: context.shared.log_entries(),
         clients: state.clients().len(),
         servers: state.servers().len(),
+        committee_size: state.committee_size(),
+        struck: state.strikes().struck().len(),
+        refused: readiness.refused,
+        round_age,
+        period: context.settings.period,
+        deadline: context.settings.deadline,
         bonds: readiness
             .attendance
             .iter()
