@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-processes boot test check attack bench bench-far image image-lock manifest reproduce release measure docs fmt fuzz setup clean
+.PHONY: help run run-processes boot test check attack bench bench-far dashboard image image-lock manifest reproduce release measure docs fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -54,6 +54,9 @@ check: ## formatting, lints, dependencies, spelling, shell scripts
 	@# The guest's first program has a panic handler of its own, and a profile.
 	cargo clippy --quiet --package zipnet-stub --bins --features efi --profile stub --locked -- -D warnings
 	@scripts/deny.sh
+	@# The commands of docs/operator/monitoring.md.
+	promtool check config --lint-fatal deploy/monitoring/prometheus.yml >/dev/null
+	promtool test rules deploy/monitoring/zipnet.rules.test.yml
 
 bench: ## throughput and latency: the protocol alone, then end to end
 	@scripts/setup.sh build
@@ -101,6 +104,11 @@ measure: ## the registers of the current image, for every shape (IMAGE=dir names
 docs: ## the book, in target/book, with its links checked
 	@scripts/setup.sh build test docs
 	@scripts/docs.sh
+
+dashboard: ## draw the dashboard of a real run to docs/operator/dashboard.png (4 minutes)
+	@scripts/setup.sh build dashboard
+	@scripts/build.sh
+	@scripts/dashboard.sh
 
 fmt: ## format the code
 	@cargo fmt --all

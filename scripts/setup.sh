@@ -2,7 +2,7 @@
 # Installs what is missing on a Debian machine that has Rust; says one line
 # before each step, and nothing when all is there.
 #
-#   scripts/setup.sh SET...     SET is one of: build test check guests docs
+#   scripts/setup.sh SET...     SET is one of: build test check guests docs dashboard
 #
 # Debian packages come by apt-get (as root or through sudo). Every other tool
 # goes to target/tools, and nothing to the user's home.
@@ -48,13 +48,34 @@ cargo_install() {
         die "cargo install $1 failed"
 }
 
+# take PACKAGE PROGRAM...: programs out of a Debian package that is not installed, since
+# that would start a service.
+take() {
+    local package=$1 work program
+    shift
+    { have apt-get && have dpkg-deb; } || die "no apt-get here; put into target/tools/bin by hand: $*"
+    say "taking $* out of Debian's package $package into target/tools"
+    work=$(mktemp -d)
+    # A mirror that was just asked for its list has it; another one is asked first.
+    (cd "$work" && apt-get download -qq "$package" >/dev/null 2>&1) || {
+        ((EUID != 0)) || apt-get -qq -o DPkg::Lock::Timeout=120 update >/dev/null || true
+        (cd "$work" && apt-get download -qq "$package" >/dev/null 2>&1)
+    } || die "apt-get download $package failed"
+    dpkg-deb -x "$work"/*.deb "$work/root"
+    mkdir -p "$tools/bin"
+    for program; do
+        install -m 755 "$work/root/usr/bin/$program" "$tools/bin/$program"
+    done
+    rm -rf "$work"
+}
+
 want() { [[ " $sets " == *" $1 "* ]]; }
 
 sets="$*"
 for set in "$@"; do
     case $set in
-        build | test | check | guests | docs) ;;
-        *) die "unknown set '$set'; known: build test check guests docs" ;;
+        build | test | check | guests | docs | dashboard) ;;
+        *) die "unknown set '$set'; known: build test check guests docs dashboard" ;;
     esac
 done
 
@@ -80,8 +101,15 @@ if want guests; then
     have flock || packages+=(util-linux)
     [[ -f /usr/share/keyrings/debian-archive-keyring.gpg ]] || packages+=(debian-archive-keyring)
 fi
+if want dashboard; then
+    have chromium || packages+=(chromium)
+    have curl || packages+=(curl)
+fi
 install_packages
 
+if want check || want dashboard; then
+    { have promtool && have prometheus; } || take prometheus promtool prometheus
+fi
 if want test && ! cargo nextest --version >/dev/null 2>&1; then
     say "building cargo-nextest $nextest into target/tools (1 to 2 minutes on 2 cores)"
     cargo_install cargo-nextest --version "$nextest" \

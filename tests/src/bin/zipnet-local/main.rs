@@ -12,6 +12,7 @@
 
 mod boot;
 mod tell;
+mod watch;
 
 use std::{
     env, fs,
@@ -30,6 +31,7 @@ use zipnet_tests::{
     cluster::{Cluster, LEAVE, Settings, UP},
     guest::{BOOT, Image, ImageError, POWER_OFF},
     process::{Process, ProcessError},
+    server::free_port,
 };
 
 /// Bytes that fit into a slot of the local deployment.
@@ -207,8 +209,18 @@ fn start(
     if stopped() {
         return Ok(None);
     }
-    cluster.add_aggregator()?;
+    let metrics = free_port();
+    let mut command = cluster.aggregator_command()?;
+    command.env("ZIPNET_METRICS", metrics.to_string());
+    cluster.launch_aggregator(command)?;
     say("  aggregator is up");
+    match watch::configure(cluster, metrics) {
+        Ok(path) => say(&format!(
+            "  for a Prometheus: --config.file={}",
+            path.display()
+        )),
+        Err(error) => say(&format!("  no configuration for a Prometheus: {error}")),
+    }
     let mut talker = cluster.client(&["--json", "chat"])?;
     for _ in 0..3 {
         let client = cluster.client(&["cover"])?;
