@@ -124,6 +124,7 @@ async fn soak() -> TestResult {
             period: Duration::from_millis(1),
             deadline: Duration::from_secs(10),
             retain: 64,
+            retain_bytes: usize::MAX,
             clients_per_peer: 1,
             aggregators: AggregatorRules {
                 named: [aggregator_key].into(),
