@@ -26,6 +26,8 @@
 
 mod alone;
 mod certification;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod collateral;
 mod ecdsa;
 mod edition;

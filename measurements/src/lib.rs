@@ -27,6 +27,8 @@
 
 pub mod acpi;
 mod bytes;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod confirm;
 pub mod diff;
 pub mod digest;

@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod args;
 pub mod attestation;
+pub mod cli;
 pub mod keys;
 pub mod log;
 pub mod process;

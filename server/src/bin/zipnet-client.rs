@@ -1,9 +1,7 @@
 //! The client.
 
-use core::time::Duration;
-use std::{io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{io::Write as _, process::ExitCode, sync::Arc};
 
-use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +11,11 @@ use zipnet_node::{
         Client, ClientSettings, Linger, Participation, PublishOptions, Publisher, Receipt,
         evidence::{self, Shown},
     },
-    settings::BootstrapHint,
 };
 use zipnet_protocol::FinalizedRound;
 use zipnet_server::{
     Failure,
-    args::{self, NodeArgs, TrustArgs},
-    attestation::AttestationArgs,
+    cli::client::{Cli, Verb},
     main_with,
     process::start_metrics,
 };
@@ -29,86 +25,6 @@ use zipnet_server::{
 const COMPANY: u32 = 2;
 /// Longest input that is read before it is refused as too long for any slot.
 const MAX_INPUT: u64 = 1 << 17;
-
-/// A zipnet client: publishes anonymously, takes part silently, or reads.
-#[derive(Debug, Parser)]
-#[command(name = "zipnet-client", version)]
-struct Cli {
-    #[command(flatten)]
-    node: NodeArgs,
-    #[command(flatten)]
-    trust: TrustArgs,
-    #[command(flatten)]
-    attestation: AttestationArgs,
-    /// Address of this machine's loopback to serve Prometheus metrics on; they
-    /// tell how much this client says [default: none]
-    #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT", value_parser = args::loopback)]
-    metrics: Option<SocketAddr>,
-    /// Print JSON, one object a line
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Take part for some rounds, publish one message, wait until it has landed,
-    /// and take part for some more
-    Publish {
-        /// The message; standard input if absent
-        message: Option<String>,
-        #[command(flatten)]
-        talk: TalkArgs,
-    },
-    /// Publish each line of standard input, and print what others publish; take
-    /// part for some rounds more at the end of the input
-    #[command(alias = "stream")]
-    Chat {
-        #[command(flatten)]
-        talk: TalkArgs,
-    },
-    /// Take part silently, so that others have company
-    Cover,
-    /// Print what is published
-    Watch,
-    /// Print what a server shows of itself as JSON, without judging it;
-    /// `zipnet-attest verify --live` does both
-    Evidence {
-        /// The server
-        #[arg(value_name = "PEERID@IP:PORT")]
-        server: BootstrapHint,
-    },
-}
-
-/// How to publish.
-#[derive(Debug, Clone, Copy, Args)]
-struct TalkArgs {
-    /// In how many rounds a message is sealed at most; each is known to be lost
-    /// before the next
-    #[arg(long, value_name = "N", default_value_t = PublishOptions::default().attempts, value_parser = clap::value_parser!(u32).range(1..=64))]
-    attempts: u32,
-    /// How long a message may take
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = args::duration)]
-    deadline: Duration,
-    /// Seal a message for one round only, whatever becomes of it
-    #[arg(long)]
-    at_most_once: bool,
-    /// Do not take part for some rounds before and after: faster, and whoever
-    /// sees this client come and go knows what it published
-    #[arg(long)]
-    now: bool,
-}
-
-impl TalkArgs {
-    const fn options(&self) -> PublishOptions {
-        PublishOptions {
-            attempts: self.attempts,
-            deadline: self.deadline,
-            at_most_once: self.at_most_once,
-        }
-    }
-}
 
 /// Standard input or output failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,100 @@
+//! What `zipnet-client` takes.
+
+use core::{net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use zipnet_node::{roles::client::PublishOptions, settings::BootstrapHint};
+
+use crate::{
+    args::{self, NodeArgs, TrustArgs},
+    attestation::AttestationArgs,
+};
+
+/// A zipnet client: publishes anonymously, takes part silently, or reads.
+#[derive(Debug, Parser)]
+#[command(name = "zipnet-client", version)]
+pub struct Cli {
+    /// Network and name.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// How the committee is known.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// How evidence is judged.
+    #[command(flatten)]
+    pub attestation: AttestationArgs,
+    /// Address of this machine's loopback to serve Prometheus metrics on; they
+    /// tell how much this client says [default: none]
+    #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT", value_parser = args::loopback)]
+    pub metrics: Option<SocketAddr>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What a client does.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Take part for some rounds, publish one message, wait until it has landed,
+    /// and take part for some more
+    Publish {
+        /// The message; standard input if absent
+        message: Option<String>,
+        /// How.
+        #[command(flatten)]
+        talk: TalkArgs,
+    },
+    /// Publish each line of standard input, and print what others publish; take
+    /// part for some rounds more at the end of the input
+    #[command(alias = "stream")]
+    Chat {
+        /// How.
+        #[command(flatten)]
+        talk: TalkArgs,
+    },
+    /// Take part silently, so that others have company
+    Cover,
+    /// Print what is published
+    Watch,
+    /// Print what a server shows of itself as JSON, without judging it;
+    /// `zipnet-attest verify --live` does both
+    Evidence {
+        /// The server
+        #[arg(value_name = "PEERID@IP:PORT")]
+        server: BootstrapHint,
+    },
+}
+
+/// How to publish.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct TalkArgs {
+    /// In how many rounds a message is sealed at most; each is known to be lost
+    /// before the next
+    #[arg(long, value_name = "N", default_value_t = PublishOptions::default().attempts, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub attempts: u32,
+    /// How long a message may take
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = args::duration)]
+    pub deadline: Duration,
+    /// Seal a message for one round only, whatever becomes of it
+    #[arg(long)]
+    pub at_most_once: bool,
+    /// Do not take part for some rounds before and after: faster, and whoever
+    /// sees this client come and go knows what it published
+    #[arg(long)]
+    pub now: bool,
+}
+
+impl TalkArgs {
+    /// The same as the role takes it.
+    #[must_use]
+    pub const fn options(&self) -> PublishOptions {
+        PublishOptions {
+            attempts: self.attempts,
+            deadline: self.deadline,
+            at_most_once: self.at_most_once,
+        }
+    }
+}
