@@ -46,6 +46,7 @@ check: ## formatting, lints, dependencies, spelling, shell scripts
 	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs measurements/fuzz/fuzz_targets/*.rs
 	typos
 	shellcheck .ci/run $$(find . -name target -prune -o -name '*.sh' -print)
+	@scripts/units.sh
 	@scripts/progress.sh clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# What ships does not panic at what a stranger sends; unwrap and expect are denied above.
 	@scripts/progress.sh clippy cargo clippy --workspace --lib --bins --locked -- \
@@ -92,9 +93,13 @@ reproduce: ## build the image twice in unlike surroundings and compare every byt
 	@scripts/setup.sh build guests
 	@scripts/reproduce.sh
 
-release: ## the server, aggregator and client binaries as they ship (panic=abort)
+release: ## the programs as they ship (panic=abort)
 	@scripts/setup.sh build
-	@cargo build --release -p zipnet-server --locked
+	@cargo build --release -p zipnet-server -p zipnet-attest -p zipnet-measurements -p zipnet-manuals --locked
+
+.PHONY: packages
+packages: release ## Debian packages of them, in target/deb
+	@deploy/packages.sh
 
 measure: ## the registers of the current image, for every shape (IMAGE=dir names another build)
 	@scripts/setup.sh build

@@ -85,6 +85,14 @@ if want build; then
     have cc || packages+=(gcc libc6-dev)
     have make || packages+=(make)
 fi
+# Units are judged, and run in a machine that has packages of its own installed.
+if want check || want test; then
+    [[ -x /lib/systemd/systemd ]] && have systemd-analyze || packages+=(systemd)
+fi
+if want test; then
+    have lintian || packages+=(lintian)
+    have strip || packages+=(binutils)
+fi
 if want test; then
     # The tests put hosts into network namespaces.
     PATH=$PATH:/usr/sbin:/sbin have ip || packages+=(iproute2)
