@@ -9,6 +9,8 @@
 //! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
 //! same ground.
 //!
+//! [`systemd`] is a whole machine, to install packages in.
+//!
 //! Every wait has a time-out and is on a condition, never on time alone.
 
 pub mod attacks;
@@ -28,4 +30,5 @@ pub mod rogue;
 pub mod server;
 pub mod settings;
 pub mod sim;
+pub mod systemd;
 pub mod tpm;
