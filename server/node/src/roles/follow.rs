@@ -194,7 +194,7 @@ impl Follower {
                         self.polls.failed((at, turn));
                         Vec::new()
                     }
-                    Asked::Gap => self.ask_on(),
+                    Asked::Gap => self.unanswered(peer),
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! A follower between servers that lie. It stands on a node on loopback that
 //! knows nobody; news is put into its hands.
 
+use std::collections::BTreeMap;
+
 use core::net::{Ipv4Addr, SocketAddr};
 
 use zipnet_protocol::{
@@ -425,6 +427,7 @@ async fn a1_what_is_missing_is_filled_in_order_and_only_by_what_leads_to_it() {
         wanted,
         certified: Some(u64::MAX),
         asked: BTreeSet::new(),
+        failed: BTreeMap::new(),
         chain: Vec::new(),
         best,
     };
@@ -484,6 +487,7 @@ async fn a1_a_record_signed_a_second_time_gives_way_to_the_one_that_counts() {
         wanted: *second.checked.digest(),
         certified: Some(u64::MAX),
         asked: BTreeSet::new(),
+        failed: BTreeMap::new(),
         chain: Vec::new(),
         best: Vec::new(),
     });

@@ -1,7 +1,11 @@
 //! Records that are missing are asked of one server after the other, until one
 //! has them or all were asked.
 
-use std::{collections::BTreeSet, sync::Arc};
+use core::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mosaik::PeerId;
 use zipnet_protocol::{Digest, FinalizedRound};
@@ -11,6 +15,9 @@ use crate::wire::{MAX_RECORDS, News};
 
 /// Most records that are fetched from one server to fill a gap.
 const MAX_GAP: usize = 64;
+/// How often a server is asked that does not answer. It has not said that it has
+/// nothing: the network may be slow, or cut for a while.
+const TRIES: u32 = 4;
 
 /// What shows that records are missing.
 pub(super) enum ToldBy {
@@ -29,6 +36,8 @@ pub(super) struct Gap {
     pub certified: Option<u64>,
     /// Servers that were really asked.
     pub asked: BTreeSet<PeerId>,
+    /// How often which of them did not answer.
+    pub failed: BTreeMap<PeerId, u32>,
     /// What the server at hand has given so far.
     pub chain: Vec<FinalizedRound>,
     /// The longest answer that leads to the newest one, from whoever.
@@ -55,9 +64,23 @@ impl Follower {
             wanted,
             certified,
             asked: BTreeSet::new(),
+            failed: BTreeMap::new(),
             chain: Vec::new(),
             best,
         });
+        self.ask_on()
+    }
+
+    /// A server that was asked for what is missing did not answer. It is asked again,
+    /// after the others.
+    pub(super) fn unanswered(&mut self, peer: PeerId) -> Vec<Event> {
+        if let Some(gap) = &mut self.gap {
+            let failed = gap.failed.entry(peer).or_default();
+            *failed = failed.saturating_add(1);
+            if *failed < TRIES {
+                gap.asked.remove(&peer);
+            }
+        }
         self.ask_on()
     }
 
@@ -71,7 +94,7 @@ impl Follower {
         };
         gap.chain.clear();
         if let Some(after) = self.course.certain()
-            && let Some(peer) = self.polls.ask_another(&gap.asked, after)
+            && let Some(peer) = self.polls.ask_another(&gap.asked, &gap.failed, after)
         {
             gap.asked.insert(peer);
             return Vec::new();
@@ -127,7 +150,7 @@ impl Follower {
             && gap.chain.len() < MAX_GAP
             && let Some(last) = last
         {
-            self.polls.ask_peer(peer, last);
+            self.polls.ask_peer(peer, last, Duration::ZERO);
             self.gap = Some(gap);
             return events;
         }

@@ -2,7 +2,10 @@
 //! on loopback that serves the calls of a server; what it gives out is played
 //! by a committee in memory.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use tokio::{sync::watch, task::JoinSet, time::timeout_at};
 use zipnet_protocol::SigningSecret;
@@ -40,6 +43,8 @@ enum Manner {
     Refuses,
     /// Answers at once, and nothing.
     Empty,
+    /// Fails two of three times when it is asked for what is missing.
+    Stumbles,
 }
 
 fn settings(seed: TransportSeed, bootstrap: Vec<BootstrapHint>) -> NetworkSettings {
@@ -115,11 +120,17 @@ async fn server(
     })
     .unwrap();
     let history = history.clone();
+    let asked = Arc::new(AtomicU32::new(0));
     let follow = common::serve::<FollowCall, _, _>(node.network(), instance, 64, {
         move |request: Follow, _| {
             let mut history = history.clone();
+            // Whoever has a seat lets a server wait.
+            let stumbles = manner == Manner::Stumbles
+                && request.wait == 0
+                && asked.fetch_add(1, Ordering::Relaxed) % 3 < 2;
             async move {
                 match manner {
+                    _ if stumbles => return Err(Refused::Busy),
                     Manner::Refuses => return Err(Refused::Text("not today".to_owned())),
                     Manner::Empty => return Ok(News::default()),
                     _ => {}
@@ -251,4 +262,9 @@ async fn a6_servers_that_refuse_or_say_nothing_blind_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_a_server_that_keeps_rounds_back_and_one_that_keeps_records_back_blind_nobody() {
     all_is_reported(&[Manner::Honest, Manner::KeepsRounds, Manner::KeepsRecords]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_the_only_server_that_hands_records_on_is_asked_again_if_it_does_not_answer() {
+    all_is_reported(&[Manner::KeepsRecords, Manner::Stumbles, Manner::KeepsRecords]).await;
 }

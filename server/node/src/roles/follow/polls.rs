@@ -1,7 +1,10 @@
 //! Whom a follower asks: two servers at once, and others for what is missing.
 
 use core::time::Duration;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mosaik::PeerId;
 use tokio::{
@@ -23,8 +26,9 @@ const SEATS: usize = 2;
 const WAIT: Duration = Duration::from_secs(4);
 /// How much longer the call may take.
 const SLACK: Duration = Duration::from_secs(2);
-/// How long a server may take to hand on records that are missing.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a server may take to hand on records that are missing: a page of them is
+/// 256 KiB by default, and the link may be one that carries 64 KiB a second.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// First and longest pause before somebody is asked again who gave nothing of
 /// use, or in whose place nobody is better.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
@@ -241,20 +245,27 @@ impl Polls {
         self.leave(blamed);
     }
 
-    /// Asks a server that was not asked before for records, at once.
-    pub fn ask_another(&mut self, asked: &BTreeSet<PeerId>, after: (Epoch, u64)) -> Option<PeerId> {
-        let others = self.servers.serving();
-        let others: Vec<_> = others
-            .into_iter()
-            .filter(|peer| !asked.contains(peer))
-            .collect();
+    /// Asks a server for records that was not asked before, at once; or else one that
+    /// did not answer then, after a pause.
+    pub fn ask_another(
+        &mut self,
+        asked: &BTreeSet<PeerId>,
+        failed: &BTreeMap<PeerId, u32>,
+        after: (Epoch, u64),
+    ) -> Option<PeerId> {
+        let failures = |peer: &PeerId| failed.get(peer).copied().unwrap_or_default();
+        let mut others = self.servers.serving();
+        others.retain(|peer| !asked.contains(peer));
+        let fewest = others.iter().map(failures).min()?;
+        others.retain(|peer| failures(peer) == fewest);
         let peer = *others.get(self.dice.place(others.len()))?;
-        self.ask_peer(peer, after);
+        let pause = PAUSES.0.saturating_mul(fewest).min(PAUSES.1);
+        self.ask_peer(peer, after, pause);
         Some(peer)
     }
 
-    /// Asks a server for records, at once.
-    pub fn ask_peer(&mut self, peer: PeerId, after: (Epoch, u64)) {
+    /// Asks a server for records, after a pause.
+    pub fn ask_peer(&mut self, peer: PeerId, after: (Epoch, u64), pause: Duration) {
         let servers = self.servers.clone();
         let request = Follow {
             after: Some(after),
@@ -262,6 +273,7 @@ impl Polls {
             wait: 0,
         };
         self.out.spawn(async move {
+            sleep(pause).await;
             Answer {
                 asked: Asked::Gap,
                 peer,
