@@ -57,7 +57,15 @@ impl Pccs {
     /// # Errors
     /// If there is no port, or no thread.
     pub fn serve(world: &World) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::serve_at(world, (Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Serves a world's collateral at an address, such as one that it had before.
+    ///
+    /// # Errors
+    /// If it cannot be had, or no thread.
+    pub fn serve_at(world: &World, address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
