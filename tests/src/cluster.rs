@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 pub use crate::settings::Settings;
 use crate::{
     attestation::Simulated,
+    clock::Clock,
     netns::Namespaces,
     process::{Failed, Process, ProcessError, TestResult, binary, clean},
     server::{Server, free_port, transport_secret},
@@ -259,7 +260,16 @@ impl Cluster {
         metrics: SocketAddr,
         command: Command,
     ) -> Result<Server, ProcessError> {
-        let mut process = self.launch(&format!("server-{}", index + 1), command)?;
+        let process = self.launch(&format!("server-{}", index + 1), command)?;
+        Self::is_up(process, index, metrics)
+    }
+
+    /// Waits until a server is up.
+    fn is_up(
+        mut process: Process,
+        index: usize,
+        metrics: SocketAddr,
+    ) -> Result<Server, ProcessError> {
         let line = process.expect("bootstrap=", UP)?;
         let hint = line
             .split("bootstrap=")
@@ -272,6 +282,30 @@ impl Cluster {
             metrics,
             index,
         })
+    }
+
+    /// Starts server `index` with a clock that shows so many seconds more than the
+    /// machine's, and waits until it is up.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn launch_server_at_another_time(
+        &mut self,
+        index: usize,
+        bind: &str,
+        metrics: SocketAddr,
+        seconds: i64,
+        extra: &[(&str, &str)],
+    ) -> Result<(Server, Clock), ProcessError> {
+        let mut command = self.server_command(index, bind, metrics)?;
+        command.envs(extra.iter().copied());
+        let name = format!("server-{}", index + 1);
+        let process = self.launch(&name, command)?;
+        // Before it has read any: it has only just begun.
+        let set = |clock: Clock| clock.set(seconds).map(|()| clock);
+        let clock = Clock::take(process.pid()).and_then(set);
+        let clock = clock.map_err(|source| ProcessError::Start { name, source })?;
+        Ok((Self::is_up(process, index, metrics)?, clock))
     }
 
     /// Starts the aggregator.

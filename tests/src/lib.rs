@@ -4,8 +4,8 @@
 //! server seen from outside, [`cluster`] a committee with an aggregator and
 //! clients, [`attestation`] its simulated Intel, [`rogue`] who wants to be
 //! one of them and is not, [`cheat`] an aggregator that cheats, [`embedded`] a client in the test itself; [`netns`] gives each a network of
-//! its own; [`fuzz`] holds the bodies of the fuzz targets; [`book`] takes the
-//! commands of `docs/` from their pages and runs them. The binaries
+//! its own, and [`clock`] a time of its own; [`fuzz`] holds the bodies of the fuzz
+//! targets; [`book`] takes the commands of `docs/` from their pages and runs them. The binaries
 //! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
 //! same ground.
 //!
@@ -17,6 +17,7 @@ pub mod attacks;
 pub mod attestation;
 pub mod book;
 pub mod cheat;
+pub mod clock;
 pub mod cluster;
 pub mod embedded;
 pub mod fuzz;

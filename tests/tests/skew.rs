@@ -1,77 +1,62 @@
-//! Servers whose clocks are a minute off. The C compiler that links Rust
-//! programs makes the clock: a library that is loaded before the C library.
+//! Servers whose clocks are a minute off, from their first breath on.
 #![allow(missing_docs)]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use zipnet_tests::{
     cluster::{Cluster, LEAVE, ROUND, Settings},
     process::{Failed, TestResult},
-    server::free_port,
+    server::{Server, free_port},
 };
 
 /// How soon rounds go on after a restart.
 const BACK: Duration = Duration::from_secs(15);
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
-const CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t id, struct timespec *at) {
-    int failed = syscall(SYS_clock_gettime, id, at);
-    const char *skew = getenv("CLOCK_SKEW");
-    if (!failed && id == CLOCK_REALTIME && skew)
-        at->tv_sec += atoi(skew);
-    return failed;
-}
-"#;
-
-/// Builds the library into a folder.
-fn clock(folder: &Path) -> TestResult<PathBuf> {
-    let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
-    fs::write(&source, CLOCK)?;
-    let output = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .output()?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(Failed::because(format!("cc: {text}")));
+/// How many seconds ahead of this machine's clock a server's log is: a clock that does
+/// not work would make these tests pass for nothing.
+fn ahead(server: &Server) -> TestResult<i64> {
+    let lines = server.process.lines().since(0);
+    let line = lines.iter().find(|line| line.contains("bootstrap="));
+    // 2026-11-27T16:23:20.123456Z
+    let time = line.and_then(|line| line.split_once('T')?.1.get(..8));
+    let time = time.ok_or_else(|| Failed::because("no time in the log"))?;
+    let mut seconds = 0;
+    for part in time.split(':') {
+        seconds = seconds * 60 + part.parse::<i64>()?;
     }
-    // A clock that does not work would make these tests pass for nothing.
-    let date = Command::new("date")
-        .arg("+%s")
-        .env("LD_PRELOAD", &library)
-        .env("CLOCK_SKEW", "1000000000")
-        .output()?;
-    let seconds: u64 = String::from_utf8_lossy(&date.stdout).trim().parse()?;
-    assert!(seconds > 2_700_000_000, "the clock shows {seconds}");
-    Ok(library)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let now = i64::try_from(now)? % DAY;
+    // Between half a day behind and half a day ahead.
+    Ok((seconds - now + DAY * 3 / 2) % DAY - DAY / 2)
+}
+
+/// Whether it is so, give or take what has passed since the line.
+fn assert_ahead(server: &Server, by: i64) -> TestResult {
+    let ahead = ahead(server)?;
+    assert!(
+        (by - 20..=by + 1).contains(&ahead),
+        "{ahead} s ahead, not {by}"
+    );
+    Ok(())
 }
 
 /// Two servers with the right time and one that is off by `skew` seconds.
-fn rounds_go_on(skew: &str) -> TestResult {
-    let folder = tempfile::tempdir()?;
-    let library = clock(folder.path())?.display().to_string();
+fn rounds_go_on(skew: i64) -> TestResult {
     let mut cluster = Cluster::new(Settings::default())?;
     cluster.add_server(0)?;
     cluster.add_server(1)?;
     // The second server hears of it by gossip alone.
     let first = cluster.servers[0].hint.clone();
-    let clock = [
-        ("LD_PRELOAD", library.as_str()),
-        ("CLOCK_SKEW", skew),
-        ("ZIPNET_BOOTSTRAP", first.as_str()),
-    ];
-    let skewed = cluster.launch_server(2, "127.0.0.1:0", free_port(), &clock)?;
+    let (skewed, _clock) = cluster.launch_server_at_another_time(
+        2,
+        "127.0.0.1:0",
+        free_port(),
+        skew,
+        &[("ZIPNET_BOOTSTRAP", first.as_str())],
+    )?;
+    assert_ahead(&skewed, skew)?;
     cluster.servers.push(skewed);
     cluster.add_aggregator()?;
     for _ in 0..2 {
@@ -88,18 +73,16 @@ fn rounds_go_on(skew: &str) -> TestResult {
 
 #[test]
 fn a_server_whose_clock_is_a_minute_ahead_takes_part_in_rounds() -> TestResult {
-    rounds_go_on("60")
+    rounds_go_on(60)
 }
 
 #[test]
 fn a_server_whose_clock_is_a_minute_behind_takes_part_in_rounds() -> TestResult {
-    rounds_go_on("-60")
+    rounds_go_on(-60)
 }
 
 #[test]
 fn a_server_whose_clock_was_set_back_by_a_minute_is_let_in_again() -> TestResult {
-    let folder = tempfile::tempdir()?;
-    let library = clock(folder.path())?.display().to_string();
     let mut cluster = Cluster::start(Settings::default(), 2)?;
     cluster.finalize_another()?;
     // Its boot number is now lower than the one that the others know.
@@ -108,8 +91,10 @@ fn a_server_whose_clock_was_set_back_by_a_minute_is_let_in_again() -> TestResult
     let metrics = cluster.servers[2].metrics;
     cluster.servers[2].process.kill();
     let restarted = Instant::now();
-    let clock = [("LD_PRELOAD", library.as_str()), ("CLOCK_SKEW", "-60")];
-    cluster.servers[2] = cluster.launch_server(2, &address, metrics, &clock)?;
+    let (set_back, _clock) =
+        cluster.launch_server_at_another_time(2, &address, metrics, -60, &[])?;
+    assert_ahead(&set_back, -60)?;
+    cluster.servers[2] = set_back;
     let log = &mut cluster.servers[2].process;
     log.expect("submitted partial unblind", ROUND)?;
     log.expect("committee: round finalized", ROUND)?;
