@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-processes boot test check attack bench bench-far dashboard image image-lock manifest reproduce release measure docs fmt fuzz setup clean
+.PHONY: help run run-processes boot test check attack soak bench bench-far dashboard image image-lock manifest reproduce release measure docs fmt fuzz setup clean
 
 # Tools that scripts/setup.sh installed win over those of the machine.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -75,6 +75,11 @@ attack: ## run the attacks of the reviews, in their long form, and print what th
 	@scripts/build.sh scripts/meanwhile.sh
 	@FLAVOR=local scripts/image.sh >/dev/null
 	@exec $(BIN)/zipnet-attack $(ATTACKS)
+
+soak: ## load and faults for SOAK_SECONDS (600), by SOAK_SEED; as root. Report in target/soak/report.html
+	@scripts/setup.sh build test
+	@scripts/build.sh
+	@exec $(BIN)/zipnet-soak
 
 image: ## the guest image in target/image/FLAVOR (FLAVOR=production, or local to try things out)
 	@scripts/setup.sh build guests

@@ -56,11 +56,11 @@ impl Clock {
     /// # Errors
     /// If the process is gone, or its memory cannot be written.
     pub fn take(pid: u32) -> io::Result<Self> {
+        let (start, end) = appears(pid)?;
         let memory = OpenOptions::new()
             .read(true)
             .write(true)
             .open(format!("/proc/{pid}/mem"))?;
-        let (start, end) = mapped(pid)?;
         let mut image = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
         memory.read_exact_at(&mut image, start)?;
         let function = start + find(&image).ok_or_else(|| unusable("has no clock_gettime"))?;
@@ -103,7 +103,17 @@ fn unusable(what: &str) -> io::Error {
     io::Error::other(format!("the vDSO {what}"))
 }
 
-/// Where the vDSO is.
+/// Where the vDSO is; a program that has just begun may not have it yet.
+fn appears(pid: u32) -> io::Result<(u64, u64)> {
+    let mut tries = 0..TRIES;
+    loop {
+        match mapped(pid) {
+            Err(_) if tries.next().is_some() => thread::sleep(Duration::from_millis(1)),
+            found => return found,
+        }
+    }
+}
+
 fn mapped(pid: u32) -> io::Result<(u64, u64)> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let line = maps.lines().find(|line| line.ends_with("[vdso]"));

@@ -6,8 +6,8 @@
 //! one of them and is not, [`cheat`] an aggregator that cheats, [`embedded`] a client in the test itself; [`netns`] gives each a network of
 //! its own, and [`clock`] a time of its own; [`fuzz`] holds the bodies of the fuzz
 //! targets; [`book`] takes the commands of `docs/` from their pages and runs them. The binaries
-//! `zipnet-local` (`make run`) and `zipnet-bench` (`make bench`) stand on the
-//! same ground.
+//! `zipnet-local` (`make run`), `zipnet-bench` (`make bench`) and `zipnet-soak`
+//! (`make soak`, in [`soak`]) stand on the same ground.
 //!
 //! [`systemd`] is a whole machine, to install packages in.
 //!
@@ -31,5 +31,6 @@ pub mod rogue;
 pub mod server;
 pub mod settings;
 pub mod sim;
+pub mod soak;
 pub mod systemd;
 pub mod tpm;

@@ -115,7 +115,7 @@ impl Drop for Namespaces {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<(), NamespaceError> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<(), NamespaceError> {
     let failed = |message: String| NamespaceError {
         command: format!("ip {}", arguments.join(" ")),
         message,

@@ -22,7 +22,9 @@ pub struct Finalized {
 }
 
 impl Finalized {
-    fn parse(line: &str) -> Option<Self> {
+    /// What a line says, if it is one of those.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
         let fields = line.split("committee: round finalized ").nth(1)?;
         let field = |name: &str| {
             fields
