@@ -37,6 +37,7 @@ test: ## all tests, those over real processes and in guests included
 	@scripts/build.sh scripts/meanwhile.sh
 	@for flavor in local production; do FLAVOR=$$flavor scripts/image.sh >/dev/null || exit; done
 	@scripts/tsm-guest.sh
+	@scripts/packages.sh deploy/host/libvirt.lock $(or $(CARGO_TARGET_DIR),target)/machine
 	@scripts/progress.sh tests cargo nextest run --workspace --locked --no-run
 	@cargo nextest run --workspace --locked
 

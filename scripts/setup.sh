@@ -99,6 +99,8 @@ if want test; then
     # What the book's commands use.
     have minisign || packages+=(minisign)
     have curl || packages+=(curl)
+    # What libvirt's validator calls.
+    have xmllint || packages+=(libxml2-utils)
 fi
 if want check; then
     have shellcheck || packages+=(shellcheck)

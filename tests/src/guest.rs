@@ -236,42 +236,7 @@ impl Guest {
     /// # Errors
     /// [`ProcessError`] if the secrets cannot be written.
     pub fn provisioning(&self, cluster: &Cluster) -> Result<Command, ProcessError> {
-        let mut secrets = String::new();
-        let _ = writeln!(
-            secrets,
-            "ZIPNET_COMMITTEE_SECRET={}",
-            cluster.settings.secret
-        );
-        let _ = writeln!(secrets, "ZIPNET_SECRET={}", transport_secret(self.index));
-        let path = self.config.with_file_name("secrets");
-        let _ = fs::remove_file(&path);
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|mut file| file.write_all(secrets.as_bytes()))
-            .map_err(cannot_start("the provisioning"))?;
-        let mut command = Command::new(binary("zipnet-attest")?);
-        clean(&mut command);
-        command
-            .args(["provision", &self.provision.to_string(), "--secrets"])
-            .arg(path)
-            .arg("--config")
-            .arg(&self.config);
-        if let Some(simulated) = &cluster.attestation {
-            command
-                .args(["--key", &simulated.publisher().public_key()])
-                .arg("--policy")
-                .arg(simulated.policy_file())
-                .arg("--root")
-                .arg(simulated.root_file())
-                .arg("--collateral")
-                .arg(simulated.collateral_file())
-                .arg("--state")
-                .arg(self.config.with_file_name("giver"));
-        }
-        Ok(command)
+        cluster.provisioning(self.index, self.provision, &self.config)
     }
 }
 
@@ -328,6 +293,51 @@ impl Cluster {
         let settings = &self.settings;
         let giver = GiverKey::new(&SecretText::from(&*settings.secret), &settings.instance);
         hex::encode(giver.public())
+    }
+
+    /// The command that gives server `index`, in a guest that waits at an address, its
+    /// secrets; they are written beside the guest's configuration.
+    ///
+    /// # Errors
+    /// [`ProcessError`] if they cannot be.
+    pub fn provisioning(
+        &self,
+        index: usize,
+        guest: SocketAddr,
+        config: &Path,
+    ) -> Result<Command, ProcessError> {
+        let mut secrets = String::new();
+        let _ = writeln!(secrets, "ZIPNET_COMMITTEE_SECRET={}", self.settings.secret);
+        let _ = writeln!(secrets, "ZIPNET_SECRET={}", transport_secret(index));
+        let path = config.with_file_name("secrets");
+        let _ = fs::remove_file(&path);
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(secrets.as_bytes()))
+            .map_err(cannot_start("the provisioning"))?;
+        let mut command = Command::new(binary("zipnet-attest")?);
+        clean(&mut command);
+        command
+            .args(["provision", &guest.to_string(), "--secrets"])
+            .arg(path)
+            .arg("--config")
+            .arg(config);
+        if let Some(simulated) = &self.attestation {
+            command
+                .args(["--key", &simulated.publisher().public_key()])
+                .arg("--policy")
+                .arg(simulated.policy_file())
+                .arg("--root")
+                .arg(simulated.root_file())
+                .arg("--collateral")
+                .arg(simulated.collateral_file())
+                .arg("--state")
+                .arg(config.with_file_name("giver"));
+        }
+        Ok(command)
     }
 
     /// Boots server `index` in a guest. It then waits for its secrets.

@@ -3,6 +3,8 @@
 use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,6 +13,11 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::files;
+
+/// How long processes may take to end that were killed.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// A process for good: its number, when it was started, and in which boot of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +100,56 @@ impl AsFd for Alive {
     }
 }
 
+/// Waits until nobody holds a lock, and kills whoever still does after `limit`: a guest's
+/// processes hold its lock, and inherit it from each other. Whether nobody does.
+pub fn sweep(lock: &Path, limit: Duration) -> bool {
+    let soon = Instant::now() + limit;
+    let end = soon + KILLED;
+    while files::is_held(lock) {
+        if Instant::now() >= end {
+            return false;
+        }
+        if Instant::now() >= soon {
+            holders(lock)
+                .iter()
+                .for_each(|holder| holder.signal(Signal::KILL));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+/// Processes that hold a lock through a file of their own.
+fn holders(lock: &Path) -> Vec<Alive> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    numbers
+        .filter_map(|pid| {
+            let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+            holds(pid, lock).then_some(Alive { handle })
+        })
+        .collect()
+}
+
+/// Whether a process holds the lock. Whoever only looks at it has it open, too.
+fn holds(pid: i32, lock: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let number = entry.file_name();
+        let info = Path::new("/proc")
+            .join(pid.to_string())
+            .join("fdinfo")
+            .join(number);
+        fs::read_link(entry.path()).is_ok_and(|path| path == lock)
+            && fs::read_to_string(info).is_ok_and(|info| {
+                let mut lines = info.lines().filter(|line| line.starts_with("lock:"));
+                lines.any(|line| line.contains("FLOCK") && line.contains("WRITE"))
+            })
+    })
+}
+
 fn boot() -> io::Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(text.trim().to_owned())
@@ -152,6 +209,32 @@ mod tests {
         assert!(before.find().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn who_inherited_a_lock_is_swept_and_who_looks_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("guest.lock");
+        assert!(sweep(&path, Duration::ZERO));
+        // A shell takes it, leaves it to its child, and ends.
+        let script = "exec 9>\"$0\"; flock 9; sleep 60 & exit 0";
+        let status = Command::new("bash")
+            .args(["-c", script])
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert!(files::is_held(&path));
+        let mut looks = Command::new("bash")
+            .args(["-c", "exec 9<\"$0\"; sleep 60"])
+            .arg(&path)
+            .spawn()
+            .unwrap();
+        assert!(sweep(&path, Duration::from_millis(50)));
+        assert!(!files::is_held(&path));
+        assert!(looks.try_wait().unwrap().is_none());
+        looks.kill().unwrap();
+        looks.wait().unwrap();
     }
 
     #[test]

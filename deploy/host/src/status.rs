@@ -103,14 +103,17 @@ impl Status {
         let alive = folder.alive()?;
         let journal = folder.read_journal()?;
         let running = alive.as_ref().map(|(ran, _)| ran);
-        let state = match (running, watched) {
+        let seen: Option<Seen> = files::read_state(&folder.seen())?;
+        let ended = seen
+            .as_ref()
+            .is_some_and(|seen| seen.phase == Phase::Ended && seen.generation >= wanted.generation);
+        let state = match (running, watched && !ended) {
             (Some(_), true) => State::Running,
             (Some(_), false) => State::Unwatched,
             (None, true) if wanted.run => State::Starting,
             (None, false) if wanted.run => State::Gone,
             (None, _) => State::Stopped,
         };
-        let seen: Option<Seen> = files::read_state(&folder.seen())?;
         let generation = running.map_or(wanted.generation, |ran| ran.generation);
         let mut seen = seen
             .filter(|seen| seen.generation == generation)

@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use crate::{
-    alive::Alive,
+    alive::{self, Alive},
     console::{Keeper, Lines},
     files::{self, FileError, Lock},
     place::{Folder, Place},
@@ -34,8 +34,10 @@ use crate::{
 
 /// How long a guest may take to power off when this process is told to end.
 pub const GRACE: Duration = Duration::from_mins(1);
-/// How long its last processes may outlive the launcher.
-const GONE: Duration = Duration::from_secs(10);
+/// How long QEMU may outlive the launcher before it is killed by hand.
+const SOON: Duration = Duration::from_secs(2);
+/// How long whoever is to watch may take to begin.
+const BEGUN: Duration = Duration::from_secs(10);
 /// How often it is looked whether time is up.
 const TICK: Duration = Duration::from_millis(500);
 /// What is read at once, and most that is read of a guest that has ended, in bytes.
@@ -164,6 +166,8 @@ fn start<'a>(
     generation: u64,
 ) -> Result<Watch<'a>, SuperviseError> {
     let failed = |what| move |source: io::Error| SuperviseError::System(what, source);
+    // The launcher may have been killed, and what it started be on its way.
+    alive::sweep(&folder.guest_lock(), SOON);
     files::remove(&folder.work())?;
     files::private_folder(&folder.work())?;
     let fifo = folder.fifo();
@@ -235,7 +239,7 @@ pub fn detach(place: &Place, folder: &Folder) -> Result<(), SuperviseError> {
         .stderr(log)
         .spawn()
         .map_err(failed)?;
-    let end = Instant::now() + GONE;
+    let end = Instant::now() + BEGUN;
     while !folder.is_watched() {
         if let Some(status) = child.try_wait().map_err(failed)? {
             if status.success() {
@@ -264,6 +268,9 @@ struct Watch<'a> {
     lines: Lines,
     /// When it is killed, if it was told to end.
     deadline: Option<Instant>,
+    /// When it was last written down, and whether there is more since.
+    written: Instant,
+    more: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -283,6 +290,8 @@ impl<'a> Watch<'a> {
             keeper: Keeper::new(folder.console()),
             lines: Lines::default(),
             deadline: None,
+            written: Instant::now(),
+            more: false,
         }
     }
 
@@ -316,6 +325,9 @@ impl<'a> Watch<'a> {
                 self.alive.signal(Signal::KILL);
             }
             written = self.read(wanted, tell).is_some();
+            if self.more && self.written.elapsed() >= TICK {
+                self.remember();
+            }
         }
         let mut rest = 0;
         while let Some(read @ 1..) = self.read(wanted, tell) {
@@ -355,20 +367,23 @@ impl<'a> Watch<'a> {
     fn line(&mut self, line: &str, wanted: &Wanted, tell: &mut impl FnMut(Event<'_>)) {
         self.keeper.line(line);
         tell(Event::Line(line));
-        let before = (self.seen.phase, self.seen.lost);
+        let before = self.seen.phase;
         let told = self.seen.line(line, now());
         self.seen.lost = self.keeper.lost;
-        if told || before.1 != self.seen.lost {
+        self.more = true;
+        if told {
             self.remember();
         }
-        if before.0 != self.seen.phase {
+        if before != self.seen.phase {
             tell(Event::Phase(wanted, &self.seen));
         }
     }
 
     /// A full disk does not keep anybody from watching.
-    fn remember(&self) {
+    fn remember(&mut self) {
         let _ = files::write_state(&self.folder.seen(), &self.seen);
+        self.written = Instant::now();
+        self.more = false;
     }
 
     /// This process was told to end: so is the guest, and nobody starts it anew.
@@ -390,11 +405,7 @@ impl<'a> Watch<'a> {
                 _ => {}
             }
         }
-        // QEMU ends with the launcher, but not in the same moment.
-        let end = Instant::now() + GONE;
-        while files::is_held(&self.folder.guest_lock()) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        alive::sweep(&self.folder.guest_lock(), SOON);
         let _ = fs::remove_dir_all(self.folder.work());
     }
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use zipnet_measurements::Digest256;
 
 use crate::{
+    alive,
     files::{self, FileError},
     image::{self, Kept},
     place::{Folder, Name, Place, PlaceError},
@@ -21,8 +22,11 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(100);
 /// For how long nobody may watch and nothing run before a guest counts as gone.
 const GONE: Duration = Duration::from_secs(5);
-/// How long processes may take to end that were killed.
+/// How long processes may take to end: those that were killed, QEMU after its launcher,
+/// and whoever watched.
 const KILLED: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(2);
+const NOTICE: Duration = Duration::from_secs(15);
 
 /// A guest did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +126,7 @@ pub fn wait(folder: &Folder, generation: u64, limit: Duration) -> Result<Seen, U
             return Ok(seen);
         }
         if seen.phase == Phase::Ended {
+            unwatched_unless_wanted(folder, generation)?;
             return Err(UpError::Ended(seen.reason()));
         }
         let wanted = folder.read_wanted()?;
@@ -145,6 +150,24 @@ pub fn wait(folder: &Folder, generation: u64, limit: Duration) -> Result<Seen, U
     }
 }
 
+/// Who watches a guest that has ended does so no longer, unless another generation is
+/// wanted.
+fn unwatched_unless_wanted(folder: &Folder, generation: u64) -> Result<(), FileError> {
+    let wanted = folder.read_wanted()?;
+    if wanted.is_some_and(|wanted| wanted.generation == generation) {
+        unwatched(folder);
+    }
+    Ok(())
+}
+
+/// Waits until nobody watches a guest that has ended.
+pub fn unwatched(folder: &Folder) {
+    let end = Instant::now() + NOTICE;
+    while folder.is_watched() && Instant::now() < end {
+        thread::sleep(EVERY);
+    }
+}
+
 /// Ends a guest's processes: by its power button, and after `grace` hard. Whether it
 /// had to be killed.
 ///
@@ -161,20 +184,13 @@ pub fn end(folder: &Folder, grace: Duration) -> Result<bool, DownError> {
             let _ = alive.ends_within(KILLED);
         }
     }
-    // QEMU is told by the kernel that the launcher is gone. Whoever watches may have
-    // started the next one by now.
-    let same = || -> Result<bool, FileError> {
-        let ran: Option<Ran> = files::read_state(&folder.ran())?;
-        Ok(before
-            .as_ref()
-            .is_none_or(|(before, _)| Some(before) == ran.as_ref()))
-    };
-    let until = Instant::now() + KILLED;
-    while files::is_held(&folder.guest_lock()) && same()? {
-        if Instant::now() >= until {
-            return Err(DownError::Stuck(folder.name.clone(), folder.guest_lock()));
-        }
-        thread::sleep(EVERY);
+    // Whoever watches sweeps, too, and may have started the next one by now.
+    let ran: Option<Ran> = files::read_state(&folder.ran())?;
+    let same = before
+        .as_ref()
+        .is_none_or(|(before, _)| Some(before) == ran.as_ref());
+    if same && !folder.is_watched() && !alive::sweep(&folder.guest_lock(), SOON) {
+        return Err(DownError::Stuck(folder.name.clone(), folder.guest_lock()));
     }
     Ok(killed)
 }

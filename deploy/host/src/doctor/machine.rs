@@ -104,7 +104,7 @@ pub fn tdx(host: &Host) -> Check {
             return Check::fail(
                 NAME,
                 "kvm_intel has no parameter tdx",
-                "a kernel that is built with CONFIG_KVM_INTEL_TDX would be right, Linux 6.16 or later",
+                "a kernel of 6.16 or later that is built with CONFIG_INTEL_TDX_HOST and CONFIG_KVM_INTEL_TDX would be right: Ubuntu's since 25.10; Debian's are built without",
             );
         }
     }

@@ -31,7 +31,7 @@ pub fn kernel(host: &Host) -> Check {
             NAME,
             format!("Linux {release} starts no TDs"),
             format!(
-                "{major}.{minor} or later would be right, such as Debian's from trixie-backports"
+                "{major}.{minor} or later, built with CONFIG_INTEL_TDX_HOST and CONFIG_KVM_INTEL_TDX, would be right: Ubuntu's since 25.10; Debian's are built without"
             ),
         ),
     }

@@ -1,9 +1,6 @@
 //! `stop`: ends a guest by its power button, or hard.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -16,9 +13,6 @@ use crate::{
     supervise,
     up::{self, DownError},
 };
-
-/// How long whoever watched may take to notice.
-const NOTICE: Duration = Duration::from_secs(10);
 
 /// Arguments of `stop`.
 #[derive(Debug, Args)]
@@ -63,10 +57,7 @@ pub fn run(place: &Place, arguments: &Arguments) -> Result<(), StopError> {
     files::remove(&folder.journal())?;
     let ran = folder.alive()?.is_some();
     let killed = up::end(&folder, arguments.grace)?;
-    let end = Instant::now() + NOTICE;
-    while folder.is_watched() && Instant::now() < end {
-        thread::sleep(Duration::from_millis(50));
-    }
+    up::unwatched(&folder);
     // If nobody watched, nobody else writes it down, or tidies up.
     if let Ok(Some(mut seen)) = files::read_state::<Seen>(&folder.seen()) {
         seen.enter(Phase::Ended, now());

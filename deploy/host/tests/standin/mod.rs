@@ -11,13 +11,16 @@ const MANIFEST: &str = include_str!("../../../../measurements/releases/0.1.0.jso
 
 /// A guest that says what a guest says, waits for its secrets, and has a power button.
 const SCRIPT: &str = r#"#!/usr/bin/env bash
-# QEMU ends with the launcher, and so do the sleeps of this.
-trap 'echo "init: powering off: the power button was pressed"; kill "$child"; exit 0' TERM
+# As QEMU: it ends with the launcher, and goes on if nobody reads its console.
+trap '' PIPE
+rest() { setpriv --pdeathsig KILL -- sleep "$1" & child=$!; wait "$child"; }
+child=$$
+trap 'echo "init: powering off: the power button was pressed"; ((child == $$)) || kill "$child"; exit 0' TERM
 echo "zipnet-init (stand-in) @WORDS@"
 @BEFORE@
 echo "provisioning: waiting at 0.0.0.0:7650 for secrets, for 60 s at most"
 @AFTER@
-while true; do sleep 60 & child=$!; wait; done
+while true; do rest 60; done
 exit 0
 "#;
 
