@@ -53,10 +53,6 @@ pub fn become_guest(
         name: folder.name.clone(),
         by: files::holder(&folder.guest_lock()),
     })?;
-    let wanted = folder
-        .read_wanted()?
-        .filter(|wanted| wanted.run && wanted.generation == generation)
-        .ok_or_else(|| GuestError::Unwanted(folder.name.clone()))?;
     let birth = Birth::own().map_err(|source| GuestError::System("read /proc", source))?;
     files::write_state(
         &folder.ran(),
@@ -66,6 +62,11 @@ pub fn become_guest(
             since: now(),
         },
     )?;
+    // In this order: whoever stops it meanwhile finds it, or is found here.
+    let wanted = folder
+        .read_wanted()?
+        .filter(|wanted| wanted.run && wanted.generation == generation)
+        .ok_or_else(|| GuestError::Unwanted(folder.name.clone()))?;
     lock.keep_across_exec()
         .map_err(|source| GuestError::System("keep the lock", source))?;
     // Away from the terminal, and open to signals again, which whoever watches reads.

@@ -70,7 +70,8 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// [`FileError`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let fresh = path.with_extension("new");
+    // Two who write at once do not write into one file.
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -79,7 +80,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         .open(&fresh)
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&fresh, path))
-        .map_err(|source| FileError::Write(path.to_owned(), source))
+        .map_err(|source| {
+            let _ = fs::remove_file(&fresh);
+            FileError::Write(path.to_owned(), source)
+        })
 }
 
 /// Writes state as [`write()`] does.

@@ -206,8 +206,12 @@ impl Image {
         let digest = self.copy(&mut [&mut &file, &mut &file, &mut &file])?;
         files::write(&fresh.join(MANIFEST), &self.manifest_bytes)?;
         let kept = folder(place, digest);
-        files::remove(&kept)?;
-        fs::rename(&fresh, &kept).map_err(failed)?;
+        if kept.is_dir() {
+            // Another guest may be reading it.
+            files::remove(&fresh)?;
+        } else {
+            fs::rename(&fresh, &kept).map_err(failed)?;
+        }
         Ok(Kept {
             digest,
             _lock: lock,

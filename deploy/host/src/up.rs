@@ -26,6 +26,8 @@ const GONE: Duration = Duration::from_secs(5);
 /// and whoever watched.
 const KILLED: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(2);
+/// How long a start that was under way may take to show.
+const BEGUN: Duration = Duration::from_secs(1);
 const NOTICE: Duration = Duration::from_secs(15);
 
 /// A guest did not come up.
@@ -166,6 +168,25 @@ pub fn unwatched(folder: &Folder) {
     while folder.is_watched() && Instant::now() < end {
         thread::sleep(EVERY);
     }
+}
+
+/// Ends what runs of earlier generations than the wanted one, also if it was about to
+/// start.
+///
+/// # Errors
+/// [`DownError`].
+pub fn supersede(folder: &Folder, generation: u64, grace: Duration) -> Result<(), DownError> {
+    let until = Instant::now() + BEGUN;
+    while Instant::now() < until {
+        match folder.alive()? {
+            Some((ran, _)) if ran.generation >= generation => break,
+            Some(_) => {
+                end(folder, grace)?;
+            }
+            None => thread::sleep(EVERY),
+        }
+    }
+    Ok(())
 }
 
 /// Ends a guest's processes: by its power button, and after `grace` hard. Whether it

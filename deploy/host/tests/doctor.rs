@@ -32,7 +32,7 @@ impl MadeUp {
         let root = folder.path().join("root");
         for (path, text) in [
             ("proc/cpuinfo", CPU),
-            ("proc/sys/kernel/osrelease", "7.3.4+deb13-amd64\n"),
+            ("proc/sys/kernel/osrelease", "7.0.0-22-generic\n"),
             (
                 "proc/meminfo",
                 "MemTotal: 1056 kB\nMemAvailable:   8388608 kB\n",
@@ -167,7 +167,7 @@ const BROKEN: &[Row] = &[
     ("a TD", |m, _, _| write(&m.root(), "proc/cpuinfo", &CPU.replace("vmx", "hypervisor tdx_guest")),
         "cpu", Verdict::Fail, "this is a TD itself", "run this on a bare host"),
     ("an old kernel", |m, _, _| { write(&m.root(), "proc/sys/kernel/osrelease", "6.12.117+deb12-amd64"); fs::remove_file(m.root().join("sys/module/kvm_intel/parameters/tdx")).unwrap(); },
-        "kernel", Verdict::Fail, "Linux 6.12.117+deb12-amd64 starts no TDs", "6.16 or later would be right"),
+        "kernel", Verdict::Fail, "Linux 6.12.117+deb12-amd64 starts no TDs", "6.16 or later, built with CONFIG_INTEL_TDX_HOST"),
     ("a distribution's kernel", |m, _, _| write(&m.root(), "proc/sys/kernel/osrelease", "6.8.0-intel-opt"),
         "kernel", Verdict::Warn, "its distribution has put it in", "nothing, if a TD starts"),
     ("no KVM", |m, _, _| fs::remove_dir_all(m.root().join("sys/module/kvm_intel")).unwrap(),

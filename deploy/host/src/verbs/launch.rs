@@ -179,16 +179,20 @@ pub fn run(place: &Place, arguments: &Arguments) -> Result<(), LaunchError> {
     files::private_folder(folder.path())?;
     let alone = alone(&folder, "launch")??;
     if folder.read_journal()?.is_some() {
-        // It is about what is there, not about what is asked for now.
-        return upgrade::settle(place, &folder, &alone)
-            .map_err(|error| LaunchError::Upgrade(Box::new(error)));
+        if !arguments.foreground {
+            // It is about what is there, not about what is asked for now.
+            return upgrade::settle(place, &folder, &alone)
+                .map_err(|error| LaunchError::Upgrade(Box::new(error)));
+        }
+        // A service manager waits for this process, whatever runs.
+        upgrade::forget(&folder, &alone)?;
     }
     let right = supervise::lock(&folder).map_err(|error| match error {
         SuperviseError::Watched(name, _) => LaunchError::Runs(name),
         other => other.into(),
     })?;
     let wanted = match folder.alive()? {
-        Some(_) => take_up(&folder, fresh.as_ref())?,
+        Some(_) => take_up(&folder, fresh.as_ref(), arguments.foreground)?,
         None => want(place, &folder, fresh)?,
     };
     if arguments.foreground {
@@ -304,17 +308,29 @@ fn is_mac(text: &str) -> bool {
 }
 
 /// A guest that runs although nobody watches it: it stays as it is.
-fn take_up(folder: &Folder, fresh: Option<&Fresh>) -> Result<Wanted, LaunchError> {
+fn take_up(
+    folder: &Folder,
+    fresh: Option<&Fresh>,
+    foreground: bool,
+) -> Result<Wanted, LaunchError> {
     let name = || folder.name.clone();
     let wanted = folder.read_wanted()?;
     let wanted = wanted.ok_or_else(|| LaunchError::RunsOther(name()))?;
     if let Some(fresh) = fresh {
-        let plan = Plan {
-            image: fresh.image.check()?,
-            ..fresh.plan.clone()
-        };
-        if plan != wanted.plan {
+        let image = fresh.image.check()?;
+        let other = wanted.plan
+            != Plan {
+                image,
+                ..fresh.plan.clone()
+            };
+        if other && !foreground {
             return Err(LaunchError::RunsOther(name()));
+        }
+        if other {
+            // A service whose image was replaced on the disk does not end its guest by that.
+            output::warn(
+                "It runs with another image or other settings than these, which are for its next start.",
+            );
         }
     }
     output::say(&format!(

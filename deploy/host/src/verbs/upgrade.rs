@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a guest may take to power off when an interrupted upgrade is taken back.
 const GRACE: Duration = Duration::from_mins(1);
+/// How long the old image may take to come up again, at least.
+const KNOWN: Duration = Duration::from_mins(5);
 
 /// Arguments of `upgrade`.
 #[derive(Debug, Args)]
@@ -278,8 +280,8 @@ fn take_back(
         files::write_state(&folder.wanted(), &wanted)?;
         up::end(folder, grace).map_err(UpgradeError::Stuck)?;
         up::watched(place, folder)?;
-        // As long as the new one had.
-        let within = Duration::from_secs(journal.within);
+        // It is known to come up: it has time for it, however little the new one had.
+        let within = Duration::from_secs(journal.within).max(KNOWN);
         up::wait(folder, generation, within)
             .map_err(|error| UpgradeError::RolledBack(folder.name.clone(), error))?;
         Ok(())
@@ -301,6 +303,32 @@ fn take_back(
             new,
         },
     }
+}
+
+/// Forgets an upgrade that was interrupted: what runs goes on, and if nothing does, what is
+/// started next is not its business.
+///
+/// # Errors
+/// [`FileError`].
+pub(super) fn forget(folder: &Folder, _alone: &Lock) -> Result<(), FileError> {
+    let (Some(journal), Some(wanted)) = (folder.read_journal()?, folder.read_wanted()?) else {
+        return Ok(());
+    };
+    if let Some((ran, _)) = folder.alive()?
+        && ran.generation < journal.generation
+    {
+        let generation = ran.generation;
+        let plan = journal.from;
+        files::write_state(
+            &folder.wanted(),
+            &Wanted {
+                generation,
+                plan,
+                ..wanted
+            },
+        )?;
+    }
+    files::remove(&folder.journal())
 }
 
 /// Brings an upgrade that was interrupted to an end, or takes it back. Does nothing
@@ -367,13 +395,15 @@ pub fn settle(place: &Place, folder: &Folder, _alone: &Lock) -> Result<(), Upgra
         }
         ran => {
             // Nothing runs, or the old one was being started again.
-            let generation = wanted.generation.max(journal.generation.saturating_add(1));
-            if ran.is_none() {
-                files::write_state(&folder.wanted(), &Wanted { generation, ..old })?;
-            }
+            let next = wanted.generation.max(journal.generation).saturating_add(1);
+            let generation = ran.map_or(next, |ran| ran.generation);
+            let old = Wanted { generation, ..old };
+            files::write_state(&folder.wanted(), &old)?;
             files::remove(&folder.journal())?;
             up::watched(place, folder)?;
-            let seen = up::wait(folder, generation, Duration::from_secs(journal.within));
+            up::supersede(folder, generation, GRACE).map_err(UpgradeError::Stuck)?;
+            let within = Duration::from_secs(journal.within).max(KNOWN);
+            let seen = up::wait(folder, generation, within);
             let seen = seen.map_err(|new| UpgradeError::Lost {
                 name: name.clone(),
                 old: "it was interrupted".to_owned(),
