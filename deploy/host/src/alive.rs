@@ -102,6 +102,7 @@ impl AsFd for Alive {
 
 /// Waits until nobody holds a lock, and kills whoever still does after `limit`: a guest's
 /// processes hold its lock, and inherit it from each other. Whether nobody does.
+#[must_use]
 pub fn sweep(lock: &Path, limit: Duration) -> bool {
     let soon = Instant::now() + limit;
     let end = soon + KILLED;
@@ -110,9 +111,9 @@ pub fn sweep(lock: &Path, limit: Duration) -> bool {
             return false;
         }
         if Instant::now() >= soon {
-            holders(lock)
-                .iter()
-                .for_each(|holder| holder.signal(Signal::KILL));
+            for holder in holders(lock) {
+                holder.signal(Signal::KILL);
+            }
         }
         thread::sleep(Duration::from_millis(20));
     }

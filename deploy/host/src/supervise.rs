@@ -166,8 +166,9 @@ fn start<'a>(
     generation: u64,
 ) -> Result<Watch<'a>, SuperviseError> {
     let failed = |what| move |source: io::Error| SuperviseError::System(what, source);
-    // The launcher may have been killed, and what it started be on its way.
-    alive::sweep(&folder.guest_lock(), SOON);
+    // The launcher may have been killed, and what it started be on its way. If it stays,
+    // the next process says so.
+    let _ = alive::sweep(&folder.guest_lock(), SOON);
     files::remove(&folder.work())?;
     files::private_folder(&folder.work())?;
     let fifo = folder.fifo();
@@ -405,7 +406,7 @@ impl<'a> Watch<'a> {
                 _ => {}
             }
         }
-        alive::sweep(&self.folder.guest_lock(), SOON);
+        let _ = alive::sweep(&self.folder.guest_lock(), SOON);
         let _ = fs::remove_dir_all(self.folder.work());
     }
 }

@@ -22,6 +22,8 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(100);
 /// For how long nobody may watch and nothing run before a guest counts as gone.
 const GONE: Duration = Duration::from_secs(5);
+/// For how long nobody may watch before somebody else does.
+const UNWATCHED: Duration = Duration::from_millis(500);
 /// How long processes may take to end: those that were killed, QEMU after its launcher,
 /// and whoever watched.
 const KILLED: Duration = Duration::from_secs(10);
@@ -117,7 +119,12 @@ pub fn watched(place: &Place, folder: &Folder) -> Result<(), SuperviseError> {
 ///
 /// # Errors
 /// [`UpError`].
-pub fn wait(folder: &Folder, generation: u64, limit: Duration) -> Result<Seen, UpError> {
+pub fn wait(
+    place: &Place,
+    folder: &Folder,
+    generation: u64,
+    limit: Duration,
+) -> Result<Seen, UpError> {
     let end = Instant::now() + limit;
     let mut lived = Instant::now();
     loop {
@@ -135,8 +142,13 @@ pub fn wait(folder: &Folder, generation: u64, limit: Duration) -> Result<Seen, U
         if !wanted.is_some_and(|wanted| wanted.run && wanted.generation == generation) {
             return Err(UpError::Stopped);
         }
-        if folder.is_watched() || folder.alive()?.is_some() {
+        if folder.is_watched() {
             lived = Instant::now();
+        } else if folder.alive()?.is_some() && lived.elapsed() >= UNWATCHED {
+            // Whoever watched was killed just now: somebody else takes it up.
+            if supervise::detach(place, folder).is_ok() {
+                lived = Instant::now();
+            }
         }
         if lived.elapsed() >= GONE {
             return Err(UpError::Gone);

@@ -1,5 +1,5 @@
 //! `doctor` on made-up hosts: one that is fit, and then one broken thing at a time.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod standin;
 
@@ -204,7 +204,7 @@ const BROKEN: &[Row] = &[
         "image", Verdict::Fail, "SHA256SUMS beside it says", "fetch or build the release anew"),
     ("a cut image", |m, _, _| standin::damage(&m.folder.path().join("image"), standin::Part::End),
         "image", Verdict::Fail, "is damaged", "fetch or build the release anew"),
-    ("a shape of one's own", |_, _, p| p.shape = "3c3G".to_owned(),
+    ("a shape of one's own", |_, _, p| "3c3G".clone_into(&mut p.shape),
         "shape", Verdict::Fail, "predicts no shape 3c3G", "name one of these by --shape"),
     ("nobody who quotes", |_, _, p| p.quotes = "unix:/run/other".parse().unwrap(),
         "quotes", Verdict::Fail, "nobody answers at unix:/run/other (No such file", "start qgsd"),
@@ -222,7 +222,7 @@ const BROKEN: &[Row] = &[
         "pccs", Verdict::Fail, "answers with status 502", "start it, or correct pccs_url"),
     ("settings without a URL", |m, _, _| write(&m.root(), "etc/sgx_default_qcnl.conf", "{\n\"pccs_url\": \"localhost\"\n}"),
         "pccs", Verdict::Fail, "has a pccs_url that is none", "http://HOST:PORT/PATH would be right"),
-    ("a clock of long ago", |_, h, _| h.now = UNIX_EPOCH + Duration::from_secs(3600),
+    ("a clock of long ago", |_, h, _| h.now = UNIX_EPOCH + Duration::from_hours(1),
         "clock", Verdict::Fail, "it says 1970-01-01T01:00:00Z, before this program was made", "set it"),
     ("a clock that nobody keeps", |m, _, _| fs::remove_file(m.root().join("run/systemd/timesync/synchronized")).unwrap(),
         "clock", Verdict::Warn, "nobody is seen to keep it", "run systemd-timesyncd or chronyd"),

@@ -203,7 +203,7 @@ pub fn run(place: &Place, arguments: &Arguments) -> Result<(), LaunchError> {
     up::watched(place, &folder)?;
     // From here on others may stop it.
     drop(alone);
-    let seen = up::wait(&folder, wanted.generation, arguments.within)
+    let seen = up::wait(place, &folder, wanted.generation, arguments.within)
         .map_err(|error| LaunchError::Up(arguments.name.clone(), error))?;
     told(&folder, &wanted, &seen);
     Ok(())

@@ -237,7 +237,7 @@ fn conclude(
     within: Duration,
     grace: Duration,
 ) -> Result<(), UpgradeError> {
-    match up::wait(folder, journal.generation, within) {
+    match up::wait(place, folder, journal.generation, within) {
         Ok(seen) => {
             files::remove(&folder.journal())?;
             launch::forget_configs(folder, &[journal.to.config]);
@@ -282,7 +282,7 @@ fn take_back(
         up::watched(place, folder)?;
         // It is known to come up: it has time for it, however little the new one had.
         let within = Duration::from_secs(journal.within).max(KNOWN);
-        up::wait(folder, generation, within)
+        up::wait(place, folder, generation, within)
             .map_err(|error| UpgradeError::RolledBack(folder.name.clone(), error))?;
         Ok(())
     };
@@ -403,7 +403,7 @@ pub fn settle(place: &Place, folder: &Folder, _alone: &Lock) -> Result<(), Upgra
             up::watched(place, folder)?;
             up::supersede(folder, generation, GRACE).map_err(UpgradeError::Stuck)?;
             let within = Duration::from_secs(journal.within).max(KNOWN);
-            let seen = up::wait(folder, generation, within);
+            let seen = up::wait(place, folder, generation, within);
             let seen = seen.map_err(|new| UpgradeError::Lost {
                 name: name.clone(),
                 old: "it was interrupted".to_owned(),

@@ -2,6 +2,8 @@
 //! sums, payload, processes. Real guests are in `tests/tests/host.rs`.
 #![allow(dead_code)]
 
+pub mod bench;
+
 use std::{fs, path::Path};
 
 use zipnet_measurements::{digest::sha256, release::Manifest};
@@ -88,6 +90,7 @@ impl Image {
 }
 
 /// A part of a launcher.
+#[derive(Clone, Copy)]
 pub enum Part {
     Script,
     Firmware,
