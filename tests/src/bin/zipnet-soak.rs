@@ -21,7 +21,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use zipnet_attest::simulation::Pccs;
-use zipnet_node::{entropy, report::chain, settings::RelaySetting};
+use zipnet_node::{entropy, report::chain};
 use zipnet_server::{Failure, main_with};
 use zipnet_tests::soak::{
     cluster::publisher,
@@ -77,7 +77,10 @@ struct Collateral {
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("load") => main_with(
-            |_: &Load| &RelaySetting::Embedded,
+            |load: &Load| {
+                let LoadVerb::Load(args) = &load.verb;
+                args.node()
+            },
             |args, stop| {
                 let LoadVerb::Load(args) = args.verb;
                 load::run(*args, stop)

@@ -60,6 +60,14 @@ pub struct LoadArgs {
     clients: usize,
 }
 
+impl LoadArgs {
+    /// Network and name.
+    #[must_use]
+    pub const fn node(&self) -> &NodeArgs {
+        &self.node
+    }
+}
+
 /// Runs the clients until standard input says `hush` and all fates are known, or
 /// until `stop`.
 ///

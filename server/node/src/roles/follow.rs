@@ -272,7 +272,13 @@ impl Follower {
             if let Err(error) = self.trusted_roster(done.round()) {
                 self.course.pass_over(done.round());
                 taken.problem = Some(error);
-                return taken;
+                if self.course.position().is_some() {
+                    return taken;
+                }
+                // It would only have told where to begin, and the open round does, too.
+                // The evidence of a server that has started over since ends one day,
+                // and nobody makes a record any more whom this keeps away.
+                break;
             }
             match self.course.record(&done, from, quorum) {
                 Step::Old => {}
@@ -306,7 +312,10 @@ impl Follower {
                 .map_err(NewsError::Certificate)
                 .and_then(|round| self.trusted_open(&round).map(|()| round));
             match round {
-                Ok(round) => self.take_open(round, from, quorum, &mut taken),
+                Ok(round) => {
+                    taken.problem = None;
+                    self.take_open(round, from, quorum, &mut taken);
+                }
                 Err(error) => {
                     // Each server shows it. It is complained of once.
                     let context = open.certificate.header.header().context();

@@ -570,3 +570,34 @@ async fn a13_in_an_epoch_that_the_committee_returns_to_it_is_asked_at_the_right_
     let after = rounds[2].checked.round().position();
     assert_eq!(follower.course.certain(), Some(after));
 }
+
+/// The newest record may be one of servers that nobody vouches for any more. Who begins
+/// with the open round reads on from there, and goes nowhere on the record's word.
+#[tokio::test]
+async fn a_newcomer_begins_at_the_open_round_if_it_does_not_trust_the_newest_record() {
+    let mut world = World::with(3, 3, |rules| rules.min_servers = Some(2));
+    let mut state = world.founded();
+    let mut header = world.header(&state);
+    header.roster.truncate(2);
+    accept(&mut state, &world.open_with(0, header));
+    world.certify(&mut state);
+    world.aggregate(&mut state, &[0, 1, 2]);
+    let of_two = world.partials(&mut state, &[0, 1]).unwrap();
+    let (node, mut follower) = follower(&world, |trust| trust.committee_size = Some(3)).await;
+
+    let (events, problem) = take(&mut follower, records(&[&of_two]));
+    assert!(events.is_empty());
+    assert!(matches!(problem, Some(NewsError::SmallRoster { .. })));
+    let next = opened(&world, &state, |_| {});
+    let mut news = records(&[&of_two]);
+    news.open = Some(next);
+    let (events, problem) = take(&mut follower, news);
+    assert_eq!((events, problem.is_none()), (vec![2], true));
+    let done = world.play(&mut state, &[0, 1, 2]);
+    let (events, problem) = take(&mut follower, records(&[&done]));
+    assert_eq!((events, problem.is_none()), (vec![2], true));
+    // From here on, a record that is not trusted stops the page, as ever.
+    let (_, problem) = take(&mut follower, records(&[&of_two, &done]));
+    assert!(matches!(problem, Some(NewsError::SmallRoster { .. })));
+    node.leave().await;
+}

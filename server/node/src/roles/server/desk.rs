@@ -7,7 +7,7 @@ use mosaik::{Network, functions::Handler};
 use tokio::time::{Instant, timeout_at};
 use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal};
 
-use super::{auditor, context::Context, floors, history, keeper};
+use super::{among::Among, auditor, context::Context};
 use crate::{
     attestation::{Credential, ticket::Verdict},
     committee::{Kept, command::Order, state::InFlight},
@@ -17,10 +17,10 @@ use crate::{
         gate::Places,
     },
     wire::{
-        AggregateCall, ComplainCall, CredentialCall, EnlistCall, FloorCall, Follow, FollowCall,
-        Hello, HistoryCall, KeepCall, KeeperCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News,
-        Opened, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration,
-        RegistryCall, RegistryRequest, WithdrawCall,
+        AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
+        MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
+        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
+        WithdrawCall,
     },
 };
 
@@ -41,13 +41,10 @@ const FOLLOWS_EACH: usize = 4;
 /// The open calls; they end when this is dropped.
 pub(super) struct Desk {
     _hello: Handler<(), Hello, Refused>,
+    _among: Among,
     _member: Served<MemberCall>,
     _credential: Served<CredentialCall>,
     _opinion: Served<OpinionCall>,
-    _keeper: Served<KeeperCall>,
-    _keep: Served<KeepCall>,
-    _floor: Served<FloorCall>,
-    _history: Served<HistoryCall>,
     _follow: Served<FollowCall>,
     _register: Served<RegisterCall>,
     _enlist: Served<EnlistCall>,
@@ -62,6 +59,7 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
     let desk = || context.clone();
     Ok(Desk {
         _hello: common::serve_hello(network, instance)?,
+        _among: Among::open(network, context)?,
         _member: {
             let context = desk();
             common::serve::<MemberCall, _, _>(network, instance, 256, move |(), _| {
@@ -79,37 +77,6 @@ pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, Se
             let admission = Admission::from(64).only(move |caller| has_shown(&of, caller));
             common::serve::<OpinionCall, _, _>(network, instance, admission, move |(), caller| {
                 ready(Ok(opinion(&context, &caller)))
-            })?
-        },
-        _keeper: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
-            common::serve::<KeeperCall, _, _>(network, instance, admission, move |(), _| {
-                ready(keeper::keeper(&context))
-            })?
-        },
-        _keep: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
-            common::serve::<KeepCall, _, _>(network, instance, admission, move |seed, caller| {
-                ready(keeper::keep(&context, &seed, &caller))
-            })?
-        },
-        _floor: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
-            common::serve::<FloorCall, _, _>(
-                network,
-                instance,
-                admission,
-                move |request, caller| ready(floors::tell(&context, &request, &caller)),
-            )?
-        },
-        _history: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| is_server(&of, caller));
-            common::serve::<HistoryCall, _, _>(network, instance, admission, move |digest, _| {
-                ready(history::records(&context, &digest))
             })?
         },
         _follow: {
@@ -195,7 +162,7 @@ fn has_shown(context: &Context, caller: &PeerKey) -> bool {
 }
 
 /// Whether the caller is a registered server.
-fn is_server(context: &Context, caller: &PeerKey) -> bool {
+pub(super) fn is_server(context: &Context, caller: &PeerKey) -> bool {
     let view = context.view();
     let mut servers = view.state.servers().values();
     servers.any(|server| server.peer() == caller)

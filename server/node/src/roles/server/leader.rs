@@ -146,7 +146,7 @@ fn ask_silent(
         return;
     };
     let servers = view.state.servers().values();
-    if let Some(server) = silence.to_ask(servers, Instant::now()) {
+    if let Some(server) = silence.ask_next(servers, Instant::now()) {
         let (context, others, server) = (context.clone(), others.clone(), server.clone());
         asked.spawn(async move {
             let answer = others.ask(&context, &server, epoch).await;

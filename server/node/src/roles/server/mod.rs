@@ -11,6 +11,7 @@
 //! gives guests the committee secret. All of them look at the replicated state
 //! as it is, not at single events, so that a missed one costs nothing.
 
+mod among;
 mod attestant;
 mod auditor;
 mod certifier;

@@ -66,7 +66,7 @@ impl Silence {
     }
 
     /// A server that is to be asked now whether it is there again.
-    pub fn to_ask<'a>(
+    pub fn ask_next<'a>(
         &mut self,
         mut servers: impl Iterator<Item = &'a AdmittedServer>,
         now: Instant,
@@ -122,24 +122,26 @@ mod tests {
             silence.note(server, now);
             assert!(silence.is_out(server));
             now += Duration::from_millis(pause * 1000 - 1);
-            assert!(silence.to_ask([server].into_iter(), now).is_none());
+            assert!(silence.ask_next([server].into_iter(), now).is_none());
             now += Duration::from_millis(1);
-            assert!(silence.to_ask([server].into_iter(), now).is_some());
+            assert!(silence.ask_next([server].into_iter(), now).is_some());
             assert!(
-                silence.to_ask([server].into_iter(), now).is_none(),
+                silence.ask_next([server].into_iter(), now).is_none(),
                 "it is being asked"
             );
             silence.answered(server.id(), false, now);
             assert!(silence.is_out(server));
             now += PAUSE;
-            assert!(silence.to_ask([server].into_iter(), now).is_some());
+            assert!(silence.ask_next([server].into_iter(), now).is_some());
             silence.answered(server.id(), true, now);
             assert!(!silence.is_out(server));
         }
         silence.forgive(server);
         silence.note(server, now);
         assert!(
-            silence.to_ask([server].into_iter(), now + PAUSE).is_some(),
+            silence
+                .ask_next([server].into_iter(), now + PAUSE)
+                .is_some(),
             "a finalized round makes it good again"
         );
     }
