@@ -187,7 +187,11 @@ async fn i5_a_roster_without_a_required_server_is_refused() {
     let world = World::new(3, 3);
     let state = world.founded();
     let wanted = peer_id(world.servers[1].admitted.peer()).unwrap();
-    let (_node, mut follower) = follower(&world, |trust| trust.required = vec![wanted]).await;
+    let (_node, mut follower) = follower(&world, |trust| {
+        trust.required = vec![wanted];
+        trust.min_servers = Some(2);
+    })
+    .await;
     let without = opened(&world, &state, |header| {
         header.roster.remove(1);
     });

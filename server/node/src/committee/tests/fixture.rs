@@ -90,7 +90,7 @@ impl World {
             &self.rules.instance,
             DhSecret::from_entropy(&entropy("client dh", seed, 0)),
             SlotKey::from_entropy(entropy("client slot key", seed, 0)),
-            LeastServers::new(self.rules.min_servers.unwrap_or(0)),
+            LeastServers::new(1),
             &self.client_transport(client),
         )
     }
