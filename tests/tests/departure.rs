@@ -135,7 +135,7 @@ fn a_departed_server_stops_rounds_and_its_return_resumes_them() -> TestResult {
                     .into_iter()
                     .find(|line| named(line))
             })?;
-            assert!(line.contains("rounds need all of them"), "{line}");
+            assert!(line.contains("; rounds wait: "), "{line}");
             eventually("a metric that names it", NOTICED, || {
                 missing(server, &name).filter(|value| *value > 0.5)
             })?;

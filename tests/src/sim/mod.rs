@@ -29,6 +29,7 @@ pub mod byzantine;
 pub mod cast;
 pub mod client;
 pub mod engine;
+mod floors;
 pub mod held;
 pub mod queue;
 pub mod rng;

@@ -20,6 +20,7 @@ use zipnet_protocol::{
 
 use super::{
     cast::{Cast, Keys},
+    floors::Heard,
     held::Held,
     queue::Micros,
     rng::Rng,
@@ -69,7 +70,8 @@ pub struct Node {
     pub ring: BTreeMap<(u64, Digest), Arc<Final>>,
     /// Whether it does what it likes.
     pub byzantine: bool,
-    guard: Guard,
+    pub(super) guard: Guard,
+    pub(super) heard: Heard,
     pads: Option<(Digest, PadTable)>,
     opened_at: Option<Micros>,
     watched: Option<(RoundContext, Micros)>,
@@ -92,6 +94,7 @@ impl Node {
             ring: BTreeMap::new(),
             byzantine: false,
             guard,
+            heard: Heard::default(),
             pads: None,
             opened_at: None,
             watched: None,

@@ -225,7 +225,7 @@ async fn all_is_reported(manners: &[Manner]) {
         tell.send_replace(history.clone());
         let until = Instant::now() + LONG;
         while opened.last() != Some(&number)
-            || finalized.last().is_some_and(|last| last + 1 < number)
+            || finalized.last().is_none_or(|last| last + 1 < number) && number > 2
         {
             let event = timeout_at(until, reported.recv()).await;
             match event.unwrap_or_else(|_| panic!("round {number} of {manners:?} was not reported"))
