@@ -5,7 +5,8 @@
 //! clients, [`attestation`] its simulated Intel, [`rogue`] who wants to be
 //! one of them and is not, [`cheat`] an aggregator that cheats, [`embedded`] a client in the test itself; [`netns`] gives each a network of
 //! its own, and [`clock`] a time of its own; [`fuzz`] holds the bodies of the fuzz
-//! targets; [`book`] takes the commands of `docs/` from their pages and runs them. The binaries
+//! targets; [`book`] takes the commands of `docs/` from their pages and runs them, [`lifecycle`] on a committee
+//! that publishes. The binaries
 //! `zipnet-local` (`make run`), `zipnet-bench` (`make bench`) and `zipnet-soak`
 //! (`make soak`, in [`soak`]) stand on the same ground.
 //!
@@ -22,6 +23,7 @@ pub mod cluster;
 pub mod embedded;
 pub mod fuzz;
 pub mod guest;
+pub mod lifecycle;
 pub mod lines;
 pub mod markdown;
 pub mod memory;

@@ -1,0 +1,63 @@
+//! The operator's runbooks, followed on a committee of processes while a client publishes.
+#![allow(missing_docs)]
+
+use zipnet_tests::{
+    book,
+    lifecycle::{Followed, follow},
+    process::TestResult,
+};
+
+/// A second restart while one is under way, and while another server hangs or is down.
+const TWO_AT_ONCE: &str = r#"
+refused() { if one "$1" > refused.log 2>&1; then echo "restarted $1" && exit 9; fi; cat refused.log; }
+before=$(cat server-1.pid)
+echo '## under way'
+( flock 8; refused 1 ) 8>> restart.lock
+echo '## hangs'
+kill -STOP "$(cat server-2.pid)"
+refused 1
+kill -CONT "$(cat server-2.pid)"
+echo '## down'
+end server-2
+refused 1
+server 2
+echo '## back'
+until curl -sf "$(ready 2)" > back && curl -sf "$(ready 1)" > back && curl -sf "$(ready 3)" > back; do sleep 0.1; done
+[ "$before" = "$(cat server-1.pid)" ] && kill -0 "$before"
+echo '## wrong'
+restart-one.sh --ready "$(ready 1)" -- true || echo "status $?"
+"#;
+
+fn says(followed: &Followed, text: &str) {
+    let ran = &followed.ran;
+    assert!(ran.line(text).is_some(), "{text:?} is not in {ran:#?}");
+}
+
+/// How many lines contain a text.
+fn times(followed: &Followed, text: &str) -> usize {
+    let lines = followed.ran.lines.iter();
+    lines.filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_rolling_restart_loses_no_receipt() -> TestResult {
+    let page = book::blocks(
+        "operator/lifecycle/rolling-restart.md",
+        "a_rolling_restart_loses_no_receipt",
+    )?;
+    // The first block is there for every page.
+    let commands = [&page[1..].concat(), TWO_AT_ONCE].concat();
+    let followed = follow("rolling restart", &commands)?;
+    assert_eq!(times(&followed, "ready again after"), 3);
+    says(&followed, "servers    3 of 3 registered");
+    says(&followed, "another restart is under way on this machine");
+    let refused = "http://127.0.0.1:9102/readyz is not ready: it does not answer";
+    assert_eq!(times(&followed, refused), 2, "{:#?}", followed.ran);
+    says(&followed, "--others is missing");
+    says(&followed, "status 2");
+    followed.every_line_landed_once()?;
+    // Three restarts, and one server that was ended and started by hand.
+    let lost = followed.lost_rounds()?;
+    assert!(lost <= 4, "{lost} rounds are lost");
+    Ok(())
+}
