@@ -61,3 +61,30 @@ fn a_rolling_restart_loses_no_receipt() -> TestResult {
     assert!(lost <= 4, "{lost} rounds are lost");
     Ok(())
 }
+
+#[test]
+fn a_rolling_image_upgrade_loses_no_receipt() -> TestResult {
+    let page = book::block(
+        "operator/lifecycle/image-upgrade.md",
+        "a_rolling_image_upgrade_loses_no_receipt",
+    )?;
+    let followed = follow("image upgrade", &page)?;
+    let accepted = |image: &str| {
+        let image = format!(r#""verdict":"accept","image":"{image}""#);
+        times(&followed, &image)
+    };
+    assert_eq!(accepted("simulated"), 3, "{:#?}", followed.ran);
+    assert_eq!(accepted("simulated-2"), 3, "{:#?}", followed.ran);
+    says(&followed, "accepted: serial 2, signed by enough keys");
+    says(&followed, "accepted: serial 3, signed by enough keys");
+    assert_eq!(times(&followed, "ready again after"), 3);
+    assert!(times(&followed, r#"image="simulated-2""#) > 0);
+    says(&followed, "it does not answer");
+    says(&followed, "This server cannot show what it is");
+    says(&followed, "expected simulated-2, which differs in RTMR2");
+    followed.every_line_landed_once()?;
+    // Three upgrades, and one server of an image that nobody accepts.
+    let lost = followed.lost_rounds()?;
+    assert!(lost <= 4, "{lost} rounds are lost");
+    Ok(())
+}
