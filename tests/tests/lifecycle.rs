@@ -47,7 +47,7 @@ fn a_rolling_restart_loses_no_receipt() -> TestResult {
     )?;
     // The first block is there for every page.
     let commands = [&page[1..].concat(), TWO_AT_ONCE].concat();
-    let followed = follow("rolling restart", &commands)?;
+    let followed = follow("rolling restart", &commands, "")?;
     assert_eq!(times(&followed, "ready again after"), 3);
     says(&followed, "servers    3 of 3 registered");
     says(&followed, "another restart is under way on this machine");
@@ -68,7 +68,7 @@ fn a_rolling_image_upgrade_loses_no_receipt() -> TestResult {
         "operator/lifecycle/image-upgrade.md",
         "a_rolling_image_upgrade_loses_no_receipt",
     )?;
-    let followed = follow("image upgrade", &page)?;
+    let followed = follow("image upgrade", &page, "")?;
     let accepted = |image: &str| {
         let image = format!(r#""verdict":"accept","image":"{image}""#);
         times(&followed, &image)
@@ -86,5 +86,46 @@ fn a_rolling_image_upgrade_loses_no_receipt() -> TestResult {
     // Three upgrades, and one server of an image that nobody accepts.
     let lost = followed.lost_rounds()?;
     assert!(lost <= 4, "{lost} rounds are lost");
+    Ok(())
+}
+
+/// Rounds that cannot end, as those with a stranger about, are given up sooner.
+const SOONER: &str = "export ZIPNET_ROUND_DEADLINE=5s\n";
+
+/// Rounds go on without the stranger.
+const GONE: &str = r#"
+echo '## without the stranger'
+zipnet-client --json publish --now "after the stranger"
+"#;
+
+#[test]
+fn an_aggregator_keys_and_servers_are_replaced() -> TestResult {
+    let aggregator = book::block(
+        "operator/lifecycle/aggregator.md",
+        "an_aggregator_keys_and_servers_are_replaced",
+    )?;
+    let keys = book::block(
+        "operator/lifecycle/keys.md",
+        "an_aggregator_keys_and_servers_are_replaced",
+    )?;
+    let servers = book::blocks(
+        "operator/lifecycle/servers.md",
+        "an_aggregator_keys_and_servers_are_replaced",
+    )?;
+    // The first two blocks say how all stop and start, which keys need as well.
+    let (all, servers) = servers.split_at(2);
+    let after = [SOONER, &all.concat(), &keys, &servers.concat(), GONE].concat();
+    let followed = follow("replacements", &aggregator, &after)?;
+    says(&followed, "landed: round r");
+    followed.every_line_landed_once()?;
+    says(&followed, "the same peer, other keys");
+    // With another seed, among four, without the first, and without the stranger.
+    let landed = |servers: u32| {
+        let text = format!(r#""servers":{servers}}}"#);
+        times(&followed, &text)
+    };
+    assert_eq!((landed(3), landed(4)), (3, 1), "{:#?}", followed.ran);
+    assert_eq!(times(&followed, "servers    4 of 4 registered"), 4);
+    says(&followed, "unlisted: the committee does not list");
     Ok(())
 }
