@@ -129,3 +129,23 @@ fn an_aggregator_keys_and_servers_are_replaced() -> TestResult {
     says(&followed, "unlisted: the committee does not list");
     Ok(())
 }
+
+#[test]
+fn servers_are_lost_and_come_back() -> TestResult {
+    let page = book::block(
+        "operator/lifecycle/losses.md",
+        "servers_are_lost_and_come_back",
+    )?;
+    let followed = follow("losses", "", &page)?;
+    says(&followed, " away");
+    says(&followed, "waits for  registered servers away");
+    for over in [
+        "one was lost: over",
+        "the leader was lost: over",
+        "all were lost: over",
+    ] {
+        says(&followed, over);
+    }
+    says(&followed, r#""event":"landed""#);
+    Ok(())
+}
