@@ -68,13 +68,22 @@ fn a_rolling_image_upgrade_loses_no_receipt() -> TestResult {
         "operator/lifecycle/image-upgrade.md",
         "a_rolling_image_upgrade_loses_no_receipt",
     )?;
-    let followed = follow("image upgrade", &page, "")?;
+    // What a policy says of collateral is tried on the same committee.
+    let collateral = book::block(
+        "operator/lifecycle/collateral.md",
+        "a_rolling_image_upgrade_loses_no_receipt",
+    )?;
+    let followed = follow("image upgrade", &page, &collateral)?;
     let accepted = |image: &str| {
         let image = format!(r#""verdict":"accept","image":"{image}""#);
         times(&followed, &image)
     };
     assert_eq!(accepted("simulated"), 3, "{:#?}", followed.ran);
-    assert_eq!(accepted("simulated-2"), 3, "{:#?}", followed.ran);
+    // By the policy without the old image, and by that which lets another evaluation count.
+    assert_eq!(accepted("simulated-2"), 6, "{:#?}", followed.ran);
+    assert_eq!(times(&followed, r#""verdict":"refuse","rule":"ZA-308""#), 3);
+    says(&followed, "refused: fetch the collateral");
+    says(&followed, "zipnet_collateral_days_left{");
     says(&followed, "accepted: serial 2, signed by enough keys");
     says(&followed, "accepted: serial 3, signed by enough keys");
     assert_eq!(times(&followed, "ready again after"), 3);
