@@ -82,6 +82,11 @@ pub fn follow(name: &str, commands: &str, after: &str) -> TestResult<Followed> {
     Ok(Followed { ran, folder })
 }
 
+/// A field of an object; null if it has none.
+fn field<'a>(object: &'a Value, name: &str) -> &'a Value {
+    object.get(name).unwrap_or(&Value::Null)
+}
+
 impl Followed {
     /// A file of the committee's folder.
     #[must_use]
@@ -94,7 +99,7 @@ impl Followed {
         let mut found = Vec::new();
         for line in text.lines().filter(|line| line.starts_with('{')) {
             let value: Value = serde_json::from_str(line)?;
-            if value["event"] == event {
+            if field(&value, "event") == event {
                 found.push(value);
             }
         }
@@ -107,13 +112,13 @@ impl Followed {
     /// If the committee began anew meanwhile, or a round has two records.
     pub fn lost_rounds(&self) -> TestResult<u64> {
         let rounds = self.events("rounds.json", "round")?;
-        let epoch = rounds.first().map(|round| round["epoch"].clone());
+        let epoch = rounds.first().map(|round| field(round, "epoch").clone());
         let mut numbers = Vec::new();
         for round in &rounds {
-            if Some(&round["epoch"]) != epoch.as_ref() {
+            if Some(field(round, "epoch")) != epoch.as_ref() {
                 return Err(Failed::because(format!("another epoch: {round}")));
             }
-            numbers.extend(round["round"].as_u64());
+            numbers.extend(field(round, "round").as_u64());
         }
         let mut lost = 0;
         for pair in numbers.windows(2) {
@@ -133,11 +138,19 @@ impl Followed {
     pub fn every_line_landed_once(&self) -> TestResult {
         let mut published = BTreeMap::new();
         for round in self.events("rounds.json", "round")? {
-            for message in round["messages"].as_array().into_iter().flatten() {
-                let place = format!("{} {} {}", round["record"], round["round"], message["slot"]);
+            for message in field(&round, "messages").as_array().into_iter().flatten() {
+                let place = format!(
+                    "{} {} {}",
+                    field(&round, "record"),
+                    field(&round, "round"),
+                    field(message, "slot")
+                );
                 published.insert(
                     place,
-                    message["text"].as_str().unwrap_or_default().to_owned(),
+                    field(message, "text")
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
                 );
             }
         }
@@ -146,7 +159,9 @@ impl Followed {
         for receipt in &receipts {
             let place = format!(
                 "{} {} {}",
-                receipt["record"], receipt["round"], receipt["slot"]
+                field(receipt, "record"),
+                field(receipt, "round"),
+                field(receipt, "slot")
             );
             let text = published.get(&place);
             let text = text.ok_or_else(|| Failed::because(format!("in no record: {receipt}")))?;

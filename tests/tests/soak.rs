@@ -25,7 +25,7 @@ use zipnet_node::{
         AggregatorRules, BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings,
     },
 };
-use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams, SigningSecret};
+use zipnet_protocol::{CommitteeSecret, InstanceName, PeerKey, RoundParams, SigningSecret};
 use zipnet_tests::server::{free_port, free_udp_port, scrape};
 
 const ROUNDS: u64 = 10_000;
@@ -88,6 +88,35 @@ fn resident() -> Result<u64, Box<dyn Error>> {
     Ok(kib << 10)
 }
 
+fn server_settings(
+    network: NetworkSettings,
+    name: &InstanceName,
+    params: RoundParams,
+    aggregator: PeerKey,
+) -> ServerSettings {
+    ServerSettings {
+        attestation: None,
+        health: Health::new(Role::Server),
+        status: None,
+        network,
+        name: name.clone(),
+        secret: secret(),
+        params,
+        min_participants: 2,
+        committee_size: Some(3),
+        min_servers: None,
+        period: Duration::from_millis(1),
+        deadline: Duration::from_secs(10),
+        retain: 64,
+        retain_bytes: usize::MAX,
+        clients_per_peer: 1,
+        aggregators: AggregatorRules {
+            named: [aggregator].into(),
+            any: false,
+        },
+    }
+}
+
 #[test]
 fn i8_ten_thousand_rounds_in_bounded_memory() -> TestResult {
     tokio::runtime::Runtime::new()?.block_on(soak())
@@ -106,31 +135,12 @@ async fn soak() -> TestResult {
     let seed = TransportSeed::from_text("soak aggregator");
     let aggregator_key = SigningSecret::from_seed(seed.as_bytes()).peer_key();
     for index in 0..3 {
-        let settings = ServerSettings {
-            attestation: None,
-            health: Health::new(Role::Server),
-            status: None,
-            network: network(
-                &format!("soak server {index}"),
-                Some(if index == 0 { first } else { free_udp_port() }),
-                if index == 0 { &[] } else { &hints },
-            ),
-            name: name.clone(),
-            secret: secret(),
-            params,
-            min_participants: 2,
-            committee_size: Some(3),
-            min_servers: None,
-            period: Duration::from_millis(1),
-            deadline: Duration::from_secs(10),
-            retain: 64,
-            retain_bytes: usize::MAX,
-            clients_per_peer: 1,
-            aggregators: AggregatorRules {
-                named: [aggregator_key].into(),
-                any: false,
-            },
-        };
+        let network = network(
+            &format!("soak server {index}"),
+            Some(if index == 0 { first } else { free_udp_port() }),
+            if index == 0 { &[] } else { &hints },
+        );
+        let settings = server_settings(network, &name, params, aggregator_key);
         let stop = stop.clone();
         tasks.spawn(async move {
             server::run(settings, stop)
