@@ -98,6 +98,7 @@ if want test; then
     PATH=$PATH:/usr/sbin:/sbin have ip || packages+=(iproute2)
     # What the book's commands use.
     have minisign || packages+=(minisign)
+    have jq || packages+=(jq)
     have curl || packages+=(curl)
     # What libvirt's validator calls.
     have xmllint || packages+=(libxml2-utils)
