@@ -68,7 +68,7 @@ fn packages_are_installed_run_upgraded_and_purged() -> TestResult {
     let machine = Machine::boot(folder.path())?;
     let run = |script: &str| machine.run("/root", script, STEP);
 
-    run(&format!("{FILES} >/tmp/before"))?;
+    run(&format!("{FILES} >/run/before"))?;
     machine.run("/mnt/1", &page.next()?, STEP)?;
     what_is_installed(&machine)?;
     run(DROP_INS)?;
@@ -107,7 +107,7 @@ fn packages_are_installed_run_upgraded_and_purged() -> TestResult {
     let (_, left) = machine.attempt("/", "pgrep -l zipnet || true", STEP)?;
     assert!(left.is_empty(), "still running: {left:?}");
     let left = run(&format!(
-        "{FILES} >/tmp/after; comm -3 /tmp/before /tmp/after"
+        "{FILES} >/run/after; comm -3 /run/before /run/after"
     ))?;
     assert!(left.is_empty(), "left behind, or gone: {left:#?}");
     Ok(())
@@ -266,7 +266,7 @@ fn secrets_are_looked_after(machine: &Machine) -> TestResult {
     // A secret among the settings is refused, once.
     let script = format!(
         "chmod 600 secrets/server; chmod 700 secrets
-        cp -p server.env /tmp/server.env; echo ZIPNET_COMMITTEE_SECRET=0123456789abcdef >>server.env; {restart}"
+        cp -p server.env /run/server.env; echo ZIPNET_COMMITTEE_SECRET=0123456789abcdef >>server.env; {restart}"
     );
     machine.attempt("/etc/zipnet/acme-mainnet", &script, STEP)?;
     journal_says(machine, SERVER, "are both set; one of them would be right")?;
@@ -279,7 +279,7 @@ fn secrets_are_looked_after(machine: &Machine) -> TestResult {
             .all(|value| state.iter().any(|line| line == value))
             .then_some(())
     })?;
-    let script = format!("cp -p /tmp/server.env server.env; {restart}");
+    let script = format!("cp -p /run/server.env server.env; {restart}");
     machine.run("/etc/zipnet/acme-mainnet", &script, STEP)?;
     Ok(())
 }
