@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use zipnet_node::{
     attestation::Authority,
+    door::{DoorOptions, Limits},
     entropy,
     settings::{
         BootstrapHint, DEFAULT_UNIVERSE, NetworkSettings, PeerId, RelaySetting, SettingError,
@@ -139,6 +140,46 @@ impl NodeArgs {
             bind: self.bind,
             relay: self.relay.clone(),
         })
+    }
+}
+
+/// The door, for everybody who is not in the committee.
+#[derive(Debug, Args)]
+pub struct DoorArgs {
+    /// Addresses at which others reach the door, up to four, repeated or comma separated
+    /// [default: where it listens]
+    #[arg(
+        long,
+        env = "ZIPNET_DOOR_ADDRESS",
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
+    pub door_address: Vec<SocketAddr>,
+    /// Most connections of those who are registered
+    #[arg(long, env = "ZIPNET_DOOR_KNOWN", value_name = "N", default_value_t = Limits::default().known)]
+    pub door_known: usize,
+    /// Most connections of strangers
+    #[arg(long, env = "ZIPNET_DOOR_STRANGERS", value_name = "N", default_value_t = Limits::default().strangers)]
+    pub door_strangers: usize,
+    /// Most connections of strangers from one address; of IPv6, from one /64
+    #[arg(long, env = "ZIPNET_DOOR_EACH_ADDRESS", value_name = "N", default_value_t = Limits::default().each_address)]
+    pub door_each_address: usize,
+}
+
+impl DoorArgs {
+    /// How the door is opened on `bind`.
+    #[must_use]
+    pub fn options(&self, bind: Option<SocketAddr>) -> DoorOptions {
+        DoorOptions {
+            bind,
+            addresses: self.door_address.clone(),
+            limits: Limits {
+                known: self.door_known,
+                strangers: self.door_strangers,
+                each_address: self.door_each_address,
+                ..Limits::default()
+            },
+        }
     }
 }
 

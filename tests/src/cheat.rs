@@ -10,14 +10,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mosaik::{Network, PeerId};
+use mosaik::PeerId;
 use tokio::{runtime::Runtime, time::Instant};
 use zeroize::Zeroizing;
+use zipnet_door::{Desk, Door};
 use zipnet_node::{
-    network::{Node, Presence},
+    book::{AtDoors, Book},
+    door::{self, DoorOptions},
     peers::{Peers, only},
-    roles::common::{Served, serve},
-    settings::{NetworkSettings, RelaySetting},
+    settings::{BootstrapHint, RelaySetting, TransportSeed},
     wire::{
         AggregateCall, AuditCall, AuditRequest, Call, CollectsCall, EnlistCall, EnvelopeCall,
         Follow, FollowCall, Refused, RegistryCall, RegistryRequest,
@@ -26,6 +27,7 @@ use zipnet_node::{
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, ClientRegistry, CommitteeSecret, EnvelopeReceipt, Fold,
     Instance, InstanceName, PeerKey, RoundContext, RoundHeader, SealedEnvelope, SigningSecret,
+    Whereabouts,
 };
 
 use crate::{
@@ -77,12 +79,7 @@ struct Inner {
 pub struct Cheat {
     inner: Arc<Inner>,
     // In the order in which they are dropped.
-    _served: (
-        Served<EnvelopeCall>,
-        Served<CollectsCall>,
-        Served<AuditCall>,
-    ),
-    _node: Node,
+    _door: Door,
     _runtime: Runtime,
 }
 
@@ -99,17 +96,22 @@ impl Cheat {
         let committee = secret.committee_key(&name);
         let instance = Instance::new(name.clone(), committee.public());
         let hints = cluster.servers.iter().map(|server| server.hint.parse());
-        let network = NetworkSettings {
-            universe: cluster.universe(),
-            seed: None,
-            bootstrap: hints.collect::<Result<_, _>>()?,
+        let hints: Vec<BootstrapHint> = hints.collect::<Result<_, _>>()?;
+        let servers: Vec<PeerId> = hints.iter().map(|hint| hint.peer).collect();
+        let seed = TransportSeed::from_entropy(zipnet_node::entropy::fresh()?);
+        let signing = SigningSecret::from_seed(seed.as_bytes());
+        let options = DoorOptions {
             bind: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-            relay: RelaySetting::Embedded,
+            ..DoorOptions::default()
         };
-        let servers: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
-        let node = runtime.block_on(Node::join(&network, Presence::Infrastructure))?;
+        let guard = runtime.enter();
+        let opened = runtime.block_on(door::open(&seed, &RelaySetting::Embedded, &options));
+        let (mut door, addresses) = opened?;
+        let admission = Admission::sign(&name, &signing.peer_key(), &committee);
+        let at = Whereabouts::of_door(addresses);
+        let bundle = AggregatorBundle::sign(&instance, Some(admission), &signing, at);
         let inner = Arc::new(Inner {
-            signing: node.transport().clone(),
+            signing,
             state: Mutex::new(State {
                 trick: Trick::Honest,
                 open: None,
@@ -117,42 +119,28 @@ impl Cheat {
                 cheated: 0,
             }),
         });
-        let guard = runtime.enter();
-        let envelopes = {
-            let inner = inner.clone();
-            serve::<EnvelopeCall, _, _>(node.network(), &instance, 1024, move |envelope, _| {
-                core::future::ready(inner.take(&envelope))
-            })?
-        };
-        let collects = serve::<CollectsCall, _, _>(node.network(), &instance, 1024, |_, _| {
-            core::future::ready(Ok(()))
-        })?;
-        let audits = {
-            let inner = inner.clone();
-            serve::<AuditCall, _, _>(node.network(), &instance, 16, move |request, _| {
-                core::future::ready(inner.show(&request))
-            })?
-        };
-        node.show();
-        let admission = Admission::sign(&name, &node.transport().peer_key(), &committee);
-        let bundle = AggregatorBundle::sign(&instance, Some(admission), node.transport());
+        let (takes, shows) = (inner.clone(), inner.clone());
+        let desk = Desk::new(|_| true)
+            .on::<EnvelopeCall, _, _>(1024, move |envelope, _| {
+                core::future::ready(takes.take(&envelope))
+            })
+            .on::<CollectsCall, _, _>(1024, |_, _| core::future::ready(Ok(())))
+            .on::<AuditCall, _, _>(16, move |request, _| {
+                core::future::ready(shows.show(&request))
+            });
+        door.serve(desk);
+        let ground = AtDoors(Book::new(door.doors(), &hints));
         runtime.spawn(enlist(
-            node.network().clone(),
+            ground.clone(),
             instance.clone(),
             servers.clone(),
             bundle,
         ));
-        runtime.spawn(aggregate(
-            inner.clone(),
-            node.network().clone(),
-            instance,
-            servers,
-        ));
+        runtime.spawn(aggregate(inner.clone(), ground, instance, servers));
         drop(guard);
         Ok(Self {
             inner,
-            _served: (envelopes, collects, audits),
-            _node: node,
+            _door: door,
             _runtime: runtime,
         })
     }
@@ -253,21 +241,21 @@ impl Inner {
 
 /// The peers that serve a call among the servers.
 fn peers<C: Call>(
-    network: &Arc<Network>,
+    ground: &AtDoors,
     instance: &Instance,
     servers: &[PeerId],
 ) -> Peers<C::Request, C::Reply> {
     let allowed = Some(only(servers.to_vec()));
-    Peers::of::<C>(network.clone(), instance, allowed)
+    Peers::on::<C>(ground, instance, allowed)
 }
 
 async fn enlist(
-    network: Arc<Network>,
+    ground: AtDoors,
     instance: Instance,
     servers: Vec<PeerId>,
     bundle: AggregatorBundle,
 ) {
-    let peers = peers::<EnlistCall>(&network, &instance, &servers);
+    let peers = peers::<EnlistCall>(&ground, &instance, &servers);
     loop {
         for server in &servers {
             let _ = peers.call_peer(*server, &bundle, PATIENCE).await;
@@ -277,15 +265,10 @@ async fn enlist(
 }
 
 /// Aggregates each round that names it.
-async fn aggregate(
-    inner: Arc<Inner>,
-    network: Arc<Network>,
-    instance: Instance,
-    servers: Vec<PeerId>,
-) {
+async fn aggregate(inner: Arc<Inner>, ground: AtDoors, instance: Instance, servers: Vec<PeerId>) {
     let me: PeerKey = inner.signing.peer_key();
     let mut seen = Vec::new();
-    let news = peers::<FollowCall>(&network, &instance, &servers);
+    let news = peers::<FollowCall>(&ground, &instance, &servers);
     loop {
         tokio::time::sleep(LOOK).await;
         let now = Follow {
@@ -303,7 +286,7 @@ async fn aggregate(
             continue;
         }
         seen.push(context);
-        if let Err(error) = serve_round(&inner, &network, &instance, &servers, header).await {
+        if let Err(error) = serve_round(&inner, &ground, &instance, &servers, header).await {
             let _ = writeln!(std::io::stderr(), "the cheat lost a round: {error:?}");
         }
     }
@@ -311,7 +294,7 @@ async fn aggregate(
 
 async fn serve_round(
     inner: &Inner,
-    network: &Arc<Network>,
+    ground: &AtDoors,
     instance: &Instance,
     servers: &[PeerId],
     header: RoundHeader,
@@ -320,7 +303,7 @@ async fn serve_round(
         digest: header.registry,
         offset: 0,
     };
-    let registries = peers::<RegistryCall>(network, instance, servers);
+    let registries = peers::<RegistryCall>(ground, instance, servers);
     let (_, bundles) = registries.call(&request, PATIENCE).await?;
     let registry = ClientRegistry::verify(instance, &bundles)?;
     if registry.digest() != header.registry {
@@ -339,7 +322,7 @@ async fn serve_round(
     let Some(aggregate) = inner.close() else {
         return Ok(());
     };
-    let aggregates = peers::<AggregateCall>(network, instance, servers);
+    let aggregates = peers::<AggregateCall>(ground, instance, servers);
     for server in servers {
         let _ = aggregates.call_peer(*server, &aggregate, PATIENCE).await;
     }

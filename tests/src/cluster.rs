@@ -394,7 +394,7 @@ impl Cluster {
     /// [`ProcessError`].
     pub fn watcher(&mut self) -> Result<Process, ProcessError> {
         let mut client = self.client(&["--json", "watch"])?;
-        client.expect("bootstrap=", UP)?;
+        client.expect("zipnet up", UP)?;
         Ok(client)
     }
 

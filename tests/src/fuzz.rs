@@ -243,7 +243,15 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         SigningSecret::from_seed(&secret(2)),
     );
     let transport = SigningSecret::from_seed(&secret(3));
-    let server = ServerBundle::sign(instance, &dh, &signing, &transport, &committee, 7);
+    let server = ServerBundle::sign(
+        instance,
+        &dh,
+        &signing,
+        &transport,
+        &committee,
+        7,
+        zipnet_protocol::Whereabouts::nowhere(),
+    );
     let id = *server.server_id();
     let client_transport = SigningSecret::from_seed(&secret(4));
     let mut sealer = Sealer::new(
@@ -271,7 +279,12 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     apply(&mut state, Order::RegisterClients(vec![client.clone()]))?;
     let aggregator = SigningSecret::from_seed(&secret(7));
     let admission = Admission::sign(instance.name(), &aggregator.peer_key(), &committee);
-    let admitted = AggregatorBundle::sign(instance, Some(admission), &aggregator);
+    let admitted = AggregatorBundle::sign(
+        instance,
+        Some(admission),
+        &aggregator,
+        zipnet_protocol::Whereabouts::nowhere(),
+    );
     apply(
         &mut state,
         Order::RegisterAggregators(vec![admitted.clone()]),
@@ -339,6 +352,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let opened = Opened {
         certificate: certified.certificate().clone(),
         bundles: vec![server.clone()],
+        aggregator: Some(admitted.clone()),
     };
     let news = News {
         records: vec![head.clone()],

@@ -14,21 +14,26 @@ use mosaik::{
     tickets::{Expiration, InvalidTicket, TicketValidator},
 };
 use zeroize::Zeroizing;
+use zipnet_door::{Doors, Reach};
 use zipnet_node::{
     attestation::{Credential, ticket},
+    book::{AtDoors, Book},
     committee::{Committee, Shared},
     network::{Node, Presence},
     peers::Peers,
     roles::{
         common::{Served, serve},
-        server::consensus,
+        server::{consensus, link},
     },
-    settings::{AggregatorRules, CLIENTS_PER_PEER, CommitteeRules, NetworkSettings, RelaySetting},
+    settings::{
+        AggregatorRules, BootstrapHint, CLIENTS_PER_PEER, CommitteeRules, NetworkSettings,
+        RelaySetting,
+    },
     wire::{Member, MemberCall, Opinion, OpinionCall},
 };
 use zipnet_protocol::{
-    AdmittedServer, CommitteeSecret, DhSecret, Digest, Instance, InstanceName, RoundParams,
-    ServerBundle, SigningSecret,
+    AdmittedServer, CommitteeSecret, DhSecret, Digest, Instance, InstanceName, PeerKey,
+    RoundParams, ServerBundle, SigningSecret,
 };
 
 use crate::{
@@ -97,11 +102,10 @@ impl Rogue {
             clients_per_peer: CLIENTS_PER_PEER,
             aggregators: AggregatorRules::default(),
         });
-        let hints = cluster.servers.iter().map(|server| server.hint.parse());
         let network = NetworkSettings {
             universe: cluster.universe(),
             seed: None,
-            bootstrap: hints.collect::<Result<_, _>>()?,
+            bootstrap: members(cluster, &instance, &committee).await?,
             bind: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             relay: RelaySetting::Embedded,
         };
@@ -114,6 +118,7 @@ impl Rogue {
             node.transport(),
             &committee,
             1,
+            zipnet_protocol::Whereabouts::nowhere(),
         )
         .verify(&instance)?;
         let shown = show(instance.clone(), server.clone(), node.network().clone()).await?;
@@ -175,12 +180,13 @@ impl Rogue {
         opinions
     }
 
-    /// Bytes of a peer's announcement, as gossip carries it.
+    /// Bytes of the longest announcement of a server, as gossip carries it.
     #[must_use]
-    pub fn announcement_of(&self, peer: &PeerId) -> Option<usize> {
+    pub fn longest_announcement(&self) -> Option<usize> {
         let catalog = self.node.as_ref()?.network().discovery().catalog();
-        let entry = catalog.get_signed(peer)?;
-        postcard::to_stdvec(entry).ok().map(|bytes| bytes.len())
+        let entries = catalog.signed_peers();
+        let lengths = entries.filter_map(|entry| postcard::to_stdvec(entry).ok());
+        lengths.map(|bytes| bytes.len()).max()
     }
 
     /// Leaves.
@@ -191,6 +197,33 @@ impl Rogue {
             node.leave().await;
         }
     }
+}
+
+/// Where the servers of a cluster are in the committee's own network: whoever knows the
+/// secret is told at their doors.
+async fn members(
+    cluster: &Cluster,
+    instance: &Instance,
+    committee: &SigningSecret,
+) -> TestResult<Vec<BootstrapHint>> {
+    let hints = cluster.servers.iter().map(|server| server.hint.parse());
+    let hints: Vec<BootstrapHint> = hints.collect::<Result<_, _>>()?;
+    let bind = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let seed = zipnet_node::entropy::fresh()?;
+    let doors = Doors::open(&seed, bind, &Reach::Direct).await?;
+    let me = PeerKey::new(*doors.id().as_bytes());
+    let ground = AtDoors(Book::new(doors.clone(), &hints));
+    let mut members = Vec::new();
+    for hint in &hints {
+        let link = link::ask(&ground, instance, &me, hint.peer, committee).await?;
+        let member = link.ok_or_else(|| Failed::because("a server is nowhere"))?;
+        members.push(BootstrapHint {
+            peer: member.id,
+            address: member.ip_addrs().next().copied(),
+        });
+    }
+    doors.close().await;
+    Ok(members)
 }
 
 /// What a server shows to whoever asks.
@@ -205,13 +238,19 @@ pub async fn shown_by(
     let peers = Peers::of::<MemberCall>(network.clone(), instance, None);
     let until = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
-        match peers.call_peer(peer, &(), PATIENCE).await {
-            Ok(member) => {
+        for member in peers.serving() {
+            let Ok(member) = peers.call_peer(member, &(), PATIENCE).await else {
+                continue;
+            };
+            let server = member.bundle.verify(instance)?;
+            if server.peer().as_bytes() == peer.as_bytes() {
                 let shown = member.credential;
                 return shown.ok_or_else(|| Failed::because("it shows no evidence"));
             }
-            Err(error) if tokio::time::Instant::now() >= until => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
+        if tokio::time::Instant::now() >= until {
+            return Err(Failed::because("the server does not answer"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

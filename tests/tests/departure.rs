@@ -99,13 +99,13 @@ fn a_process_leaves_within_five_seconds_while_it_still_waits_for_others() -> Tes
     cluster.add_server(0)?;
     let mut watcher = cluster.watcher()?;
     let mut cover = cluster.client(&["cover"])?;
-    cover.expect("bootstrap=", UP)?;
+    cover.expect("zipnet up", UP)?;
     leaves(&mut cluster.servers[0].process, Signal::SIGTERM)?;
     leaves(&mut watcher, Signal::SIGTERM)?;
     leaves(&mut cover, Signal::SIGINT)?;
     // Nobody is there to tell it the committee key.
     let mut lost = cluster.client(&["cover"])?;
-    lost.expect("bootstrap=", UP)?;
+    lost.expect("zipnet up", UP)?;
     leaves(&mut lost, Signal::SIGINT)?;
     Ok(())
 }

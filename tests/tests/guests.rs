@@ -98,7 +98,7 @@ fn three_guests_finalize_rounds_and_one_comes_back_at_night() -> TestResult {
     let mut watcher = cluster.watcher()?;
     for _ in 0..2 {
         let mut client = cluster.client(&["cover"])?;
-        client.expect("bootstrap=", UP)?;
+        client.expect("zipnet up", UP)?;
         cluster.clients.push(client);
     }
     cluster.finalize_another()?;

@@ -14,6 +14,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zipnet_node::{
+    door::DoorOptions,
     health::{Health, Role},
     metrics,
     roles::{
@@ -94,7 +95,14 @@ fn server_settings(
     params: RoundParams,
     aggregator: PeerKey,
 ) -> ServerSettings {
+    let door = DoorOptions {
+        bind: network.bind,
+        ..DoorOptions::default()
+    };
     ServerSettings {
+        door,
+        member_bind: Some(free_udp_port()),
+        member_addresses: Vec::new(),
         attestation: None,
         health: Health::new(Role::Server),
         status: None,
@@ -149,7 +157,11 @@ async fn soak() -> TestResult {
         });
     }
     let settings = AggregatorSettings {
-        network: network("soak aggregator", Some(free_udp_port()), &hints),
+        network: network("soak aggregator", None, &hints),
+        door: DoorOptions {
+            bind: Some(free_udp_port()),
+            ..DoorOptions::default()
+        },
         trust: trust(&name),
         fold_deadline: Duration::from_secs(2),
         admission: None,

@@ -234,15 +234,13 @@ impl<C: Call> Pushes<C> {
     /// share the bytes. `false` if there is no more to push: the caller has
     /// left, or does not read.
     pub async fn push(&mut self, frame: Bytes) -> bool {
-        match write(&mut self.stream, frame).await {
-            Ok(alive) => alive,
-            Err(Slow) => {
-                if let Some(slow) = self.slow.take() {
-                    let _ = slow.send(());
-                }
-                false
-            }
+        let written = write(&mut self.stream, frame).await;
+        if written.is_err()
+            && let Some(slow) = self.slow.take()
+        {
+            let _ = slow.send(());
         }
+        written.unwrap_or(false)
     }
 
     /// Ends with a refusal.

@@ -140,14 +140,12 @@ impl Doors {
         longest: u32,
     ) -> Result<Stream, CallError> {
         let connection = self.connection(peer).await?;
-        let opened = connection.open_bi().await;
-        let (mut send, receive) = match opened {
-            Ok(stream) => stream,
+        let (mut send, receive) = if let Ok(stream) = connection.open_bi().await {
+            stream
+        } else {
             // It has closed since it was looked at; nothing was sent yet.
-            Err(_) => {
-                let connection = self.connection(peer).await?;
-                connection.open_bi().await.map_err(CallError::Broken)?
-            }
+            let connection = self.connection(peer).await?;
+            connection.open_bi().await.map_err(CallError::Broken)?
         };
         let request = frame::frame(kind, body);
         send.write_chunk(request).await.map_err(CallError::Write)?;

@@ -94,7 +94,6 @@ pub fn frame(kind: u8, body: &[u8]) -> Bytes {
 }
 
 /// Longest answer of each kind, where an answer may have `longest` bytes.
-#[must_use]
 pub fn answers(longest: u32) -> impl Fn(u8) -> Option<u32> {
     move |kind| match kind {
         ANSWER => Some(longest),

@@ -65,11 +65,7 @@ impl Gate {
 
     /// A place, if the caller may have one. Whether it is known is asked only
     /// when strangers have filled their share: it may take a while.
-    pub fn enter(
-        self: &Arc<Self>,
-        caller: PeerKey,
-        known: impl FnOnce() -> bool,
-    ) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, caller: PeerKey, known: impl FnOnce() -> bool) -> Option<Place> {
         {
             let mut held = self.held();
             if held.by.get(&caller).copied().unwrap_or(0) >= self.places.each {

@@ -293,8 +293,8 @@ mod tests {
         SecretKey::from_bytes(&seed).public()
     }
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
     }
 
     fn lobby() -> Arc<Lobby> {
@@ -308,17 +308,17 @@ mod tests {
     }
 
     fn stranger(lobby: &Arc<Lobby>, from: u8, id: u16) -> Option<Place> {
-        let mut place = lobby.enter(address(from))?;
+        let mut place = lobby.enter(Some(address(from)))?;
         place.is(peer(id), false).then_some(place)
     }
 
     #[test]
     fn i19_handshakes_are_bounded_by_address_and_in_all() {
         let lobby = lobby();
-        let held: Vec<_> = (0..4).filter_map(|_| lobby.enter(address(1))).collect();
+        let held: Vec<_> = (0..4).filter_map(|_| lobby.enter(Some(address(1)))).collect();
         assert_eq!(held.len(), 4);
-        assert!(lobby.enter(address(1)).is_none());
-        assert!(lobby.enter(address(2)).is_none(), "all are taken");
+        assert!(lobby.enter(Some(address(1))).is_none());
+        assert!(lobby.enter(Some(address(2))).is_none(), "all are taken");
         drop(held);
         assert_eq!(lobby.numbers(), (0, 0, 0));
         assert!(lobby.lock().handshakes.is_empty(), "nobody is remembered");
@@ -334,7 +334,7 @@ mod tests {
         // All places are taken; the address that has four gives one.
         let third = stranger(&lobby, 3, 20).expect("a place");
         assert_eq!(lobby.numbers().1, 6);
-        let left = lobby.lock().strangers.get(&address(1)).unwrap().len();
+        let left = lobby.lock().strangers.get(&Some(address(1))).unwrap().len();
         assert_eq!(left, 3);
         // The address that has the most gets no more.
         assert!(stranger(&lobby, 1, 21).is_none());
@@ -362,11 +362,11 @@ mod tests {
         assert_eq!(strangers.len(), 6);
         let mut known = Vec::new();
         for id in 100..102 {
-            let mut place = lobby.enter(address(1)).unwrap();
+            let mut place = lobby.enter(Some(address(1))).unwrap();
             assert!(place.is(peer(id), true));
             known.push(place);
         }
-        let mut third = lobby.enter(address(1)).unwrap();
+        let mut third = lobby.enter(Some(address(1))).unwrap();
         assert!(!third.is(peer(102), true), "all are taken");
         // A stranger that becomes known leaves its place to others.
         known.pop();
@@ -389,6 +389,6 @@ mod tests {
         let v6 = |text: &str| group(Some(text.parse().unwrap()));
         assert_eq!(v6("2001:db8::1"), v6("2001:db8::ffff"));
         assert_ne!(v6("2001:db8::1"), v6("2001:db8:0:1::1"));
-        assert_eq!(v6("::ffff:10.0.0.1"), group(address(1)));
+        assert_eq!(v6("::ffff:10.0.0.1"), group(Some(address(1))));
     }
 }

@@ -162,6 +162,13 @@ impl Drop for Door {
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
         }
+        // An endpoint that is dropped without this cuts its peers off.
+        if !self.endpoint.is_closed()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let endpoint = self.endpoint.clone();
+            runtime.spawn(async move { endpoint.close().await });
+        }
     }
 }
 

@@ -57,10 +57,10 @@ async fn open(limits: Limits, known: Vec<PeerId>) -> (Door, SocketAddr) {
         limits,
     };
     let mut door = Door::open(&settings).await.unwrap();
-    let knows = move |key: &zipnet_protocol::PeerKey| {
+    let is_known = move |key: &zipnet_protocol::PeerKey| {
         known.iter().any(|peer| peer.as_bytes() == key.as_bytes())
     };
-    let desk = Desk::new(knows)
+    let desk = Desk::new(is_known)
         .on::<Echo, _, _>(4_096, |request: Vec<u8>, _| async move {
             if request == b"no" {
                 return Err(Refused::NotOpen);
@@ -187,7 +187,9 @@ async fn i19_what_is_no_frame_ends_the_connection_and_troubles_nobody_else() {
     for junk in [&long.encode()[..], &[9, 0, 0, 0, 1, 7], &[255; 64]] {
         let (endpoint, connection) = raw(2, at).await;
         let (mut send, _receive) = connection.open_bi().await.unwrap();
-        send.write_chunk(Bytes::copy_from_slice(junk)).await.unwrap();
+        send.write_chunk(Bytes::copy_from_slice(junk))
+            .await
+            .unwrap();
         let _ = send.finish();
         let closed = timeout(SOON, connection.closed()).await;
         assert!(closed.is_ok(), "{junk:?}");

@@ -14,8 +14,8 @@
 //! - [`health`]: whether the process is well, and why not.
 //! - [`pace`]: what everybody reads from a record, and how often to talk.
 //! - [`status`]: how a server is, for its operator.
-//! - [`settings`], [`network`], [`wire`], [`invoke`], [`peers`], [`backoff`], [`relay`],
-//!   [`entropy`], [`metrics`]: the ground they stand on.
+//! - [`settings`], [`network`], [`ground`], [`book`], [`door`], [`wire`], [`invoke`], [`peers`],
+//!   [`backoff`], [`relay`], [`entropy`], [`metrics`]: the ground they stand on.
 //!
 //! Every await on the network has a time-out. Secrets live in
 //! [`zeroize::Zeroizing`] or types that zeroize themselves, and none has a
@@ -23,8 +23,11 @@
 
 pub mod attestation;
 pub mod backoff;
+pub mod book;
 pub mod committee;
+pub mod door;
 pub mod entropy;
+pub mod ground;
 pub mod guard;
 pub mod health;
 pub mod invoke;

@@ -2,7 +2,7 @@
 
 mod closing;
 
-use core::{future::Future, net::Ipv4Addr, net::SocketAddr, time::Duration};
+use core::{future::Future, net::IpAddr, net::Ipv4Addr, net::SocketAddr, time::Duration};
 use std::{collections::BTreeSet, sync::Arc};
 
 use mosaik::{
@@ -144,8 +144,8 @@ impl Node {
         }
         let secret_key = SecretKey::from_bytes(seed.as_bytes());
         let steady = || {
-            let lasting = settings.seed.is_some();
-            lasting.then(|| steady_address(&secret_key.public()))?
+            let lasting = settings.seed.as_ref();
+            lasting.map(|seed| steady_address(seed, Ipv4Addr::UNSPECIFIED.into()))
         };
         let bind = settings.bind.or_else(steady);
         let builder = Network::builder(settings.network_id())
@@ -287,21 +287,22 @@ pub(crate) fn serving(catalog: &Catalog) -> impl Iterator<Item = EndpointAddr> {
         .map(|entry| entry.address().clone())
 }
 
-/// Any address, with a port that follows from the identity. A peer that comes
-/// back where it was is reached at once: iroh sends to the old address of one
-/// that moved until the last connection there has timed out, 15 to 20 s.
-/// `None` if the port is taken.
-fn steady_address(peer: &PeerId) -> Option<SocketAddr> {
+/// An address of this interface, with a port that follows from the identity. A peer
+/// that comes back where it was is reached at once: iroh sends to the old address of one
+/// that moved until the last connection there has timed out, 15 to 20 s. Any port if that
+/// one is taken.
+pub(crate) fn steady_address(seed: &TransportSeed, ip: IpAddr) -> SocketAddr {
+    let peer = SigningSecret::from_seed(seed.as_bytes()).peer_key();
     let digest = domain_digest("zipnet/port/v1", peer.as_bytes());
     let [high, low, ..] = *digest.as_bytes();
     let port = STEADY_PORTS.start
         + u16::from_be_bytes([high, low]) % (STEADY_PORTS.end - STEADY_PORTS.start);
-    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let address = SocketAddr::new(ip, port);
     match std::net::UdpSocket::bind(address) {
-        Ok(_) => Some(address),
+        Ok(_) => address,
         Err(error) => {
             tracing::info!(%address, %error, "the usual port of this identity is not to be had; taking any");
-            None
+            SocketAddr::new(ip, 0)
         }
     }
 }
@@ -348,7 +349,7 @@ async fn redial(network: std::sync::Weak<Network>, hints: Vec<BootstrapHint>, pr
     }
 }
 
-async fn bounded<E: core::fmt::Display>(
+pub(crate) async fn bounded<E: core::fmt::Display>(
     dial: impl Future<Output = Result<(), E>>,
     peer: &PeerId,
     patience: Duration,

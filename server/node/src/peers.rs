@@ -8,16 +8,15 @@ use core::{marker::PhantomData, time::Duration};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use mosaik::{FunctionId, Network, PeerId};
+use mosaik::{Network, PeerId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout};
 use zipnet_protocol::{Instance, InstanceName};
 
 use crate::{
     entropy::Dice,
-    invoke::{InvokeError, Reply, invoke},
-    network::serving,
-    wire::{Call, Hello, Refused, SHORT_REPLY, hello_id},
+    ground::{Ground, Members, Scope, Way},
+    wire::{Call, CallInfo, Hello, HelloCall, Refused},
 };
 use ranking::Ranking;
 
@@ -26,15 +25,11 @@ const AT_ONCE: usize = 16;
 /// Most peers that are asked the same at all: as many as a roster may have.
 const MOST: usize = zipnet_protocol::MAX_ROSTER;
 
-/// How soon catalogs are compared when calls begin to fail; the pause doubles
-/// from time to time.
+/// How soon one looks around when calls begin to fail; the pause doubles from time
+/// to time.
 const REFRESH: Duration = Duration::from_secs(1);
 /// The longest pause.
 const REFRESH_MAX: Duration = Duration::from_secs(15);
-/// With how many peers at once.
-const REFRESH_PEERS: usize = 3;
-/// How long a peer may take.
-const REFRESH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Nobody answered a call.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +59,7 @@ pub enum PeerError {
         call: &'static str,
         /// Who.
         peer: String,
-        /// What happened, in mosaik's words.
+        /// What happened, in the transport's words.
         reason: String,
     },
 }
@@ -113,7 +108,7 @@ pub fn only(peers: Vec<PeerId>) -> Allowed {
     Arc::new(move |peer| peers.contains(peer))
 }
 
-/// When catalogs are compared next, because calls fail.
+/// When one looks around next, because calls fail.
 #[derive(Debug, Default)]
 struct Refresh {
     due: Option<Instant>,
@@ -132,13 +127,10 @@ impl Refresh {
     }
 }
 
-/// The peers that serve one function.
+/// The peers that answer one call.
 pub struct Peers<Req, Res> {
-    network: Arc<Network>,
-    function: FunctionId,
+    way: Arc<dyn Way>,
     call: &'static str,
-    /// Longest answer that is taken, in bytes.
-    longest: u32,
     allowed: Option<Allowed>,
     ranking: Mutex<Ranking>,
     refresh: Mutex<Refresh>,
@@ -149,34 +141,39 @@ impl Peers<(), Hello> {
     /// The peers that say to which committee of a name they belong, as far as
     /// they are `allowed`.
     #[must_use]
-    pub fn hello(network: Arc<Network>, name: &InstanceName, allowed: Option<Allowed>) -> Self {
-        Self::new(network, hello_id(name), "hello", SHORT_REPLY, allowed)
+    pub fn hello(ground: &dyn Ground, name: &InstanceName, allowed: Option<Allowed>) -> Self {
+        let call = CallInfo::of::<HelloCall>();
+        Self::new(ground.way(call, Scope::Name(name)), call.label, allowed)
     }
 }
 
 impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
-    /// The peers that serve a call of an instance, as far as they are
-    /// `allowed`. No longer answer is taken than the call has.
+    /// The peers of mosaik's network that serve a call of an instance, as far as
+    /// they are `allowed`. No longer answer is taken than the call has.
     #[must_use]
     pub fn of<C>(network: Arc<Network>, instance: &Instance, allowed: Option<Allowed>) -> Self
     where
         C: Call<Request = Req, Reply = Res>,
     {
-        Self::new(network, C::id(instance), C::LABEL, C::MAX_REPLY, allowed)
+        Self::on::<C>(&Members(network), instance, allowed)
     }
 
-    fn new(
-        network: Arc<Network>,
-        function: FunctionId,
-        call: &'static str,
-        longest: u32,
-        allowed: Option<Allowed>,
-    ) -> Self {
+    /// The peers that answer a call of an instance, as far as they are `allowed`.
+    /// No longer answer is taken than the call has.
+    #[must_use]
+    pub fn on<C>(ground: &dyn Ground, instance: &Instance, allowed: Option<Allowed>) -> Self
+    where
+        C: Call<Request = Req, Reply = Res>,
+    {
+        let call = CallInfo::of::<C>();
+        let way = ground.way(call, Scope::Instance(instance));
+        Self::new(way, call.label, allowed)
+    }
+
+    fn new(way: Arc<dyn Way>, call: &'static str, allowed: Option<Allowed>) -> Self {
         Self {
-            network,
-            function,
+            way,
             call,
-            longest,
             allowed,
             ranking: Mutex::new(Ranking::new(Dice::fresh())),
             refresh: Mutex::default(),
@@ -194,15 +191,9 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
 
     /// Who serves the function.
     fn present(&self) -> Vec<PeerId> {
-        let catalog = self.network.discovery().catalog();
-        let me = self.network.local().id();
-        catalog
-            .signed_peers()
-            .filter(|entry| entry.functions().contains(&self.function))
-            .map(|entry| *entry.id())
-            .filter(|peer| *peer != me)
-            .filter(|peer| self.allowed.as_ref().is_none_or(|allowed| allowed(peer)))
-            .collect()
+        let mut peers = self.way.present();
+        peers.retain(|peer| self.allowed.as_ref().is_none_or(|allowed| allowed(peer)));
+        peers
     }
 
     /// Asks one peer after the other, each for at most `patience`, until one
@@ -324,29 +315,15 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
         (peer, outcome)
     }
 
-    /// Compares catalogs with a few peers, in the background: gossip alone may
-    /// take very long to tell of a peer that has restarted. Only if somebody did
-    /// not answer, or nobody is known.
+    /// Looks for others who may answer. Only if somebody did not, or nobody is
+    /// known.
     pub(crate) fn refresh(&self, unreachable: bool) {
-        let discovery = self.network.discovery();
-        let catalog = discovery.catalog();
         // Peers that are known but may not be asked are no reason to look on.
-        let known = catalog
-            .signed_peers()
-            .any(|entry| entry.functions().contains(&self.function));
-        if known && !unreachable {
+        if !unreachable && !self.way.present().is_empty() {
             return;
         }
-        if !lock(&self.refresh).take(Instant::now()) {
-            return;
-        }
-        // Whoever serves something hears more than a client.
-        let peers: Vec<_> = serving(&catalog).collect();
-        for address in lock(&self.ranking).sample(peers, REFRESH_PEERS) {
-            let sync = discovery.sync_with(address);
-            tokio::spawn(async move {
-                let _ = tokio::time::timeout(REFRESH_PATIENCE, sync).await;
-            });
+        if lock(&self.refresh).take(Instant::now()) {
+            self.way.look_around();
         }
     }
 
@@ -381,7 +358,7 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
                     reason,
                 });
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => error,
             Err(_) => format!("nothing within {} ms", patience.as_millis()),
         };
         tracing::debug!(
@@ -398,26 +375,16 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
         })
     }
 
-    async fn attempt(
-        &self,
-        peer: PeerId,
-        request: &Req,
-    ) -> Result<Result<Res, Refused>, InvokeError> {
-        let request = postcard::to_stdvec(request).map_err(InvokeError::Encode)?;
-        let reply = invoke(
-            &self.network,
-            peer,
-            self.function,
-            request.into(),
-            self.longest,
-        )
-        .await?;
-        Ok(match reply {
-            Reply::Ok(result) => Ok(postcard::from_bytes(&result).map_err(InvokeError::Decode)?),
-            Reply::Err(refusal) => {
-                Err(postcard::from_bytes(&refusal).map_err(InvokeError::Decode)?)
-            }
-        })
+    async fn attempt(&self, peer: PeerId, request: &Req) -> Result<Result<Res, Refused>, String> {
+        let request = postcard::to_stdvec(request)
+            .map_err(|error| format!("the request does not encode: {error}"))?;
+        let answer = match self.way.invoke(peer, request).await? {
+            Ok(answer) => answer,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        postcard::from_bytes(&answer)
+            .map(Ok)
+            .map_err(|error| format!("its answer does not decode: {error}"))
     }
 }
 

@@ -5,6 +5,8 @@
 //! `docs/decisions/0002-functions-not-streams.md`). Answers are never trusted
 //! for who sent them: whoever reads one verifies what is in it.
 
+use core::net::SocketAddr;
+
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
@@ -13,6 +15,8 @@ use zipnet_protocol::{
     PeerKey, RoundContext, SealedEnvelope, ServerBundle, ServerId, Signature, SigningPublic,
     SigningSecret, Withdrawal,
 };
+
+pub use zipnet_door::{Call, Refused};
 
 use crate::{attestation::Credential, committee::command::Published};
 
@@ -25,9 +29,6 @@ pub const REGISTRY_PAGE: usize = 1024;
 /// that is longer.
 pub const AUDIT_PAGE_BYTES: usize = 4 << 20;
 
-/// Longest answer of a call that answers little, in bytes: yes, a receipt, or a
-/// refusal in words.
-pub const SHORT_REPLY: u32 = 1 << 10;
 /// Longest answer of any call, in bytes: one record of the largest round that
 /// the protocol allows, with its bundles and the open round.
 pub const LONGEST_REPLY: u32 = NEWS_REPLY;
@@ -55,6 +56,15 @@ const REGISTRY_REPLY: u32 = (REGISTRY_PAGE * 256) as u32;
 /// bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is 20 MiB")]
 const AUDIT_REPLY: u32 = (AUDIT_PAGE_BYTES + MAX_CLIENTS * 256) as u32;
+/// An envelope of the longest broadcast: besides its vector it has some hundred bytes.
+#[expect(clippy::cast_possible_truncation, reason = "it is 1 MiB and 4 KiB")]
+const ENVELOPE_REQUEST: u32 = (MAX_BROADCAST + BESIDES) as u32;
+/// An aggregate: besides its vector it has some hundred bytes and the bitmap.
+#[expect(clippy::cast_possible_truncation, reason = "it is 1 MiB and 68 KiB")]
+const AGGREGATE_REQUEST: u32 = (MAX_BROADCAST + MAX_CLIENTS + BESIDES) as u32;
+/// Bundles of the largest committee: less than 512 bytes each.
+#[expect(clippy::cast_possible_truncation, reason = "it is 32 KiB")]
+const ROLL_REPLY: u32 = (MAX_ROSTER * 512 + 64) as u32;
 /// A bundle, evidence of 16 KiB and collateral of 64 KiB.
 const CREDENTIAL_REPLY: u32 = 128 << 10;
 /// A rule and what was found, cut by [`Opinion::refused`].
@@ -62,26 +72,33 @@ const OPINION_REPLY: u32 = 4 << 10;
 /// Longest words of an opinion, in characters.
 const MAX_OPINION: usize = 900;
 
-/// A call: its name on the network and its types.
-pub trait Call {
-    /// What is asked.
-    type Request: Serialize + for<'a> Deserialize<'a> + Clone + Send + Sync + 'static;
-    /// What is answered.
-    type Reply: Serialize + for<'a> Deserialize<'a> + Send + Sync + 'static;
-    /// The label of the function id.
-    const LABEL: &'static str;
-    /// Longest answer, in bytes. Nothing longer is read: who is asked is often
-    /// a stranger, and many are asked at once (A17).
-    const MAX_REPLY: u32 = SHORT_REPLY;
+/// What carries a call needs to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallInfo {
+    /// Its number at a door.
+    pub kind: u8,
+    /// Its name on mosaik's network, and in logs.
+    pub label: &'static str,
+    /// Longest answer, in bytes.
+    pub longest: u32,
+}
 
-    /// The function's id within an instance.
+impl CallInfo {
+    /// Of a call.
     #[must_use]
-    fn id(instance: &Instance) -> FunctionId {
-        derive(
-            Self::LABEL,
-            Canonical::new().fixed(instance.id().as_bytes()),
-        )
+    pub const fn of<C: Call>() -> Self {
+        Self {
+            kind: C::KIND,
+            label: C::LABEL,
+            longest: C::MAX_REPLY,
+        }
     }
+}
+
+/// A call's id on mosaik's network, within an instance.
+#[must_use]
+pub fn function_id(label: &'static str, instance: &Instance) -> FunctionId {
+    derive(label, Canonical::new().fixed(instance.id().as_bytes()))
 }
 
 fn derive(label: &'static str, scope: Canonical) -> FunctionId {
@@ -95,45 +112,30 @@ pub fn hello_id(name: &InstanceName) -> FunctionId {
     derive("hello", Canonical::new().bytes(name.as_str().as_bytes()))
 }
 
-/// Longest refusal in words, in characters.
-const MAX_TEXT: usize = 200;
-
-/// Why a call was refused by the node that was asked. It travels, so it is
-/// data; [`Refused::Text`] is cut to a length.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Refused {
-    /// The client is not in the registry of the open round.
-    #[error("the client is not registered for this round")]
-    Unregistered,
-    /// There is no open round with this context, or no longer.
-    #[error("no round with this context is open")]
-    NotOpen,
-    /// It has come before.
-    #[error("it has come before")]
-    Repeated,
-    /// The node cannot serve this now; another one may.
-    #[error("the node cannot serve this now")]
-    Busy,
-    /// Anything else, in words.
-    #[error("{}", .0.chars().take(MAX_TEXT).collect::<String>())]
-    Text(String),
-}
-
-impl Refused {
-    /// A refusal in words, cut to a length.
-    #[must_use]
-    pub fn because(error: &dyn core::error::Error) -> Self {
-        Self::Text(crate::report::chain(error).chars().take(MAX_TEXT).collect())
-    }
+/// A refusal in words, cut to a length.
+#[must_use]
+pub fn because(error: &dyn core::error::Error) -> Refused {
+    Refused::text(&crate::report::chain(error))
 }
 
 /// Answer to a hello.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hello {
+    /// The name of the instance that the node belongs to: at a door anybody may ask
+    /// without it.
+    pub name: String,
     /// The committee key of the instance that the node belongs to.
     pub committee: SigningPublic,
     /// What evidence is judged by there, if servers show any.
     pub anchor: Option<Digest>,
+}
+
+/// The servers that are registered, by one server's word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roll {
+    /// Their bundles, its own among them. Nobody can make one up: the committee key
+    /// has signed each.
+    pub servers: Vec<ServerBundle>,
 }
 
 /// A server as it shows itself.
@@ -209,6 +211,61 @@ impl Keepsake {
             .fixed(member.as_bytes())
             .digest("zipnet/keepsake-of/v1")
     }
+}
+
+/// Asks a server at its door where it is in the committee's own network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LinkRequest {
+    /// Of the committee key, over the instance, the caller and whoever is asked: who has
+    /// seen it can use it nowhere else.
+    pub proof: Signature,
+}
+
+const LINK: &str = "zipnet/link/v1";
+
+impl LinkRequest {
+    /// Proves to `asked` that the peer `caller` knows the committee secret.
+    #[must_use]
+    pub fn sign(
+        instance: &Instance,
+        caller: &PeerKey,
+        asked: &PeerKey,
+        committee: &SigningSecret,
+    ) -> Self {
+        Self {
+            proof: committee.sign(LINK, &link_body(instance, caller, asked)),
+        }
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify(
+        &self,
+        instance: &Instance,
+        caller: &PeerKey,
+        asked: &PeerKey,
+    ) -> Result<(), KeyError> {
+        let body = link_body(instance, caller, asked);
+        instance.committee().verify(LINK, &body, &self.proof)
+    }
+}
+
+fn link_body(instance: &Instance, caller: &PeerKey, asked: &PeerKey) -> Canonical {
+    Canonical::new()
+        .fixed(instance.id().as_bytes())
+        .fixed(caller.as_bytes())
+        .fixed(asked.as_bytes())
+}
+
+/// Where a server is in the committee's own network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Under which key.
+    pub member: PeerKey,
+    /// Addresses that may be tried.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// What a server thinks of the caller's evidence.
@@ -357,6 +414,9 @@ pub struct Opened {
     pub certificate: Certificate,
     /// The bundles of its roster.
     pub bundles: Vec<ServerBundle>,
+    /// The bundle of its aggregator, which says where that is; not in what the
+    /// servers signed. `None` from a server that does not have it.
+    pub aggregator: Option<AggregatorBundle>,
 }
 
 /// Asks a server for a page of the client registry.
@@ -387,7 +447,8 @@ pub enum Registration {
 }
 
 macro_rules! call {
-    ($(#[$meta:meta])* $name:ident, $label:literal $([$longest:expr])?: $request:ty => $reply:ty) => {
+    ($(#[$meta:meta])* $name:ident = $kind:literal, $label:literal
+     ($($asked:expr)?, $($longest:expr)?): $request:ty => $reply:ty) => {
         $(#[$meta])*
         #[derive(Debug)]
         pub struct $name;
@@ -395,81 +456,98 @@ macro_rules! call {
         impl Call for $name {
             type Request = $request;
             type Reply = $reply;
+            const KIND: u8 = $kind;
             const LABEL: &'static str = $label;
+            $(const MAX_REQUEST: u32 = $asked;)?
             $(const MAX_REPLY: u32 = $longest;)?
         }
     };
 }
 
+// At the door, for everybody.
+call! {
+    /// Whoever serves an instance says which.
+    HelloCall = 1, "hello" (,): () => Hello
+}
+call! {
+    /// Servers show the bundles of all servers that are registered.
+    RollCall = 2, "roll" (, ROLL_REPLY): () => Roll
+}
 call! {
     /// Servers show their bundle and evidence.
-    MemberCall, "member" [CREDENTIAL_REPLY]: () => Member
+    MemberCall = 3, "member" (, CREDENTIAL_REPLY): () => Member
 }
 call! {
     /// Servers hand on the evidence of a server with a bundle, by its digest.
-    CredentialCall, "credential" [CREDENTIAL_REPLY]: Digest => Credential
-}
-call! {
-    /// Servers say what they think of the caller's evidence.
-    OpinionCall, "opinion" [OPINION_REPLY]: () => Opinion
-}
-call! {
-    /// Servers name the key to which others seal what they leave with them.
-    KeeperCall, "keeper": () => Keeper
-}
-call! {
-    /// Servers leave their identity with members, for their next boot.
-    KeepCall, "keep": Keepsake => ()
-}
-call! {
-    /// Servers ask each other up to which round they stand.
-    FloorCall, "floor": FloorRequest => Floor
-}
-call! {
-    /// Servers ask each other for a record that they missed, by its digest, and for
-    /// those before it.
-    HistoryCall, "history" [NEWS_REPLY]: Digest => Vec<Published>
+    CredentialCall = 4, "credential" (, CREDENTIAL_REPLY): Digest => Credential
 }
 call! {
     /// Clients, readers and aggregators ask servers for news.
-    FollowCall, "follow" [NEWS_REPLY]: Follow => News
+    FollowCall = 5, "follow" (, NEWS_REPLY): Follow => News
 }
 call! {
     /// Clients register with any server.
-    RegisterCall, "register": ClientBundle => Registration
-}
-call! {
-    /// Aggregators register with any server.
-    EnlistCall, "enlist": AggregatorBundle => Registration
+    RegisterCall = 6, "register" (,): ClientBundle => Registration
 }
 call! {
     /// Clients take their leave of any server.
-    WithdrawCall, "withdraw": Withdrawal => ()
+    WithdrawCall = 7, "withdraw" (,): Withdrawal => ()
 }
 call! {
-    /// Aggregators fetch the registry that a header names.
-    RegistryCall, "registry" [REGISTRY_REPLY]: RegistryRequest => Vec<ClientBundle>
-}
-call! {
-    /// Aggregators hand their aggregate to any server.
-    AggregateCall, "aggregate": Aggregate => ()
+    /// Clients show a server what the aggregator promised them.
+    ComplainCall = 8, "complain" (,): EnvelopeReceipt => ()
 }
 call! {
     /// Clients hand their envelope to the aggregator.
-    EnvelopeCall, "envelope": SealedEnvelope => EnvelopeReceipt
+    EnvelopeCall = 9, "envelope" (ENVELOPE_REQUEST,): SealedEnvelope => EnvelopeReceipt
 }
 call! {
     /// Clients ask the aggregator whether it would answer their envelope of a round
     /// by now, before they hand it over once more (A12).
-    CollectsCall, "collects": (RoundContext, ClientId) => ()
+    CollectsCall = 10, "collects" (,): (RoundContext, ClientId) => ()
+}
+// Between aggregators and servers.
+call! {
+    /// Aggregators register with any server.
+    EnlistCall = 33, "enlist" (,): AggregatorBundle => Registration
+}
+call! {
+    /// Aggregators fetch the registry that a header names.
+    RegistryCall = 34, "registry" (, REGISTRY_REPLY): RegistryRequest => Vec<ClientBundle>
+}
+call! {
+    /// Aggregators hand their aggregate to any server.
+    AggregateCall = 35, "aggregate" (AGGREGATE_REQUEST,): Aggregate => ()
 }
 call! {
     /// Servers look into a round of the aggregator.
-    AuditCall, "audit" [AUDIT_REPLY]: AuditRequest => Vec<SealedEnvelope>
+    AuditCall = 36, "audit" (, AUDIT_REPLY): AuditRequest => Vec<SealedEnvelope>
 }
 call! {
-    /// Clients show a server what the aggregator promised them.
-    ComplainCall, "complain": EnvelopeReceipt => ()
+    /// Servers ask where another one is in the committee's own network.
+    LinkCall = 37, "link" (,): LinkRequest => Link
+}
+// Among servers, never at a door.
+call! {
+    /// Servers say what they think of the caller's evidence.
+    OpinionCall = 65, "opinion" (, OPINION_REPLY): () => Opinion
+}
+call! {
+    /// Servers name the key to which others seal what they leave with them.
+    KeeperCall = 66, "keeper" (,): () => Keeper
+}
+call! {
+    /// Servers leave their identity with members, for their next boot.
+    KeepCall = 67, "keep" (,): Keepsake => ()
+}
+call! {
+    /// Servers ask each other up to which round they stand.
+    FloorCall = 68, "floor" (,): FloorRequest => Floor
+}
+call! {
+    /// Servers ask each other for a record that they missed, by its digest, and for
+    /// those before it.
+    HistoryCall = 69, "history" (, NEWS_REPLY): Digest => Vec<Published>
 }
 
 #[cfg(test)]

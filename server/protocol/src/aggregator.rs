@@ -13,10 +13,11 @@ use crate::{
     ids::PeerKey,
     instance::{Instance, InstanceName},
     keys::{KeyError, Signature, SigningPublic, SigningSecret},
+    whereabouts::Whereabouts,
 };
 
 const ADMISSION: &str = "zipnet/aggregator-admission/v1";
-const BUNDLE: &str = "zipnet/aggregator-bundle/v1";
+const BUNDLE: &str = "zipnet/aggregator-bundle/v2";
 
 /// An aggregator that is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum AggregatorError {
     /// The transport key did not sign.
     #[error("The aggregator's bundle is not signed by the transport key that it names")]
     Transport(#[source] KeyError),
+    /// More addresses than a door may have.
+    #[error("The aggregator's bundle names too many addresses of its door; {most} are allowed", most = crate::whereabouts::MAX_ADDRESSES)]
+    Whereabouts,
     /// It shows no admission, or one that is not for it.
     #[error(
         "Aggregator {peer} is not admitted to this instance; one that ZIPNET_AGGREGATORS names, or an admission by `zipnet-server admit --aggregator PEERID`, would be right"
@@ -94,6 +98,7 @@ impl FromStr for Admission {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AggregatorBundle {
     peer: PeerKey,
+    at: Whereabouts,
     admission: Option<Admission>,
     transport: Signature,
 }
@@ -105,13 +110,22 @@ impl AggregatorBundle {
         instance: &Instance,
         admission: Option<Admission>,
         transport: &SigningSecret,
+        at: Whereabouts,
     ) -> Self {
         let peer = transport.peer_key();
+        let signature = transport.sign(BUNDLE, &body(instance, &peer, &at));
         Self {
             peer,
+            at,
             admission,
-            transport: transport.sign(BUNDLE, &body(instance, &peer)),
+            transport: signature,
         }
+    }
+
+    /// Where its door is, unverified.
+    #[must_use]
+    pub const fn at(&self) -> &Whereabouts {
+        &self.at
     }
 
     /// Whose it says to be, unverified.
@@ -130,8 +144,12 @@ impl AggregatorBundle {
         instance: &Instance,
         named: impl FnOnce(&PeerKey) -> bool,
     ) -> Result<PeerKey, AggregatorError> {
+        if !self.at.is_bounded() {
+            return Err(AggregatorError::Whereabouts);
+        }
+        let body = body(instance, &self.peer, &self.at);
         SigningPublic::from(self.peer)
-            .verify(BUNDLE, &body(instance, &self.peer), &self.transport)
+            .verify(BUNDLE, &body, &self.transport)
             .map_err(AggregatorError::Transport)?;
         if named(&self.peer) {
             return Ok(self.peer);
@@ -147,10 +165,11 @@ impl AggregatorBundle {
     }
 }
 
-fn body(instance: &Instance, peer: &PeerKey) -> Canonical {
-    Canonical::new()
+fn body(instance: &Instance, peer: &PeerKey, at: &Whereabouts) -> Canonical {
+    let body = Canonical::new()
         .fixed(instance.id().as_bytes())
-        .fixed(peer.as_bytes())
+        .fixed(peer.as_bytes());
+    at.describe(body)
 }
 
 #[cfg(test)]
@@ -178,7 +197,8 @@ mod tests {
         let (ours, theirs) = (transport(1), transport(2));
         let admit = |key| Admission::sign(instance.name(), &ours.peer_key(), key);
         let verify = |admission, transport: &SigningSecret, named: bool| {
-            AggregatorBundle::sign(&instance, admission, transport).verify(&instance, |_| named)
+            AggregatorBundle::sign(&instance, admission, transport, Whereabouts::nowhere())
+                .verify(&instance, |_| named)
         };
         assert_eq!(verify(Some(admit(&key)), &ours, false), Ok(ours.peer_key()));
         assert_eq!(verify(None, &ours, true), Ok(ours.peer_key()));
@@ -190,7 +210,8 @@ mod tests {
             let refusal = verify(admission, transport, false);
             assert!(matches!(refusal, Err(AggregatorError::NotAdmitted { .. })));
         }
-        let mut stolen = AggregatorBundle::sign(&instance, Some(admit(&key)), &ours);
+        let mut stolen =
+            AggregatorBundle::sign(&instance, Some(admit(&key)), &ours, Whereabouts::nowhere());
         stolen.peer = theirs.peer_key();
         assert!(matches!(
             stolen.verify(&instance, |_| true),

@@ -8,13 +8,14 @@ use crate::{
     ids::{ClientId, Digest, PeerKey, ServerId},
     instance::Instance,
     keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret},
+    whereabouts::Whereabouts,
 };
 
 const CLIENT_TRANSPORT: &str = "zipnet/client-bundle/v2";
 const CLIENT_WITHDRAW: &str = "zipnet/client-withdrawal/v1";
-const SERVER_TRANSPORT: &str = "zipnet/server-bundle/transport/v1";
-const SERVER_POSSESSION: &str = "zipnet/server-bundle/possession/v1";
-const SERVER_ADMISSION: &str = "zipnet/server-bundle/admission/v1";
+const SERVER_TRANSPORT: &str = "zipnet/server-bundle/transport/v2";
+const SERVER_POSSESSION: &str = "zipnet/server-bundle/possession/v2";
+const SERVER_ADMISSION: &str = "zipnet/server-bundle/admission/v2";
 
 /// A bundle that does not hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum BundleError {
     /// The X25519 key.
     #[error("The bundle's X25519 key cannot be used")]
     Dh(#[source] KeyError),
+    /// More addresses than a door may have.
+    #[error("The bundle names too many addresses of its door; {most} are allowed", most = crate::whereabouts::MAX_ADDRESSES)]
+    Whereabouts,
     /// The transport key did not sign.
     #[error("The bundle is not signed by the transport key that it names")]
     Transport(#[source] KeyError),
@@ -266,6 +270,7 @@ pub struct ServerBundle {
     signing: SigningPublic,
     peer: PeerKey,
     boot: u64,
+    at: Whereabouts,
     transport: Signature,
     possession: Signature,
     admission: Signature,
@@ -282,6 +287,7 @@ impl ServerBundle {
         transport: &SigningSecret,
         committee: &SigningSecret,
         boot: u64,
+        at: Whereabouts,
     ) -> Self {
         let peer = transport.peer_key();
         let server_id = instance.server_id(&peer);
@@ -292,6 +298,7 @@ impl ServerBundle {
             &signing.public(),
             &peer,
             boot,
+            &at,
         );
         Self {
             server_id,
@@ -302,6 +309,7 @@ impl ServerBundle {
             transport: transport.sign(SERVER_TRANSPORT, &body),
             possession: signing.sign(SERVER_POSSESSION, &body),
             admission: committee.sign(SERVER_ADMISSION, &body),
+            at,
         }
     }
 
@@ -319,6 +327,9 @@ impl ServerBundle {
         if self.server_id != instance.server_id(&self.peer) {
             return Err(BundleError::Id);
         }
+        if !self.at.is_bounded() {
+            return Err(BundleError::Whereabouts);
+        }
         let body = server_body(
             instance,
             &self.server_id,
@@ -326,6 +337,7 @@ impl ServerBundle {
             &self.signing,
             &self.peer,
             self.boot,
+            &self.at,
         );
         SigningPublic::from(self.peer)
             .verify(SERVER_TRANSPORT, &body, &self.transport)
@@ -339,7 +351,7 @@ impl ServerBundle {
             .map_err(BundleError::Admission)?;
         self.dh.check_contributory().map_err(BundleError::Dh)?;
         Ok(AdmittedServer {
-            digest: body.digest("zipnet/server-bundle/v1"),
+            digest: body.digest("zipnet/server-bundle/v2"),
             bundle: self.clone(),
         })
     }
@@ -352,14 +364,16 @@ fn server_body(
     signing: &SigningPublic,
     peer: &PeerKey,
     boot: u64,
+    at: &Whereabouts,
 ) -> Canonical {
-    Canonical::new()
+    let body = Canonical::new()
         .fixed(instance.id().as_bytes())
         .fixed(id.as_bytes())
         .fixed(dh.as_bytes())
         .fixed(signing.as_bytes())
         .fixed(peer.as_bytes())
-        .u64(boot)
+        .u64(boot);
+    at.describe(body)
 }
 
 /// A server whose bundle was verified. It knows the committee secret and holds
@@ -399,6 +413,18 @@ impl AdmittedServer {
     #[must_use]
     pub const fn boot(&self) -> u64 {
         self.bundle.boot
+    }
+
+    /// The key under which the committee's own network knows the server.
+    #[must_use]
+    pub fn member(&self) -> PeerKey {
+        self.bundle.at.member(&self.bundle.peer)
+    }
+
+    /// Where it is found.
+    #[must_use]
+    pub const fn at(&self) -> &Whereabouts {
+        &self.bundle.at
     }
 
     /// The name of a key that two servers have in common, if there is one.

@@ -54,6 +54,7 @@ mod round;
 mod slot;
 mod slot_tree;
 mod tally;
+mod whereabouts;
 
 pub use aggregator::{Admission, AggregatorBundle, AggregatorError};
 pub use audit::{Audit, Finding, WrongRegistry, audit, honours};
@@ -86,3 +87,4 @@ pub use round::{HeaderError, MAX_ROSTER, RosterEntry, Round, RoundHeader, Signed
 pub use slot::{Message, MessageError, SlotContent, SlotKey};
 pub use slot_tree::SlotOpening;
 pub use tally::Tally;
+pub use whereabouts::{MAX_ADDRESSES, Whereabouts};

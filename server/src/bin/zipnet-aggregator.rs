@@ -17,6 +17,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     cli.node.params()?;
     let settings = AggregatorSettings {
         network: cli.node.network()?,
+        door: cli.door.options(cli.node.bind),
         trust: cli
             .trust
             .trust(cli.node.instance, cli.attestation.authority()?),

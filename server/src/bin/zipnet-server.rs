@@ -53,6 +53,9 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     let cli_has_no_seed = cli.node.secret.is_none() && cli.node.secret_file.is_none();
     let settings = ServerSettings {
         network: cli.node.network()?,
+        door: cli.door.options(cli.node.bind),
+        member_bind: cli.member_bind,
+        member_addresses: cli.member_address,
         params: cli.node.params()?,
         name: cli.node.instance,
         secret,

@@ -6,7 +6,7 @@ use clap::Parser;
 use zipnet_protocol::Admission;
 
 use crate::{
-    args::{NodeArgs, TrustArgs, duration},
+    args::{DoorArgs, NodeArgs, TrustArgs, duration},
     attestation::AttestationArgs,
 };
 
@@ -17,6 +17,9 @@ pub struct Cli {
     /// Network and name.
     #[command(flatten)]
     pub node: NodeArgs,
+    /// The door.
+    #[command(flatten)]
+    pub door: DoorArgs,
     /// How the committee is known.
     #[command(flatten)]
     pub trust: TrustArgs,

@@ -6,7 +6,7 @@ use clap::Parser;
 use zipnet_node::settings::{AggregatorName, CLIENTS_PER_PEER};
 
 use crate::{
-    args::{NodeArgs, bytes, duration},
+    args::{DoorArgs, NodeArgs, bytes, duration},
     attestation::{AttestationArgs, EvidenceArgs},
     secrets::CommitteeArgs,
     status::SocketArgs,
@@ -25,6 +25,22 @@ pub struct Cli {
     /// Network and name.
     #[command(flatten)]
     pub node: NodeArgs,
+    /// The door.
+    #[command(flatten)]
+    pub door: DoorArgs,
+    /// UDP address for the other servers of the committee, which nobody else needs to
+    /// reach [default: a port that follows from the server's key, where --bind is]
+    #[arg(long, env = "ZIPNET_MEMBER_BIND", value_name = "IP:PORT")]
+    pub member_bind: Option<SocketAddr>,
+    /// Addresses at which the other servers reach it there, besides those that it finds
+    /// out; repeated or comma separated
+    #[arg(
+        long,
+        env = "ZIPNET_MEMBER_ADDRESS",
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
+    pub member_address: Vec<SocketAddr>,
     /// How evidence is judged.
     #[command(flatten)]
     pub attestation: AttestationArgs,

@@ -182,7 +182,15 @@ impl Ground {
         let dh = DhSecret::from_entropy(&entropy(&format!("{peer} dh"), 0, number));
         let signing = SigningSecret::from_seed(&entropy(&format!("{peer} signing"), 0, number));
         let (instance, committee) = (&self.instance, &self.committee);
-        let bundle = ServerBundle::sign(instance, &dh, &signing, &transport, committee, number);
+        let bundle = ServerBundle::sign(
+            instance,
+            &dh,
+            &signing,
+            &transport,
+            committee,
+            number,
+            zipnet_protocol::Whereabouts::nowhere(),
+        );
         let admitted = bundle.verify(instance).expect("a bundle of ours");
         Boot { admitted, signing }
     }

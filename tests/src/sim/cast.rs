@@ -87,7 +87,15 @@ impl Cast {
         let signing = SigningSecret::from_seed(&entropy("server signing", index, boot));
         let transport = SigningSecret::from_seed(&entropy("server transport", index, 0));
         let instance = &self.rules.instance;
-        let bundle = ServerBundle::sign(instance, &dh, &signing, &transport, &self.committee, boot);
+        let bundle = ServerBundle::sign(
+            instance,
+            &dh,
+            &signing,
+            &transport,
+            &self.committee,
+            boot,
+            zipnet_protocol::Whereabouts::nowhere(),
+        );
         let admitted = bundle.verify(instance).expect("a bundle of ours");
         Keys {
             dh,
@@ -113,8 +121,14 @@ impl Cast {
     #[must_use]
     pub fn aggregators(&self) -> Order {
         let instance = &self.rules.instance;
-        let bundles = (0..AGGREGATORS)
-            .map(|index| AggregatorBundle::sign(instance, None, &aggregator(index)));
+        let bundles = (0..AGGREGATORS).map(|index| {
+            AggregatorBundle::sign(
+                instance,
+                None,
+                &aggregator(index),
+                zipnet_protocol::Whereabouts::nowhere(),
+            )
+        });
         Order::RegisterAggregators(bundles.collect())
     }
 

@@ -57,6 +57,12 @@ impl Aggregators {
         Ok(Self { listed, turn })
     }
 
+    /// The bundle of a listed one.
+    #[must_use]
+    pub fn bundle(&self, peer: &PeerKey) -> Option<&AggregatorBundle> {
+        self.listed.get(peer).map(|(bundle, _)| bundle)
+    }
+
     /// The listed ones, with the round when each was last heard of.
     pub fn iter(&self) -> impl Iterator<Item = (&PeerKey, u64)> {
         self.listed

@@ -80,13 +80,6 @@ impl Ranking {
         order.truncate(many);
         order
     }
-
-    /// A few things of many, by chance.
-    pub(super) fn sample<T>(&mut self, mut of: Vec<T>, many: usize) -> Vec<T> {
-        self.dice.shuffle(&mut of);
-        of.truncate(many);
-        of
-    }
 }
 
 #[cfg(test)]

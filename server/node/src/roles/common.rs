@@ -7,20 +7,22 @@ use core::{
 };
 use std::sync::Arc;
 
+use crate::{
+    entropy::{self, EntropyError},
+    ground::Ground,
+    peers::{PeerError, Peers, only},
+    settings::{self, BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings},
+    wire::{Call, Hello, Refused, function_id, hello_id},
+};
 use mosaik::{
     FunctionId, Network, PeerId,
     discovery::PeerInfo,
     functions::{CallContext, Handler, handler::BuilderError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use zipnet_protocol::{Digest, Instance, InstanceName, PeerKey, SigningPublic, domain_digest};
-
-use super::gate::{Gate, Places};
-use crate::{
-    network::Node,
-    peers::{PeerError, Peers, only},
-    settings::{self, NetworkSettings, TrustSettings},
-    wire::{Call, Hello, Refused, hello_id},
+use zipnet_door::{Admission, Doors, OpenError, Reach, gate::Gate};
+use zipnet_protocol::{
+    Digest, Instance, InstanceName, PeerKey, SigningPublic, SigningSecret, domain_digest,
 };
 
 /// How long a client looks for somebody who tells it the committee key.
@@ -35,74 +37,59 @@ pub struct ServeError {
     source: BuilderError,
 }
 
-/// Says who and where this node is.
-pub fn announce(node: &Node, settings: &NetworkSettings, name: &InstanceName, role: &'static str) {
+/// Says with which hint others find this process.
+pub fn found_at(hint: &BootstrapHint) {
+    tracing::info!("bootstrap={hint}");
+}
+
+/// Says who this process is.
+pub fn up(peer: &PeerId, settings: &NetworkSettings, name: &InstanceName, role: &'static str) {
     tracing::info!(
-        "zipnet up: network={} instance={name} peer={} role={}",
+        "zipnet up: network={} instance={name} peer={peer} role={}",
         settings.universe,
-        node.peer(),
         domain_digest("zipnet/role/v1", role.as_bytes()).short(),
     );
-    tracing::info!("bootstrap={}", node.hint());
+}
+
+/// Somebody without a door could not reach those of others.
+#[derive(Debug, thiserror::Error)]
+pub enum KnockError {
+    /// No randomness.
+    #[error("Could not make a transport identity")]
+    Entropy(#[source] EntropyError),
+    /// The socket.
+    #[error("Could not open a socket")]
+    Open(#[source] OpenError),
+}
+
+/// A socket to reach doors from, and the key of its transport identity.
+///
+/// # Errors
+/// [`KnockError`].
+pub async fn knock(settings: &NetworkSettings) -> Result<(Arc<Doors>, SigningSecret), KnockError> {
+    let seed = match &settings.seed {
+        Some(seed) => seed.clone(),
+        None => TransportSeed::from_entropy(entropy::fresh().map_err(KnockError::Entropy)?),
+    };
+    let doors = Doors::open(seed.as_bytes(), settings.bind, &reach(&settings.relay))
+        .await
+        .map_err(KnockError::Open)?;
+    Ok((doors, SigningSecret::from_seed(seed.as_bytes())))
+}
+
+/// How doors are found and reached. A relay inside of a process is of no use to
+/// others; mosaik alone wants one.
+#[must_use]
+pub fn reach(relay: &RelaySetting) -> Reach {
+    match relay {
+        RelaySetting::Default => Reach::Public,
+        RelaySetting::Embedded => Reach::Direct,
+        RelaySetting::Url(url) => Reach::Relay(url.clone()),
+    }
 }
 
 /// A served call; it ends when this is dropped.
 pub type Served<C> = Handler<<C as Call>::Request, <C as Call>::Reply, Refused>;
-
-/// Calls of one peer at once, where nothing else is said. A process with many
-/// clients is one peer.
-pub const CALLS_EACH: usize = 16;
-
-/// Tells something of a caller by its transport key.
-pub type Caller = Arc<dyn Fn(&PeerKey) -> bool + Send + Sync>;
-
-/// Who may call, and how many at once (A5).
-#[derive(Clone)]
-pub struct Admission {
-    places: Places,
-    allowed: Option<Caller>,
-    known: Option<Caller>,
-}
-
-impl Admission {
-    /// Anybody.
-    #[must_use]
-    pub const fn of(places: Places) -> Self {
-        Self {
-            places,
-            allowed: None,
-            known: None,
-        }
-    }
-
-    /// Only these. Others are turned away before their request is looked at and
-    /// before they take a place.
-    #[must_use]
-    pub fn only(mut self, allowed: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
-        self.allowed = Some(Arc::new(allowed));
-        self
-    }
-
-    /// Keeps half of the places for these.
-    #[must_use]
-    pub fn first(mut self, known: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
-        self.known = Some(Arc::new(known));
-        self
-    }
-}
-
-impl From<usize> for Admission {
-    /// Anybody, so many at once, [`CALLS_EACH`] of each.
-    fn from(concurrent: usize) -> Self {
-        Self::of(Places::new(concurrent, CALLS_EACH))
-    }
-}
-
-impl core::fmt::Debug for Admission {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Admission({:?})", self.places)
-    }
-}
 
 /// Serves a call with a handler that is told the caller's transport key, for
 /// those that are admitted; whoever finds no place is told that we are busy.
@@ -125,7 +112,13 @@ where
     Fut: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
 {
     let admission = admission.into();
-    serve_as(network, C::id(instance), C::LABEL, admission, handler)
+    serve_as(
+        network,
+        function_id(C::LABEL, instance),
+        C::LABEL,
+        admission,
+        handler,
+    )
 }
 
 fn serve_as<Req, Res, F, Fut>(
@@ -141,11 +134,7 @@ where
     F: Fn(Req, PeerKey) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Res, Refused>> + Send + 'static,
 {
-    let Admission {
-        places,
-        allowed,
-        known,
-    } = admission;
+    let (places, allowed, known) = admission.into_parts();
     let gate = Gate::new(places);
     let key = |peer: &PeerId| PeerKey::new(*peer.as_bytes());
     network
@@ -181,15 +170,24 @@ pub fn serve_hello(
     network: &Network,
     instance: &Instance,
 ) -> Result<Handler<(), Hello, Refused>, ServeError> {
-    let committee = *instance.committee();
-    let anchor = instance.anchor().copied();
+    let hello = hello(instance);
     serve_as(
         network,
         hello_id(instance.name()),
         "hello",
         256.into(),
-        move |(), _| ready(Ok(Hello { committee, anchor })),
+        move |(), _| ready(Ok(hello.clone())),
     )
+}
+
+/// What a node says of the instance that it belongs to.
+#[must_use]
+pub fn hello(instance: &Instance) -> Hello {
+    Hello {
+        name: instance.name().to_string(),
+        committee: *instance.committee(),
+        anchor: instance.anchor().copied(),
+    }
 }
 
 /// The committee key could not be learned.
@@ -262,16 +260,17 @@ fn same_anchor(trust: &TrustSettings, theirs: Option<&Digest>) -> Result<(), Com
 /// Asks the bootstrap peers in the background whether they judge evidence by
 /// what this node does. Otherwise it would wait for an instance that is not
 /// there, and not know why.
-fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSettings) {
-    let asked: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
+fn warn_of_other_anchor(ground: &Arc<dyn Ground>, trust: &TrustSettings, hints: &[BootstrapHint]) {
+    let asked: Vec<PeerId> = hints.iter().map(|hint| hint.peer).collect();
     let trust = trust.clone();
     // Whoever leaves does not wait for this.
-    let network = Arc::downgrade(node.network());
+    let ground = Arc::downgrade(ground);
     tokio::spawn(async move {
         let asking = async {
-            while let Some(network) = network.upgrade() {
+            while let Some(ground) = ground.upgrade() {
                 let allowed = (!asked.is_empty()).then(|| only(asked.clone()));
-                let peers = Peers::hello(network, &trust.name, allowed);
+                let peers = Peers::hello(&*ground, &trust.name, allowed);
+                drop(ground);
                 if let Ok((peer, hello)) = peers.call(&(), Duration::from_secs(3)).await
                     && Some(hello.committee) == trust.committee
                 {
@@ -292,47 +291,34 @@ fn warn_of_other_anchor(node: &Node, trust: &TrustSettings, network: &NetworkSet
     });
 }
 
-/// The node with the instance that it belongs to, as one without the committee
-/// secret finds it: by the pinned committee key, or else by the word of its
-/// bootstrap peers. If it finds none, the node takes its leave before the process
-/// ends: what runs in it does not bear to be cut off.
+/// The instance that a node without the committee secret belongs to: by the pinned
+/// committee key, or else by the word of its bootstrap peers.
 ///
 /// # Errors
 /// [`CommitteeKeyError`].
 pub async fn find_instance(
-    node: Node,
+    ground: &Arc<dyn Ground>,
     trust: &TrustSettings,
-    network: &NetworkSettings,
-) -> Result<(Node, Instance), CommitteeKeyError> {
-    match ask_for_instance(&node, trust, network).await {
-        Ok(instance) => Ok((node, instance)),
-        Err(error) => {
-            node.leave().await;
-            Err(error)
-        }
-    }
-}
-
-async fn ask_for_instance(
-    node: &Node,
-    trust: &TrustSettings,
-    network: &NetworkSettings,
+    hints: &[BootstrapHint],
 ) -> Result<Instance, CommitteeKeyError> {
     let authority = trust.authority.as_deref();
     let instance = |committee| settings::instance(trust.name.clone(), committee, authority);
     if let Some(committee) = trust.committee {
-        warn_of_other_anchor(node, trust, network);
+        warn_of_other_anchor(ground, trust, hints);
         return Ok(instance(committee));
     }
-    let bootstrap: Vec<PeerId> = network.bootstrap.iter().map(|hint| hint.peer).collect();
+    let bootstrap: Vec<PeerId> = hints.iter().map(|hint| hint.peer).collect();
     let asked = (!bootstrap.is_empty()).then(|| only(bootstrap));
-    let peers = Peers::hello(node.network().clone(), &trust.name, asked);
+    let peers = Peers::hello(&**ground, &trust.name, asked);
     let deadline = tokio::time::Instant::now() + HELLO_TIMEOUT;
     let mut found: Option<(PeerId, SigningPublic)> = None;
     let mut last = PeerError::Nobody { call: "hello" };
     while tokio::time::Instant::now() < deadline {
         for peer in peers.serving() {
             match peers.call_peer(peer, &(), Duration::from_secs(3)).await {
+                Ok(hello) if hello.name != trust.name.as_str() => {
+                    tracing::debug!(peer = %peer.fmt_short(), "a peer belongs to another instance");
+                }
                 Ok(hello) => match found {
                     Some((_, key)) if key != hello.committee => {
                         return Err(CommitteeKeyError::Ambiguous {

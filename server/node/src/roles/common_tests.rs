@@ -2,10 +2,12 @@
 
 use mosaik::iroh::endpoint::Connection;
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use zipnet_door::gate::Places;
 
 use super::*;
 use crate::{
     invoke::{InvokeError, Reply, keep},
+    network::Node,
     testing::{Count, SOON, instance, key, met, node, until},
     wire::{CredentialCall, Opinion, OpinionCall},
 };
@@ -14,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Calls as an attacker does, who keeps the connection when it was answered.
 async fn call_and_keep(of: &Node, server: &Node) -> Result<(Connection, Reply), InvokeError> {
-    let id = OpinionCall::id(&instance());
+    let id = function_id(OpinionCall::LABEL, &instance());
     let call = keep(of.network(), server.peer(), id, bytes::Bytes::new());
     timeout(SOON, call).await.expect("in time")
 }

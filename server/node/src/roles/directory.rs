@@ -13,17 +13,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mosaik::{Network, PeerId};
+use mosaik::PeerId;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use zipnet_protocol::{AdmittedServer, Instance, PeerKey};
 
-use super::{
-    asking::{Asking, Outcome},
-    common::peer_id,
-};
+use super::asking::{Asking, Outcome};
 use crate::{
     attestation::Authority,
     entropy::Dice,
+    ground::Ground,
     peers::Peers,
     wire::{Member, MemberCall},
 };
@@ -41,10 +39,10 @@ struct Known {
 }
 
 /// The servers that this process has met.
-#[derive(Debug)]
 pub struct Directory {
     instance: Instance,
     authority: Option<Arc<Authority>>,
+    ground: Arc<dyn Ground>,
     peers: Arc<Peers<(), Member>>,
     known: Mutex<Known>,
     changed: Notify,
@@ -55,14 +53,15 @@ impl Directory {
     /// A directory of nobody yet.
     #[must_use]
     pub fn new(
-        network: &Arc<Network>,
+        ground: &Arc<dyn Ground>,
         instance: &Instance,
         authority: Option<Arc<Authority>>,
     ) -> Self {
-        let peers = Peers::of::<MemberCall>(network.clone(), instance, None);
+        let peers = Peers::on::<MemberCall>(&**ground, instance, None);
         Self {
             instance: instance.clone(),
             authority,
+            ground: ground.clone(),
             peers: Arc::new(peers),
             known: Mutex::new(Known {
                 servers: BTreeMap::new(),
@@ -71,6 +70,34 @@ impl Directory {
             changed: Notify::new(),
             began: Instant::now(),
         }
+    }
+
+    /// The instance whose servers they are.
+    #[must_use]
+    pub const fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// The peers under which servers answer.
+    #[must_use]
+    pub fn peers(&self) -> BTreeSet<PeerId> {
+        self.lock().servers.keys().copied().collect()
+    }
+
+    /// Servers that have started over since they were met: who they are now is asked
+    /// anew.
+    pub fn renew(&self, named: &[AdmittedServer]) {
+        self.lock().servers.retain(|_, met| {
+            let newer = |server: &&AdmittedServer| server.boot() > met.boot();
+            let mut same = named.iter().filter(|server| server.peer() == met.peer());
+            !same.any(|server| newer(&server))
+        });
+    }
+
+    /// These peers are no servers any more.
+    pub fn forget(&self, peers: &[PeerId]) {
+        let mut known = self.lock();
+        known.servers.retain(|peer, _| !peers.contains(peer));
     }
 
     /// Whether a peer is an admitted server.
@@ -83,9 +110,8 @@ impl Directory {
     #[must_use]
     pub fn outdates(&self, server: &AdmittedServer) -> bool {
         let known = self.lock();
-        peer_id(server.peer())
-            .and_then(|peer| known.servers.get(&peer))
-            .is_some_and(|met| met.boot() > server.boot())
+        let mut same = known.servers.values();
+        same.any(|met| met.peer() == server.peer() && met.boot() > server.boot())
     }
 
     /// The transport keys of the servers that announce themselves now.
@@ -94,8 +120,8 @@ impl Directory {
         let known = self.lock();
         known
             .servers
-            .keys()
-            .map(|peer| PeerKey::new(*peer.as_bytes()))
+            .values()
+            .map(|server| *server.peer())
             .collect()
     }
 
@@ -160,7 +186,7 @@ impl Directory {
     /// if servers show any.
     fn admitted(&self, peer: &PeerId, member: &Member) -> Option<AdmittedServer> {
         let server = member.bundle.verify(&self.instance).ok()?;
-        if peer_id(server.peer()) != Some(*peer) {
+        if !self.ground.is_at(&server, peer) {
             return None;
         }
         if let Some(authority) = &self.authority {
@@ -172,5 +198,11 @@ impl Directory {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl core::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Directory").field(&self.known).finish()
     }
 }

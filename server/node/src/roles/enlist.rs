@@ -3,10 +3,10 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use mosaik::Network;
 use zipnet_protocol::{AggregatorBundle, Instance};
 
 use crate::{
+    ground::Ground,
     peers::{Allowed, Peers},
     wire::{EnlistCall, Registration},
 };
@@ -20,13 +20,13 @@ const REFRESH: Duration = Duration::from_secs(5);
 
 /// Registers with the committee, for ever; says each time whether it is listed.
 pub(super) async fn run(
-    network: Arc<Network>,
+    ground: Arc<dyn Ground>,
     instance: Instance,
     bundle: AggregatorBundle,
     servers: Allowed,
     tell: impl Fn(bool) + Send + 'static,
 ) {
-    let servers = Peers::of::<EnlistCall>(network, &instance, Some(servers));
+    let servers = Peers::on::<EnlistCall>(&*ground, &instance, Some(servers));
     let (mut listed_before, mut refused_before) = (false, false);
     loop {
         let pause = match servers.call(&bundle, PATIENCE).await {

@@ -22,7 +22,7 @@ mod trust;
 use core::time::Duration;
 use std::{collections::BTreeSet, sync::Arc};
 
-use mosaik::{Network, PeerId};
+use mosaik::PeerId;
 use tokio::time::{Instant, sleep, sleep_until};
 use zipnet_protocol::{CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, RoundContext};
 
@@ -37,6 +37,7 @@ use self::{
 use super::directory::Directory;
 use crate::{
     attestation::Credential,
+    ground::Ground,
     peers::{Allowed, Peers},
     settings::TrustSettings,
     wire::{CredentialCall, FollowCall, MAX_RECORDS, News},
@@ -82,9 +83,9 @@ struct Taken {
 }
 
 /// Follows the committee of an instance.
-#[derive(Debug)]
 pub struct Follower {
     instance: Instance,
+    ground: Arc<dyn Ground>,
     trust: TrustSettings,
     directory: Arc<Directory>,
     credentials: Peers<Digest, Credential>,
@@ -105,7 +106,7 @@ impl Follower {
     /// Starts with the present.
     #[must_use]
     pub fn new(
-        network: Arc<Network>,
+        ground: &Arc<dyn Ground>,
         instance: &Instance,
         trust: &TrustSettings,
         directory: &Arc<Directory>,
@@ -113,12 +114,13 @@ impl Follower {
         let servers = directory.clone();
         let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
         Self {
-            polls: Polls::new(Peers::of::<FollowCall>(
-                network.clone(),
+            polls: Polls::new(Peers::on::<FollowCall>(
+                &**ground,
                 instance,
                 Some(allowed.clone()),
             )),
-            credentials: Peers::of::<CredentialCall>(network, instance, Some(allowed)),
+            credentials: Peers::on::<CredentialCall>(&**ground, instance, Some(allowed)),
+            ground: ground.clone(),
             seen: Seen::new(instance.clone()),
             instance: instance.clone(),
             trust: trust.clone(),
@@ -314,6 +316,11 @@ impl Follower {
             match round {
                 Ok(round) => {
                     taken.problem = None;
+                    let named = &round.header().aggregator;
+                    let told = open.aggregator.as_ref();
+                    if let Some(bundle) = told.filter(|bundle| bundle.peer() == named) {
+                        self.ground.told(&self.instance, bundle);
+                    }
                     self.take_open(round, from, quorum, &mut taken);
                 }
                 Err(error) => {
@@ -397,6 +404,12 @@ impl Follower {
         let mut events = vec![Event::Opened(held.round)];
         events.extend(self.miss(previous, ToldBy::Round(number)));
         events
+    }
+}
+
+impl core::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Follower").field(&self.course).finish()
     }
 }
 

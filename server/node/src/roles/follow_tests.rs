@@ -11,6 +11,7 @@ use zipnet_protocol::{
 };
 
 use super::*;
+use crate::ground::Members;
 use crate::{
     committee::{
         command::Published,
@@ -47,8 +48,9 @@ async fn follower(world: &World, adjust: impl FnOnce(&mut TrustSettings)) -> (No
         authority: None,
     };
     adjust(&mut trust);
-    let directory = Arc::new(Directory::new(node.network(), instance, None));
-    let follower = Follower::new(node.network().clone(), instance, &trust, &directory);
+    let ground: Arc<dyn Ground> = Arc::new(Members(node.network().clone()));
+    let directory = Arc::new(Directory::new(&ground, instance, None));
+    let follower = Follower::new(&ground, instance, &trust, &directory);
     (node, follower)
 }
 
@@ -65,6 +67,7 @@ fn opened(world: &World, state: &CommitteeState, change: impl FnOnce(&mut RoundH
             .iter()
             .map(|server| server.admitted.bundle().clone())
             .collect(),
+        aggregator: None,
     }
 }
 

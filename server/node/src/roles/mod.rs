@@ -7,5 +7,5 @@ pub mod common;
 pub mod directory;
 mod enlist;
 pub mod follow;
-pub mod gate;
+mod roll;
 pub mod server;

@@ -1,13 +1,15 @@
 //! The parties of the vectors as the second implementation sees them, and the
 //! vectors of their ids, bundles and registry.
 
+use core::net::{IpAddr, SocketAddr};
+
 use serde_json::{Value, json};
 use zipnet_protocol::{
     Admission, AggregatorBundle, CommitteeSecret, Digest, Instance, PeerKey, Withdrawal,
 };
 
 use super::spec::{self, Bytes32, cat};
-use crate::common::{NAME, SECRET, World, entropy, signing};
+use crate::common::{DOORS, NAME, SECRET, World, entropy, signing, whereabouts};
 
 /// Servers of the vectors.
 pub const SERVERS: usize = 2;
@@ -41,6 +43,57 @@ impl Deployment {
     }
 }
 
+/// Where a party is found: the key in the committee's network, and addresses.
+pub struct Door {
+    member: Bytes32,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Door {
+    fn new(index: usize) -> Self {
+        let (key, addresses) = DOORS[index % DOORS.len()];
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        Self {
+            member: [key; 32],
+            addresses: addresses.collect(),
+        }
+    }
+
+    /// What is signed of it.
+    fn body(&self) -> Vec<u8> {
+        let mut body = cat(&[&self.member, &count(self.addresses.len())]);
+        for address in &self.addresses {
+            let ip = match address.ip() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                IpAddr::V6(v6) => v6.octets(),
+            };
+            body.extend(cat(&[&ip, &u32::from(address.port()).to_be_bytes()]));
+        }
+        body
+    }
+
+    fn wire(&self) -> Vec<u8> {
+        let many = u64::try_from(self.addresses.len()).unwrap();
+        let mut wire = cat(&[&self.member, &spec::varint(many)]);
+        for address in &self.addresses {
+            match address.ip() {
+                IpAddr::V4(v4) => wire.extend(cat(&[&[0], &v4.octets()])),
+                IpAddr::V6(v6) => wire.extend(cat(&[&[1], &v6.octets()])),
+            }
+            wire.extend(spec::varint(address.port().into()));
+        }
+        wire
+    }
+
+    fn vector(&self) -> Value {
+        json!({ "member": hex(self.member), "addresses": self.addresses })
+    }
+}
+
+fn count(many: usize) -> [u8; 4] {
+    u32::try_from(many).unwrap().to_be_bytes()
+}
+
 /// A server: seeds, and what follows from them.
 pub struct Server {
     pub dh_secret: Bytes32,
@@ -50,6 +103,7 @@ pub struct Server {
     pub transport_seed: Bytes32,
     pub peer: Bytes32,
     pub boot: u64,
+    pub door: Door,
     pub id: Bytes32,
     pub body: Vec<u8>,
     pub digest: Bytes32,
@@ -63,14 +117,15 @@ impl Server {
         let signing_seed = *entropy("server signing", index);
         let transport_seed = *entropy("server transport", index);
         let boot = index as u64 + 1;
+        let door = Door::new(index);
         let dh_public = spec::x25519_public(&dh_secret);
         let signing_public = spec::ed25519_public(&signing_seed);
         let peer = spec::ed25519_public(&transport_seed);
         let id = spec::digest("zipnet/server-id/v1", &cat(&[&deployment.id, &peer]));
         let keys = cat(&[&id, &dh_public, &signing_public, &peer]);
-        let body = cat(&[&deployment.id, &keys, &boot.to_be_bytes()]);
+        let body = cat(&[&deployment.id, &keys, &boot.to_be_bytes(), &door.body()]);
         let sign = |seed, by| {
-            let domain = format!("zipnet/server-bundle/{by}/v1");
+            let domain = format!("zipnet/server-bundle/{by}/v2");
             spec::sign(seed, &domain, &body)
         };
         let signatures = [
@@ -79,8 +134,13 @@ impl Server {
             sign(&deployment.committee_seed, "admission"),
         ];
         Self {
-            wire: cat(&[&keys, &spec::varint(boot), &signatures.concat()]),
-            digest: spec::digest("zipnet/server-bundle/v1", &body),
+            wire: cat(&[
+                &keys,
+                &spec::varint(boot),
+                &door.wire(),
+                &signatures.concat(),
+            ]),
+            digest: spec::digest("zipnet/server-bundle/v2", &body),
             dh_secret,
             dh_public,
             signing_seed,
@@ -88,6 +148,7 @@ impl Server {
             transport_seed,
             peer,
             boot,
+            door,
             id,
             body,
             signatures,
@@ -102,6 +163,7 @@ impl Server {
                 "signing_seed": hex(self.signing_seed),
                 "transport_seed": hex(self.transport_seed),
                 "boot": self.boot,
+                "door": self.door.vector(),
             },
             "outputs": {
                 "dh_public": hex(self.dh_public),
@@ -333,9 +395,10 @@ pub fn aggregators() -> Value {
         "zipnet/aggregator-admission/v1",
         &admission_body,
     );
-    let body = cat(&[&deployment.id, &peer]);
-    let signature = spec::sign(&seed, "zipnet/aggregator-bundle/v1", &body);
-    let encoded = cat(&[&peer, &[1], &admission, &signature]);
+    let door = Door::new(0);
+    let body = cat(&[&deployment.id, &peer, &door.body()]);
+    let signature = spec::sign(&seed, "zipnet/aggregator-bundle/v2", &body);
+    let encoded = cat(&[&peer, &door.wire(), &[1], &admission, &signature]);
 
     let world = World::new(SERVERS, CLIENTS);
     let transport = signing("aggregator transport", 0);
@@ -345,14 +408,14 @@ pub fn aggregators() -> Value {
         &world.committee,
     );
     assert_eq!(ours.to_string(), hex(&admission));
-    let bundle = AggregatorBundle::sign(&world.instance, Some(ours), &transport);
+    let bundle = AggregatorBundle::sign(&world.instance, Some(ours), &transport, whereabouts(0));
     assert_eq!(wire(&bundle), encoded);
     assert_eq!(
         bundle.verify(&world.instance, |_| false),
         Ok(transport.peer_key())
     );
     json!({
-        "inputs": { "transport_seed": hex(seed), "peer": hex(peer) },
+        "inputs": { "transport_seed": hex(seed), "peer": hex(peer), "door": door.vector() },
         "outputs": {
             "admission_body": hex(admission_body),
             "admission": hex(admission),

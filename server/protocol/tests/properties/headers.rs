@@ -126,6 +126,7 @@ fn i3_each_roster_entry_needs_its_own_bundle() {
             &signing("server transport", index),
             &world.committee,
             99,
+            zipnet_protocol::Whereabouts::nowhere(),
         );
         let rebooted = rebooted.verify(&world.instance).unwrap();
         assert_eq!(*rebooted.id(), server);
@@ -148,6 +149,7 @@ fn i3_two_servers_with_one_key_are_no_roster() {
             &transport,
             &world.committee,
             99,
+            zipnet_protocol::Whereabouts::nowhere(),
         )
         .verify(&world.instance)
         .unwrap()

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 use zipnet_protocol::{
     BundleError, Canonical, ClientBundle, ClientRegistry, CommitteeSecret, DhPublic, HeaderError,
     KeyError, RosterEntry, RoundContext, RoundPads, RoundParams, ServerBundle, SigningSecret,
-    Withdrawal, domain_digest,
+    Whereabouts, Withdrawal, domain_digest,
 };
 
 use crate::common::{NAME, SECRET, World, dh, entropy, signing};
@@ -56,6 +56,9 @@ fn server_bundle(world: &World, index: usize, dh: &DhPublic) -> ServerBundle {
             .fixed(signing.public().as_bytes())
             .fixed(peer.as_bytes())
             .u64(7)
+            // Nowhere.
+            .fixed(&[0; 32])
+            .u32(0)
     };
     let wire = (
         id,
@@ -63,11 +66,12 @@ fn server_bundle(world: &World, index: usize, dh: &DhPublic) -> ServerBundle {
         signing.public(),
         peer,
         7_u64,
-        transport.sign("zipnet/server-bundle/transport/v1", &body()),
-        signing.sign("zipnet/server-bundle/possession/v1", &body()),
+        Whereabouts::nowhere(),
+        transport.sign("zipnet/server-bundle/transport/v2", &body()),
+        signing.sign("zipnet/server-bundle/possession/v2", &body()),
         world
             .committee
-            .sign("zipnet/server-bundle/admission/v1", &body()),
+            .sign("zipnet/server-bundle/admission/v2", &body()),
     );
     postcard::from_bytes(&postcard::to_stdvec(&wire).unwrap()).unwrap()
 }
@@ -163,6 +167,7 @@ fn i12_a_server_needs_all_three_keys() {
             &signing("server transport", 0),
             committee,
             1,
+            Whereabouts::nowhere(),
         )
     };
     assert!(sign(&world.committee).verify(&world.instance).is_ok());

@@ -226,9 +226,9 @@ fn start(
         let client = cluster.client(&["cover"])?;
         cluster.clients.push(client);
     }
-    talker.expect("bootstrap=", UP)?;
+    talker.expect("zipnet up", UP)?;
     for client in &mut cluster.clients {
-        client.expect("bootstrap=", UP)?;
+        client.expect("zipnet up", UP)?;
     }
     say("  4 clients are up: one talks, three cover");
     Ok(if stopped() { None } else { Some(talker) })

@@ -13,7 +13,12 @@ use crate::committee::{
 /// The bundle of an aggregator that shows no admission.
 fn unadmitted(world: &World, seed: usize) -> AggregatorBundle {
     let transport = world.aggregator_transport(seed);
-    AggregatorBundle::sign(&world.rules.instance, None, &transport)
+    AggregatorBundle::sign(
+        &world.rules.instance,
+        None,
+        &transport,
+        zipnet_protocol::Whereabouts::nowhere(),
+    )
 }
 
 fn peer(world: &World, seed: usize) -> PeerKey {
@@ -45,7 +50,14 @@ fn a3_an_aggregator_without_an_admission_is_refused() {
     let mut state = world.founded();
     let instance = &world.rules.instance;
     let transport = world.aggregator_transport(7);
-    let signed = |admission| AggregatorBundle::sign(instance, Some(admission), &transport);
+    let signed = |admission| {
+        AggregatorBundle::sign(
+            instance,
+            Some(admission),
+            &transport,
+            zipnet_protocol::Whereabouts::nowhere(),
+        )
+    };
     let guessed = zipnet_protocol::SigningSecret::from_seed(&entropy("another committee", 0, 0));
     let (name, other) = (instance.name(), "acme.mix.other".parse().unwrap());
     for (what, bundle) in [

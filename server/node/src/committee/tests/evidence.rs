@@ -271,6 +271,7 @@ fn i3_two_servers_cannot_have_the_same_key() {
         &twin.transport,
         &attested.world.committee,
         1,
+        zipnet_protocol::Whereabouts::nowhere(),
     );
     twin.admitted = bundle.verify(attested.instance()).unwrap();
     let credential = attested.credential(&twin, |_| {});

@@ -149,7 +149,12 @@ impl World {
         let transport = self.aggregator_transport(seed);
         let instance = &self.rules.instance;
         let admission = Admission::sign(instance.name(), &transport.peer_key(), &self.committee);
-        AggregatorBundle::sign(instance, Some(admission), &transport)
+        AggregatorBundle::sign(
+            instance,
+            Some(admission),
+            &transport,
+            zipnet_protocol::Whereabouts::nowhere(),
+        )
     }
 
     /// An order of a server in its first boot.

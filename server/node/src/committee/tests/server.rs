@@ -78,7 +78,15 @@ impl Server {
         let signing = SigningSecret::from_seed(&entropy("server signing", index, boot));
         let transport = SigningSecret::from_seed(&entropy("server transport", index, 0));
         let instance = &rules.instance;
-        let bundle = ServerBundle::sign(instance, &dh, &signing, &transport, committee, boot);
+        let bundle = ServerBundle::sign(
+            instance,
+            &dh,
+            &signing,
+            &transport,
+            committee,
+            boot,
+            zipnet_protocol::Whereabouts::nowhere(),
+        );
         let admitted = bundle.verify(instance).unwrap();
         let guard = Guard::new(rules.clone(), *admitted.id(), *admitted.digest());
         Self {

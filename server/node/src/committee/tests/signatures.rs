@@ -254,6 +254,7 @@ fn register(
         transport,
         committee,
         1,
+        zipnet_protocol::Whereabouts::nowhere(),
     );
     Command::sign(
         &rules.instance,

@@ -399,7 +399,12 @@ fn i17_partials_without_all_commitments_are_refused() {
 fn a3_unadmitted_aggregators_are_refused() {
     let (world, state) = full();
     let transport = world.aggregator_transport(5);
-    let unadmitted = AggregatorBundle::sign(&world.rules.instance, None, &transport);
+    let unadmitted = AggregatorBundle::sign(
+        &world.rules.instance,
+        None,
+        &transport,
+        zipnet_protocol::Whereabouts::nowhere(),
+    );
     assert_refused!(
         forge(&world, &state, |snapshot| {
             snapshot.aggregators.push((unadmitted, 0));

@@ -205,7 +205,7 @@ impl Desk {
                 FoldError::Repeated { .. } => Refused::Repeated,
                 FoldError::Length { .. }
                 | FoldError::Servers { .. }
-                | FoldError::Signature { .. } => Refused::because(&error),
+                | FoldError::Signature { .. } => crate::wire::because(&error),
             })?;
         let mut current = self.current();
         // It may have closed meanwhile: then nothing is promised.

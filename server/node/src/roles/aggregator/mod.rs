@@ -17,31 +17,38 @@ use core::{
 };
 use std::sync::Arc;
 
-use mosaik::Network;
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use zipnet_protocol::{Admission, Aggregate, AggregatorBundle, CertifiedRound, Instance};
+use zipnet_door::OpenError;
+use zipnet_protocol::{
+    Admission, Aggregate, AggregatorBundle, CertifiedRound, Instance, PeerKey, SigningSecret,
+    Whereabouts,
+};
 
 use self::{collect::Desk, footing::Footing, registry::Registries};
 use super::{
-    common::{self, CommitteeKeyError, ServeError, Served},
+    common::{self, CommitteeKeyError},
     directory::Directory,
     enlist,
     follow::{Event, Follower},
+    roll,
 };
 use crate::{
     attestation::upkeep,
+    book::{AtDoors, Book},
+    door::{self, DoorOptions},
+    entropy::{self, EntropyError},
+    ground::Ground,
     health::{Code, Health, Pulse, Reason},
     metrics,
-    network::{JoinError, Node, Presence},
     peers::{Allowed, Peers},
-    settings::{NetworkSettings, TrustSettings},
+    settings::{NetworkSettings, TransportSeed, TrustSettings},
     wire::{
         AUDIT_PAGE_BYTES, AggregateCall, AuditCall, CollectsCall, EnvelopeCall, Follow, FollowCall,
-        Refused,
+        HelloCall,
     },
 };
 
@@ -58,8 +65,10 @@ const AUDITORS: usize = 16;
 /// What an operator sets for an aggregator.
 #[derive(Debug)]
 pub struct AggregatorSettings {
-    /// How it joins the network.
+    /// How it is reached, and whom it asks first.
     pub network: NetworkSettings,
+    /// Its door.
+    pub door: DoorOptions,
     /// Whom it follows.
     pub trust: TrustSettings,
     /// How long it collects envelopes of a round, at most.
@@ -73,15 +82,15 @@ pub struct AggregatorSettings {
 /// An aggregator could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AggregatorError {
-    /// No network.
-    #[error("Could not join the network")]
-    Join(#[source] JoinError),
+    /// No randomness.
+    #[error("Could not make a transport identity")]
+    Entropy(#[source] EntropyError),
+    /// No door.
+    #[error("Could not open the aggregator's door")]
+    Open(#[source] OpenError),
     /// No committee key.
     #[error("Could not learn which committee to serve")]
     CommitteeKey(#[source] CommitteeKeyError),
-    /// A call.
-    #[error("Could not answer calls")]
-    Serve(#[source] ServeError),
 }
 
 struct Aggregator {
@@ -100,25 +109,32 @@ pub async fn run(
     settings: AggregatorSettings,
     stop: CancellationToken,
 ) -> Result<(), AggregatorError> {
-    let start = async {
-        let node = Node::join(&settings.network, Presence::Infrastructure)
-            .await
-            .map_err(AggregatorError::Join)?;
-        common::announce(&node, &settings.network, &settings.trust.name, "aggregator");
-        let text = "nobody has told the committee key yet";
-        let health = &settings.health;
-        health.begins(Reason::new(Code::Committee, text));
-        common::find_instance(node, &settings.trust, &settings.network)
-            .await
-            .map_err(AggregatorError::CommitteeKey)
+    let seed = match &settings.network.seed {
+        Some(seed) => seed.clone(),
+        None => TransportSeed::from_entropy(entropy::fresh().map_err(AggregatorError::Entropy)?),
     };
-    let (node, instance) = tokio::select! {
-        started = start => started?,
-        () = stop.cancelled() => return Ok(()),
+    let transport = SigningSecret::from_seed(seed.as_bytes());
+    let opened = door::open(&seed, &settings.network.relay, &settings.door).await;
+    let (mut door, addresses) = opened.map_err(AggregatorError::Open)?;
+    common::up(
+        &door.id(),
+        &settings.network,
+        &settings.trust.name,
+        "aggregator",
+    );
+    common::found_at(&door::hint(&door, &addresses));
+    let book = Book::new(door.doors(), &settings.network.bootstrap);
+    let ground: Arc<dyn Ground> = Arc::new(AtDoors(book.clone()));
+    let health = &settings.health;
+    let instance = match find_instance(&settings, &ground, &stop).await {
+        Ok(Some(instance)) => instance,
+        other => {
+            door.close().await;
+            return other.map(|_| ());
+        }
     };
-    let network: Arc<Network> = node.network().clone();
     let authority = settings.trust.authority.clone();
-    let directory = Arc::new(Directory::new(&network, &instance, authority.clone()));
+    let directory = Arc::new(Directory::new(&ground, &instance, authority.clone()));
     let upkeep = authority.map(|authority| tokio::spawn(upkeep::run(authority)));
     let servers: Allowed = {
         let directory = directory.clone();
@@ -126,36 +142,37 @@ pub async fn run(
     };
     let aggregator = Arc::new(Aggregator {
         fold_deadline: settings.fold_deadline,
-        desk: Desk::new(node.transport().clone()),
-        registries: Registries::new(network.clone(), &instance, servers.clone()),
-        servers: Peers::of::<AggregateCall>(network.clone(), &instance, Some(servers.clone())),
+        desk: Desk::new(transport.clone()),
+        registries: Registries::new(&*ground, &instance, servers.clone()),
+        servers: Peers::on::<AggregateCall>(&*ground, &instance, Some(servers.clone())),
         footing: Arc::default(),
     });
-    let health = &settings.health;
     let watched = {
         let (footing, directory) = (aggregator.footing.clone(), directory.clone());
         tokio::spawn(footing::watch(footing, directory, health.clone()))
     };
-    let hello = common::serve_hello(&network, &instance).map_err(AggregatorError::Serve)?;
-    let desks = serve_clients(&network, &instance, &aggregator).map_err(AggregatorError::Serve)?;
-    let audits = serve_audits(&network, &instance, &aggregator, servers.clone())
-        .map_err(AggregatorError::Serve)?;
-    node.show();
+    door.serve(desk(&instance, &aggregator, servers.clone()));
     tracing::info!("aggregator booting; waiting for collections to come online");
 
-    let mut follower = Follower::new(network.clone(), &instance, &settings.trust, &directory);
+    let mut follower = Follower::new(&ground, &instance, &settings.trust, &directory);
     let pulse = health.pulse("follower", ROUND);
+    let rolls = tokio::spawn(roll::keep(book, directory.clone()));
     let keeper = spawn_alive(health, "directory", directory.run());
     tokio::select! {
-        () = aggregator.set_aside_open_rounds(&network, &instance, servers.clone()) => {}
+        () = aggregator.set_aside_open_rounds(&*ground, &instance, servers.clone()) => {}
         () = stop.cancelled() => {}
     }
     // Only now: no header names this peer before, unless an earlier life of it
     // was listed.
-    let bundle = AggregatorBundle::sign(&instance, settings.admission, node.transport());
+    let bundle = AggregatorBundle::sign(
+        &instance,
+        settings.admission,
+        &transport,
+        Whereabouts::of_door(addresses),
+    );
     let footing = aggregator.footing.clone();
     let enlisting = enlist::run(
-        network.clone(),
+        ground.clone(),
         instance.clone(),
         bundle,
         servers,
@@ -188,11 +205,12 @@ pub async fn run(
     rounds.shutdown().await;
     keeper.abort();
     enlisted.abort();
+    rolls.abort();
     if let Some(upkeep) = upkeep {
         upkeep.abort();
     }
-    drop((desks, audits, hello, follower, aggregator, network));
-    node.leave().await;
+    drop(follower);
+    door.close().await;
     Ok(())
 }
 
@@ -220,51 +238,51 @@ async fn beating<T>(pulse: &Pulse, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Takes envelopes, and says for which rounds.
-fn serve_clients(
-    network: &Network,
-    instance: &Instance,
-    aggregator: &Arc<Aggregator>,
-) -> Result<(Served<EnvelopeCall>, Served<CollectsCall>), ServeError> {
-    const CALLERS: usize = 65_536;
-    let at = aggregator.clone();
-    let desk = common::serve::<EnvelopeCall, _, _>(
-        network,
-        instance,
-        CALLERS,
-        move |envelope, caller| {
-            let aggregator = at.clone();
-            async move { aggregator.desk.take(&envelope, &caller) }
-        },
-    )?;
-    let at = aggregator.clone();
-    let collects = common::serve::<CollectsCall, _, _>(
-        network,
-        instance,
-        CALLERS,
-        move |(context, client), caller| ready(at.desk.collects(&context, &client, &caller)),
-    )?;
-    Ok((desk, collects))
+/// The instance to serve; `None` if it was stopped before.
+async fn find_instance(
+    settings: &AggregatorSettings,
+    ground: &Arc<dyn Ground>,
+    stop: &CancellationToken,
+) -> Result<Option<Instance>, AggregatorError> {
+    let text = "nobody has told the committee key yet";
+    settings.health.begins(Reason::new(Code::Committee, text));
+    let hints = &settings.network.bootstrap;
+    tokio::select! {
+        found = common::find_instance(ground, &settings.trust, hints) => {
+            found.map(Some).map_err(AggregatorError::CommitteeKey)
+        }
+        () = stop.cancelled() => Ok(None),
+    }
 }
 
-/// Shows the envelopes of the last rounds to servers, and to nobody else.
-fn serve_audits(
-    network: &Network,
+/// What is answered at the door: envelopes are taken, and said for which rounds; the
+/// envelopes of the last rounds are shown to servers, and to nobody else.
+fn desk(
     instance: &Instance,
     aggregator: &Arc<Aggregator>,
     is_server: Allowed,
-) -> Result<Served<AuditCall>, ServeError> {
-    let aggregator = aggregator.clone();
-    common::serve::<AuditCall, _, _>(network, instance, AUDITORS, move |request, caller| {
-        let asked_by_server = common::peer_id(&caller).is_some_and(|peer| is_server(&peer));
-        ready(if asked_by_server {
-            let from = request.from as usize;
-            let desk = &aggregator.desk;
-            desk.page(&request.context, from, AUDIT_PAGE_BYTES)
-        } else {
-            Err(Refused::Text("only servers audit".to_owned()))
+) -> zipnet_door::Desk {
+    const CALLERS: usize = 65_536;
+    let hello = common::hello(instance);
+    let (known, takes) = (aggregator.clone(), aggregator.clone());
+    let (collects, shows) = (aggregator.clone(), aggregator.clone());
+    let audits = is_server.clone();
+    let server =
+        move |caller: &PeerKey, of: &Allowed| common::peer_id(caller).is_some_and(|peer| of(&peer));
+    let auditors =
+        zipnet_door::Admission::from(AUDITORS).only(move |caller| server(caller, &audits));
+    zipnet_door::Desk::new(move |caller| server(caller, &is_server) || known.registries.has(caller))
+        .on::<HelloCall, _, _>(256, move |(), _| ready(Ok(hello.clone())))
+        .on::<EnvelopeCall, _, _>(CALLERS, move |envelope, caller| {
+            ready(takes.desk.take(&envelope, &caller))
         })
-    })
+        .on::<CollectsCall, _, _>(CALLERS, move |(context, client), caller| {
+            ready(collects.desk.collects(&context, &client, &caller))
+        })
+        .on::<AuditCall, _, _>(auditors, move |request, _| {
+            let from = request.from as usize;
+            ready(shows.desk.page(&request.context, from, AUDIT_PAGE_BYTES))
+        })
 }
 
 impl Aggregator {
@@ -275,11 +293,11 @@ impl Aggregator {
     /// answer would have to lie while it restarts in the middle of a round.
     async fn set_aside_open_rounds(
         &self,
-        network: &Arc<Network>,
+        ground: &dyn Ground,
         instance: &Instance,
         servers: Allowed,
     ) {
-        let servers = Peers::of::<FollowCall>(network.clone(), instance, Some(servers));
+        let servers = Peers::on::<FollowCall>(ground, instance, Some(servers));
         let now = Follow {
             after: None,
             seen: None,

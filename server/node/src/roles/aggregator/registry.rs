@@ -3,12 +3,12 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mosaik::Network;
 use zipnet_protocol::{
-    BundleError, ClientBundle, ClientRegistry, Instance, MAX_CLIENTS, RoundHeader,
+    BundleError, ClientBundle, ClientRegistry, Instance, MAX_CLIENTS, PeerKey, RoundHeader,
 };
 
 use crate::{
+    ground::Ground,
     peers::{Allowed, PeerError, Peers},
     wire::{REGISTRY_PAGE, RegistryCall, RegistryRequest},
 };
@@ -35,12 +35,18 @@ pub(super) struct Registries {
 }
 
 impl Registries {
-    pub fn new(network: Arc<Network>, instance: &Instance, servers: Allowed) -> Self {
+    pub fn new(ground: &dyn Ground, instance: &Instance, servers: Allowed) -> Self {
         Self {
             instance: instance.clone(),
-            servers: Peers::of::<RegistryCall>(network, instance, Some(servers)),
+            servers: Peers::on::<RegistryCall>(ground, instance, Some(servers)),
             known: Mutex::default(),
         }
+    }
+
+    /// Whether a peer has a client in the newest registry.
+    pub fn has(&self, peer: &PeerKey) -> bool {
+        let known = self.known().clone();
+        known.iter().any(|client| client.peer() == peer)
     }
 
     /// The registry that a header names. Only bundles that the one before did

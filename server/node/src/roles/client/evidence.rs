@@ -8,9 +8,10 @@ use zipnet_protocol::{AdmittedServer, BundleError, Instance, InstanceName};
 
 use crate::{
     attestation::Credential,
-    network::{JoinError, Node, Presence},
+    book::{AtDoors, Book},
+    ground::Ground,
     peers::{PeerError, Peers},
-    roles::common::peer_id,
+    roles::common::{self, KnockError},
     settings::{BootstrapHint, NetworkSettings},
     wire::MemberCall,
 };
@@ -38,8 +39,8 @@ pub struct Shown {
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// No network.
-    #[error("Could not join the network")]
-    Join(#[source] JoinError),
+    #[error("Could not knock at the server's door")]
+    Knock(#[source] KnockError),
     /// It does not answer.
     #[error("Server {peer} did not answer within {} s", FOUND.as_secs())]
     Silent {
@@ -84,18 +85,19 @@ pub async fn fetch(
     name: &InstanceName,
     of: &BootstrapHint,
 ) -> Result<Shown, EvidenceError> {
-    let node = Node::join(settings, Presence::Client)
+    let (doors, _) = common::knock(settings)
         .await
-        .map_err(EvidenceError::Join)?;
-    let shown = ask(&node, name, of.peer).await;
-    node.leave().await;
+        .map_err(EvidenceError::Knock)?;
+    let book = Book::new(doors.clone(), core::slice::from_ref(of));
+    let shown = ask(&AtDoors(book), name, of.peer).await;
+    doors.close().await;
     shown
 }
 
-async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, EvidenceError> {
+async fn ask(ground: &AtDoors, name: &InstanceName, peer: PeerId) -> Result<Shown, EvidenceError> {
     let until = Instant::now() + FOUND;
     let silent = |source| EvidenceError::Silent { peer, source };
-    let peers = Peers::hello(node.network().clone(), name, None);
+    let peers = Peers::hello(ground, name, None);
     let hello = loop {
         match peers.call_peer(peer, &(), PATIENCE).await {
             Ok(hello) => break hello,
@@ -109,13 +111,13 @@ async fn ask(node: &Node, name: &InstanceName, peer: PeerId) -> Result<Shown, Ev
     };
     let anchor = hello.anchor.ok_or_else(bare)?;
     let instance = Instance::attested(name.clone(), hello.committee, anchor);
-    let peers = Peers::of::<MemberCall>(node.network().clone(), &instance, None);
+    let peers = Peers::on::<MemberCall>(ground, &instance, None);
     let member = peers.call_peer(peer, &(), PATIENCE).await.map_err(silent)?;
     let server = member
         .bundle
         .verify(&instance)
         .map_err(|source| EvidenceError::Bundle { peer, source })?;
-    if peer_id(server.peer()) != Some(peer) {
+    if !ground.is_at(&server, &peer) {
         return Err(EvidenceError::Foreign { peer });
     }
     Ok(Shown {

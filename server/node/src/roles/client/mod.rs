@@ -36,21 +36,26 @@ use tokio::{
     sync::{broadcast, mpsc},
     task::JoinSet,
 };
-use zipnet_protocol::{DhSecret, Instance, LeastServers, RoundParams, Sealer, SlotKey};
+use zipnet_door::Doors;
+use zipnet_protocol::{
+    DhSecret, Instance, LeastServers, RoundParams, Sealer, SigningSecret, SlotKey,
+};
 
 pub use linger::{Linger, Stay};
 pub use publisher::{GivenUp, PublishError, PublishOptions, Publisher, Receipt};
 pub use reader::Reader;
 
 use super::{
-    common::{self, CommitteeKeyError},
+    common::{self, CommitteeKeyError, KnockError},
     directory::Directory,
     follow::{Event, Follower},
+    roll,
 };
 use crate::{
     attestation::upkeep,
+    book::{AtDoors, Book},
     entropy::{self, EntropyError},
-    network::{JoinError, Node, Presence},
+    ground::Ground,
     peers::Allowed,
     settings::{NetworkSettings, TrustSettings},
 };
@@ -99,18 +104,19 @@ pub enum ClientError {
     /// No randomness.
     #[error("Could not make the client's keys")]
     Entropy(#[source] EntropyError),
-    /// No network.
-    #[error("Could not join the network")]
-    Join(#[source] JoinError),
+    /// No socket.
+    #[error("Could not reach doors")]
+    Knock(#[source] KnockError),
     /// No committee key.
     #[error("Could not learn which committee to talk to")]
     CommitteeKey(#[source] CommitteeKeyError),
 }
 
-/// What clients of one process share: the node, and what it hears.
-#[derive(Debug)]
+/// What clients of one process share: its connections, and what it hears.
 struct Host {
-    node: Node,
+    doors: Arc<Doors>,
+    ground: Arc<dyn Ground>,
+    transport: SigningSecret,
     instance: Instance,
     params: RoundParams,
     least_servers: LeastServers,
@@ -118,6 +124,12 @@ struct Host {
     events: broadcast::Sender<Event>,
     inboxes: Inboxes,
     tasks: JoinSet<()>,
+}
+
+impl core::fmt::Debug for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Host({})", self.doors.id())
+    }
 }
 
 /// A running client.
@@ -130,7 +142,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Joins the network with fresh keys (I1) and starts to follow the
+    /// Reaches the committee's doors with fresh keys (I1) and starts to follow the
     /// committee.
     ///
     /// # Errors
@@ -144,27 +156,35 @@ impl Client {
             trust,
             params,
         } = settings;
-        let node = Node::join(&network, Presence::Client)
-            .await
-            .map_err(ClientError::Join)?;
-        common::announce(&node, &network, &trust.name, "client");
-        let (node, instance) = common::find_instance(node, &trust, &network)
-            .await
-            .map_err(ClientError::CommitteeKey)?;
+        let (doors, transport) = common::knock(&network).await.map_err(ClientError::Knock)?;
+        common::up(&doors.id(), &network, &trust.name, "client");
+        let book = Book::new(doors.clone(), &network.bootstrap);
+        let ground: Arc<dyn Ground> = Arc::new(AtDoors(book.clone()));
+        let found = common::find_instance(&ground, &trust, &network.bootstrap).await;
+        let instance = match found {
+            Ok(instance) => instance,
+            Err(error) => {
+                doors.close().await;
+                return Err(ClientError::CommitteeKey(error));
+            }
+        };
         let authority = trust.authority.clone();
-        let directory = Directory::new(node.network(), &instance, authority.clone());
+        let directory = Directory::new(&ground, &instance, authority.clone());
         let directory = Arc::new(directory);
-        let follower = Follower::new(node.network().clone(), &instance, &trust, &directory);
+        let follower = Follower::new(&ground, &instance, &trust, &directory);
         let events = broadcast::Sender::new(BACKLOG);
         let mut tasks = JoinSet::new();
         if let Some(authority) = authority {
             tasks.spawn(upkeep::run(authority));
         }
         tasks.spawn(directory.clone().run());
+        tasks.spawn(roll::keep(book, directory.clone()));
         let inboxes = Inboxes::default();
         tasks.spawn(follow(follower, events.clone(), inboxes.clone()));
         let host = Host {
-            node,
+            doors,
+            ground,
+            transport,
             instance,
             params,
             least_servers: trust.least_servers(),
@@ -176,7 +196,7 @@ impl Client {
         Self::on(Arc::new(host), participation)
     }
 
-    /// Another client on the same node, with fresh keys of its own. To the
+    /// Another client on the same connections, with fresh keys of its own. To the
     /// committee they are two; whoever sees connections sees one host.
     ///
     /// # Errors
@@ -194,7 +214,6 @@ impl Client {
         let mut tasks = JoinSet::new();
         let mut registrar = None;
         if participation != Participation::Watch {
-            let network = host.node.network();
             let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
             let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
             let sealer = Sealer::new(
@@ -202,15 +221,20 @@ impl Client {
                 dh,
                 slot_key,
                 host.least_servers,
-                host.node.transport(),
+                &host.transport,
             );
             let directory = host.directory.clone();
             let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
             let bundle = sealer.bundle().clone();
-            let witness = Witness::new(network, &host.instance, servers.clone());
-            let registered = Arc::new(Registrar::new(network, &host.instance, bundle, servers));
+            let witness = Witness::new(&host.ground, &host.instance, servers.clone());
+            let registered = Arc::new(Registrar::new(
+                &host.ground,
+                &host.instance,
+                bundle,
+                servers,
+            ));
             tasks.spawn(registered.clone().run());
-            let offers = Offers::new(network, &host.instance, registered.clone(), witness);
+            let offers = Offers::new(&host.ground, &host.instance, registered.clone(), witness);
             let (inbox, heard) = mpsc::channel(INBOX);
             lock(&host.inboxes).push(inbox);
             tasks.spawn(Driver::new(sealer, offers, incoming).run(heard));
@@ -249,25 +273,20 @@ impl Client {
         &self.host.instance
     }
 
-    /// Withdraws from the registry; the last client of a node takes the node
-    /// from the network.
+    /// Withdraws from the registry; the last client of a process closes its
+    /// connections.
     pub async fn leave(mut self) {
         self.tasks.shutdown().await;
         if let Some(registrar) = self.registrar.take() {
             let patience = Duration::from_secs(1);
-            let transport = self.host.node.transport();
-            registrar.withdraw(transport, patience).await;
+            registrar.withdraw(&self.host.transport, patience).await;
         }
         if let Some(host) = Arc::into_inner(self.host) {
             let Host {
-                node,
-                directory,
-                mut tasks,
-                ..
+                doors, mut tasks, ..
             } = host;
             tasks.shutdown().await;
-            drop(directory);
-            node.leave().await;
+            doors.close().await;
         }
     }
 }

@@ -3,7 +3,6 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mosaik::Network;
 use tokio::time::{Instant, sleep};
 use zipnet_protocol::{
     CertifiedRound, ClientId, EnvelopeReceipt, FinalizedRound, Instance, RoundContext,
@@ -14,6 +13,7 @@ use super::{registration::Registrar, witness::Witness};
 use crate::{
     backoff::Backoff,
     entropy::Dice,
+    ground::Ground,
     peers::Peers,
     roles::common::peer_id,
     wire::{CollectsCall, EnvelopeCall, Refused},
@@ -42,14 +42,14 @@ pub(super) struct Offers {
 
 impl Offers {
     pub fn new(
-        network: &Arc<Network>,
+        ground: &Arc<dyn Ground>,
         instance: &Instance,
         registrar: Arc<Registrar>,
         witness: Witness,
     ) -> Self {
         Self {
-            aggregators: Peers::of::<EnvelopeCall>(network.clone(), instance, None),
-            ready: Peers::of::<CollectsCall>(network.clone(), instance, None),
+            aggregators: Peers::on::<EnvelopeCall>(&**ground, instance, None),
+            ready: Peers::on::<CollectsCall>(&**ground, instance, None),
             registrar,
             witness,
             dice: Mutex::new(Dice::fresh()),

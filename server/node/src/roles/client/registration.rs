@@ -3,13 +3,14 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use mosaik::{Network, PeerId};
+use mosaik::PeerId;
 use tokio::{sync::Notify, time::timeout};
 use zipnet_protocol::{ClientBundle, Instance, SigningSecret, Withdrawal};
 
 use crate::{
     backoff::Backoff,
     entropy::Dice,
+    ground::Ground,
     peers::{Allowed, PeerError, Peers},
     wire::{RegisterCall, Registration, WithdrawCall},
 };
@@ -39,14 +40,14 @@ impl core::fmt::Debug for Registrar {
 
 impl Registrar {
     pub fn new(
-        network: &Arc<Network>,
+        ground: &Arc<dyn Ground>,
         instance: &Instance,
         bundle: ClientBundle,
         servers: Allowed,
     ) -> Self {
         Self {
-            servers: Peers::of::<RegisterCall>(network.clone(), instance, Some(servers.clone())),
-            withdrawals: Peers::of::<WithdrawCall>(network.clone(), instance, Some(servers)),
+            servers: Peers::on::<RegisterCall>(&**ground, instance, Some(servers.clone())),
+            withdrawals: Peers::on::<WithdrawCall>(&**ground, instance, Some(servers)),
             instance: instance.clone(),
             bundle,
             lost: Notify::new(),

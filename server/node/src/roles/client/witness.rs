@@ -21,7 +21,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mosaik::Network;
 use tokio::task::JoinSet;
 use zipnet_protocol::{
     CertifiedRound, EnvelopeReceipt, FinalizedRound, Instance, RoundContext, SealedEnvelope,
@@ -29,6 +28,7 @@ use zipnet_protocol::{
 
 use crate::{
     entropy,
+    ground::Ground,
     peers::{Allowed, Peers},
     wire::ComplainCall,
 };
@@ -87,8 +87,8 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub fn new(network: &Arc<Network>, instance: &Instance, servers: Allowed) -> Self {
-        let servers = Peers::of::<ComplainCall>(network.clone(), instance, Some(servers));
+    pub fn new(ground: &Arc<dyn Ground>, instance: &Instance, servers: Allowed) -> Self {
+        let servers = Peers::on::<ComplainCall>(&**ground, instance, Some(servers));
         Self {
             servers: Arc::new(servers),
             held: Mutex::default(),

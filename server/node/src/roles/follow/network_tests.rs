@@ -11,6 +11,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout_at};
 use zipnet_protocol::SigningSecret;
 
 use super::*;
+use crate::ground::{Ground, Members};
 use crate::{
     committee::{
         command::Published,
@@ -164,6 +165,7 @@ fn shown(state: &CommitteeState) -> Opened {
     Opened {
         certificate: round.certificate().clone(),
         bundles: round.bundles(),
+        aggregator: None,
     }
 }
 
@@ -199,7 +201,8 @@ async fn all_is_reported(manners: &[Manner]) {
         aggregators: Vec::new(),
         authority: None,
     };
-    let directory = Arc::new(Directory::new(node.network(), instance, None));
+    let ground: Arc<dyn Ground> = Arc::new(Members(node.network().clone()));
+    let directory = Arc::new(Directory::new(&ground, instance, None));
     let mut tasks = JoinSet::new();
     tasks.spawn(directory.clone().run());
     let until = Instant::now() + LONG;
@@ -207,7 +210,7 @@ async fn all_is_reported(manners: &[Manner]) {
         let _ = timeout_at(until.min(Instant::now() + PAUSE), directory.changed()).await;
         assert!(Instant::now() < until, "servers were not found");
     }
-    let mut follower = Follower::new(node.network().clone(), instance, &trust, &directory);
+    let mut follower = Follower::new(&ground, instance, &trust, &directory);
     let (report, mut reported) = tokio::sync::mpsc::unbounded_channel();
     tasks.spawn(async move {
         loop {

@@ -4,10 +4,11 @@ use core::future::ready;
 use std::sync::Arc;
 
 use mosaik::Network;
+use zipnet_door::Admission;
 
-use super::{context::Context, desk::is_server, floors, history, keeper};
+use super::{context::Context, desk::member_of, floors, history, keeper};
 use crate::{
-    roles::common::{self, Admission, ServeError, Served},
+    roles::common::{self, ServeError, Served},
     wire::{FloorCall, HistoryCall, KeepCall, KeeperCall},
 };
 
@@ -28,7 +29,7 @@ impl Among {
         let desk = || context.clone();
         let servers = || {
             let context = context.clone();
-            Admission::from(AT_ONCE).only(move |caller| is_server(&context, caller))
+            Admission::from(AT_ONCE).only(move |caller| member_of(&context, caller).is_some())
         };
         Ok(Self {
             _keeper: {

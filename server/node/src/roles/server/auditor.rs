@@ -25,7 +25,9 @@ use crate::{
         state::{Final, InFlight},
         strikes::Strike,
     },
-    entropy, metrics,
+    entropy,
+    ground::Ground as _,
+    metrics,
     pace::Occupancy,
     peers::Peers,
     roles::common::peer_id,
@@ -174,10 +176,14 @@ struct Shown {
 
 impl Shown {
     fn of(context: &Context, done: &Arc<Final>) -> Option<Self> {
-        let network = context.network()?;
+        let (instance, ground) = (&context.rules.instance, &context.ground);
+        let named = done.checked.round().header().aggregator;
+        if let Some(bundle) = context.view().state.aggregators().bundle(&named) {
+            ground.told(instance, bundle);
+        }
         Some(Self {
-            peers: Peers::of::<AuditCall>(network, &context.rules.instance, None),
-            peer: peer_id(&done.checked.round().header().aggregator)?,
+            peers: Peers::on::<AuditCall>(ground, instance, None),
+            peer: peer_id(&named)?,
             done: done.clone(),
         })
     }
@@ -266,7 +272,7 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
     let aggregate = &done.published.record.aggregate;
     receipt
         .verify(&header.aggregator)
-        .map_err(|error| Refused::because(&error))?;
+        .map_err(|error| crate::wire::because(&error))?;
     let Err(finding) = honours(aggregate, receipt, Some(&done.registry)) else {
         return Ok(());
     };

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zipnet_attest::Refusal;
 use zipnet_protocol::{
-    AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret,
+    AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret, Whereabouts,
 };
 
 use super::{ServerError, ServerSettings, faults::Faults, waiting::Waiting};
@@ -29,6 +29,7 @@ use crate::{
         ticket::{Tickets, Validator},
         vouch,
     },
+    book::AtDoors,
     committee::{
         Committee, Shared, View,
         command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
@@ -55,6 +56,8 @@ type Pending =
 pub(super) struct Keys {
     pub dh: DhSecret,
     pub signing: SigningSecret,
+    /// Of the transport identity.
+    pub transport: SigningSecret,
     pub committee: SigningSecret,
 }
 
@@ -85,6 +88,10 @@ pub(super) struct Context {
     pub rules: Arc<CommitteeRules>,
     pub shared: Arc<Shared>,
     pub settings: ServerSettings,
+    /// The doors of aggregators.
+    pub ground: AtDoors,
+    /// Where this server's own door is.
+    at: Whereabouts,
     keys: Keys,
     /// In an attested instance.
     attested: Option<Attested>,
@@ -120,6 +127,7 @@ impl Context {
         group_secret: &Zeroizing<[u8; 32]>,
         consensus: ConsensusConfig,
         settings: ServerSettings,
+        ground: AtDoors,
     ) -> Self {
         let guard = Guard::new(rules.clone(), *bundle.id(), *bundle.digest());
         let context = Self {
@@ -137,6 +145,8 @@ impl Context {
             rules,
             shared,
             settings,
+            ground,
+            at: bundle.at().clone(),
             keys,
             consensus,
             stop: CancellationToken::new(),
@@ -311,15 +321,16 @@ impl Context {
 
     /// Signs this server's bundle again under a higher boot number, because
     /// the clock stands before the registered one.
-    pub fn raise_boot(&self, node_transport: &SigningSecret, above: u64) -> bool {
+    pub fn raise_boot(&self, above: u64) -> bool {
         let keys = &self.keys;
         let bundle = ServerBundle::sign(
             &self.rules.instance,
             &keys.dh,
             &keys.signing,
-            node_transport,
+            &keys.transport,
             &keys.committee,
             above.saturating_add(1),
+            self.at.clone(),
         );
         let Ok(admitted) = bundle.verify(&self.rules.instance) else {
             return false;
@@ -339,13 +350,6 @@ impl Context {
     /// The network, while it lives.
     pub fn network(&self) -> Option<Arc<Network>> {
         self.network.upgrade()
-    }
-
-    /// The transport key, while the network lives.
-    pub fn transport(&self) -> Option<SigningSecret> {
-        let network = self.network.upgrade()?;
-        let seed = Zeroizing::new(network.local().secret_key().to_bytes());
-        Some(SigningSecret::from_seed(&seed))
     }
 
     /// Joins the ordering group with a machine in the state of a cold start;
@@ -414,7 +418,7 @@ impl Context {
 
     /// Whether a server is bonded with this one, or is this one.
     pub fn is_bonded(&self, server: &AdmittedServer, bonded: &[PeerId]) -> bool {
-        peer_id(server.peer()).is_some_and(|peer| peer == self.peer || bonded.contains(&peer))
+        peer_id(&server.member()).is_some_and(|peer| peer == self.peer || bonded.contains(&peer))
     }
 
     /// Signs an order and waits until it is committed; yields its index in the

@@ -3,24 +3,24 @@
 use core::{future::ready, time::Duration};
 use std::sync::Arc;
 
-use mosaik::{Network, functions::Handler};
+use mosaik::Network;
 use tokio::time::{Instant, timeout_at};
-use zipnet_protocol::{Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal};
+use zipnet_door::{Admission, Desk, gate::Places};
+use zipnet_protocol::{
+    AdmittedServer, Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal,
+};
 
-use super::{among::Among, auditor, context::Context};
+use super::{among::Among, auditor, context::Context, link};
 use crate::{
     attestation::{Credential, ticket::Verdict},
     committee::{Kept, command::Order, state::InFlight},
     metrics,
-    roles::{
-        common::{self, Admission, CALLS_EACH, ServeError, Served},
-        gate::Places,
-    },
+    roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, Hello,
-        MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
-        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
-        WithdrawCall,
+        AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, HelloCall,
+        LinkCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
+        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, Roll,
+        RollCall, WithdrawCall,
     },
 };
 
@@ -37,110 +37,122 @@ const REGISTRATION_WAIT: Duration = Duration::from_secs(2);
 /// Calls of one peer that wait for news. A process has one follower, which may
 /// ask again before its last call is known to be over here.
 const FOLLOWS_EACH: usize = 4;
+/// Calls that wait for news, of all peers: two of each client that is live.
+const MOST_FOLLOWERS: usize = 65_536;
+/// Calls of one peer at once, where nothing else is said.
+const CALLS_EACH: usize = 16;
 
-/// The open calls; they end when this is dropped.
-pub(super) struct Desk {
-    _hello: Handler<(), Hello, Refused>,
+/// The calls of mosaik's network, which servers make of each other; they end when
+/// this is dropped.
+pub(super) struct Members {
     _among: Among,
     _member: Served<MemberCall>,
-    _credential: Served<CredentialCall>,
     _opinion: Served<OpinionCall>,
-    _follow: Served<FollowCall>,
-    _register: Served<RegisterCall>,
-    _enlist: Served<EnlistCall>,
-    _withdraw: Served<WithdrawCall>,
-    _registry: Served<RegistryCall>,
-    _aggregate: Served<AggregateCall>,
-    _complain: Served<ComplainCall>,
 }
 
-pub(super) fn open(network: &Network, context: &Arc<Context>) -> Result<Desk, ServeError> {
-    let instance = &context.rules.instance;
-    let desk = || context.clone();
-    Ok(Desk {
-        _hello: common::serve_hello(network, instance)?,
-        _among: Among::open(network, context)?,
-        _member: {
-            let context = desk();
-            common::serve::<MemberCall, _, _>(network, instance, 256, move |(), _| {
-                ready(Ok(member(&context)))
-            })?
-        },
-        _credential: {
-            let context = desk();
-            common::serve::<CredentialCall, _, _>(network, instance, 256, move |bundle, _| {
-                ready(credential(&context, &bundle))
-            })?
-        },
-        _opinion: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| has_shown(&of, caller));
-            common::serve::<OpinionCall, _, _>(network, instance, admission, move |(), caller| {
-                ready(Ok(opinion(&context, &caller)))
-            })?
-        },
-        _follow: {
-            let (context, of) = (desk(), desk());
-            let places = Admission::of(Places::new(4096, FOLLOWS_EACH));
-            let admission = places.first(move |caller| is_known(&of, caller));
-            common::serve::<FollowCall, _, _>(network, instance, admission, move |request, _| {
-                follow(context.clone(), request)
-            })?
-        },
-        _register: {
-            let (context, of) = (desk(), desk());
-            // Each waits until it is listed, all of a peer's at once.
-            let each = (context.rules.clients_per_peer as usize).max(CALLS_EACH);
-            let places = Admission::of(Places::new(1024, each));
-            let admission = places.first(move |caller| is_known(&of, caller));
-            common::serve::<RegisterCall, _, _>(
+impl Members {
+    pub fn open(network: &Network, context: &Arc<Context>) -> Result<Self, ServeError> {
+        let instance = &context.rules.instance;
+        let (shown, of, judged) = (context.clone(), context.clone(), context.clone());
+        let announced = Admission::from(64).only(move |caller| has_shown(&of, caller));
+        Ok(Self {
+            _among: Among::open(network, context)?,
+            _member: common::serve::<MemberCall, _, _>(network, instance, 256, move |(), _| {
+                ready(Ok(member(&shown)))
+            })?,
+            _opinion: common::serve::<OpinionCall, _, _>(
                 network,
                 instance,
-                admission,
-                move |bundle, caller| register(context.clone(), bundle, caller),
-            )?
-        },
-        _enlist: {
-            let (context, of) = (desk(), desk());
-            // One that asks for the first time shows its admission here.
-            let admission = Admission::from(64).first(move |caller| is_aggregator(&of, caller));
-            common::serve::<EnlistCall, _, _>(
-                network,
-                instance,
-                admission,
-                move |bundle, caller| ready(enlist(&context, bundle, caller)),
-            )?
-        },
-        _withdraw: {
-            let context = desk();
-            common::serve::<WithdrawCall, _, _>(network, instance, 1024, move |withdrawal, _| {
-                ready(withdraw(&context, withdrawal))
-            })?
-        },
-        _registry: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| is_aggregator(&of, caller));
-            common::serve::<RegistryCall, _, _>(network, instance, admission, move |request, _| {
-                ready(registry(&context, &request))
-            })?
-        },
-        _aggregate: {
-            let (context, of) = (desk(), desk());
-            let admission = Admission::from(64).only(move |caller| is_aggregator(&of, caller));
-            common::serve::<AggregateCall, _, _>(
-                network,
-                instance,
-                admission,
-                move |aggregate, caller| submit(context.clone(), aggregate, caller),
-            )?
-        },
-        _complain: {
-            let context = desk();
-            common::serve::<ComplainCall, _, _>(network, instance, 64, move |receipt, _| {
-                ready(auditor::complain(&context, &receipt))
-            })?
-        },
-    })
+                announced,
+                move |(), caller| ready(Ok(opinion(&judged, &caller))),
+            )?,
+        })
+    }
+}
+
+/// What is answered at the door: to clients, readers and aggregators.
+pub(super) fn desk(context: &Arc<Context>) -> Desk {
+    // Each handler has its own hold of the context.
+    macro_rules! with {
+        ($handler:expr) => {{
+            let context = context.clone();
+            let handler = $handler;
+            move |request, caller| handler(&context, request, caller)
+        }};
+    }
+    let hello = common::hello(&context.rules.instance);
+    let known = |admission: Admission| {
+        let context = context.clone();
+        admission.first(move |caller| is_known(&context, caller))
+    };
+    let aggregators = || {
+        let context = context.clone();
+        Admission::from(64).only(move |caller| is_aggregator(&context, caller))
+    };
+    // One that asks for the first time shows its admission there.
+    let enlisting = {
+        let context = context.clone();
+        Admission::from(64).first(move |caller| is_aggregator(&context, caller))
+    };
+    // Each waits until it is listed, all of a peer's at once.
+    let each = (context.rules.clients_per_peer as usize).max(CALLS_EACH);
+    let registering = known(Admission::of(Places::new(1024, each)));
+    let following = known(Admission::of(Places::new(MOST_FOLLOWERS, FOLLOWS_EACH)));
+    let of_door = context.clone();
+    Desk::new(move |caller| is_known(&of_door, caller))
+        .on::<HelloCall, _, _>(256, move |(), _| ready(Ok(hello.clone())))
+        .on::<RollCall, _, _>(256, with!(|of: &Arc<Context>, (), _| ready(Ok(roll(of)))))
+        .on::<MemberCall, _, _>(256, with!(|of: &Arc<Context>, (), _| ready(Ok(member(of)))))
+        .on::<CredentialCall, _, _>(
+            256,
+            with!(|of: &Arc<Context>, bundle, _| ready(credential(of, &bundle))),
+        )
+        .on::<FollowCall, _, _>(
+            following,
+            with!(|of: &Arc<Context>, request, _| follow(of.clone(), request)),
+        )
+        .on::<RegisterCall, _, _>(
+            registering,
+            with!(|of: &Arc<Context>, bundle, caller| register(of.clone(), bundle, caller)),
+        )
+        .on::<EnlistCall, _, _>(
+            enlisting,
+            with!(|of: &Arc<Context>, bundle, caller| ready(enlist(of, bundle, caller))),
+        )
+        .on::<WithdrawCall, _, _>(
+            1024,
+            with!(|of: &Arc<Context>, withdrawal, _| ready(withdraw(of, withdrawal))),
+        )
+        .on::<RegistryCall, _, _>(
+            aggregators(),
+            with!(|of: &Arc<Context>, request, _| ready(registry(of, &request))),
+        )
+        .on::<AggregateCall, _, _>(
+            aggregators(),
+            with!(|of: &Arc<Context>, aggregate, caller| submit(of.clone(), aggregate, caller)),
+        )
+        .on::<LinkCall, _, _>(
+            64,
+            with!(|of: &Arc<Context>, request, caller| ready(link::tell(of, &request, &caller))),
+        )
+        .on::<ComplainCall, _, _>(
+            64,
+            with!(|of: &Arc<Context>, receipt, _| ready(auditor::complain(of, &receipt))),
+        )
+}
+
+/// The bundles of the registered servers, and this one's.
+fn roll(context: &Context) -> Roll {
+    let view = context.view();
+    let me = context.me();
+    let others = view.state.servers().values();
+    let others = others.filter(|server| server.id() != me.id());
+    let bundles = others.map(|server| server.bundle().clone());
+    Roll {
+        servers: core::iter::once(me.bundle().clone())
+            .chain(bundles)
+            .collect(),
+    }
 }
 
 /// Whether the committee deals with this aggregator: it is listed, or the open
@@ -161,19 +173,20 @@ fn has_shown(context: &Context, caller: &PeerKey) -> bool {
     })
 }
 
-/// Whether the caller is a registered server.
-pub(super) fn is_server(context: &Context, caller: &PeerKey) -> bool {
+/// The registered server that a caller is in the committee's own network.
+pub(super) fn member_of(context: &Context, caller: &PeerKey) -> Option<AdmittedServer> {
     let view = context.view();
     let mut servers = view.state.servers().values();
-    servers.any(|server| server.peer() == caller)
+    servers.find(|server| server.member() == *caller).cloned()
 }
 
 /// Whether the caller is in the committee's state: a client's peer, an
 /// aggregator or a server. Asked only when strangers have filled their share.
 fn is_known(context: &Context, caller: &PeerKey) -> bool {
     let state = &context.view().state;
+    let servers = || state.servers().values();
     state.aggregators().contains(caller)
-        || is_server(context, caller)
+        || servers().any(|server| server.peer() == caller)
         || state.clients().iter().any(|client| client.peer() == caller)
 }
 
@@ -259,6 +272,11 @@ fn news(context: &Context, request: &Follow) -> News {
         .map(|round| Opened {
             certificate: round.certificate().clone(),
             bundles: round.bundles(),
+            aggregator: view
+                .state
+                .aggregators()
+                .bundle(&round.header().aggregator)
+                .cloned(),
         });
     News {
         records: records
@@ -277,7 +295,7 @@ async fn register(
 ) -> Result<Registration, Refused> {
     let client = bundle
         .verify(&context.rules.instance)
-        .map_err(|error| Refused::because(&error))?;
+        .map_err(|error| crate::wire::because(&error))?;
     if *client.peer() != caller {
         return Err(Refused::Text(
             "the bundle belongs to another peer than the caller".to_owned(),
@@ -328,7 +346,7 @@ fn enlist(
     let rules = &context.rules;
     let peer = bundle
         .verify(&rules.instance, |peer| rules.aggregators.admits(peer))
-        .map_err(|error| Refused::because(&error))?;
+        .map_err(|error| crate::wire::because(&error))?;
     if peer != caller {
         return Err(Refused::Text(
             "the bundle belongs to another peer than the caller".to_owned(),
@@ -361,7 +379,7 @@ fn withdraw(context: &Context, withdrawal: Withdrawal) -> Result<(), Refused> {
         .ok_or(Refused::Unregistered)?;
     withdrawal
         .verify(&context.rules.instance, client)
-        .map_err(|error| Refused::because(&error))?;
+        .map_err(|error| crate::wire::because(&error))?;
     if context.waiting().withdraw(withdrawal) {
         Ok(())
     } else {
@@ -429,7 +447,7 @@ async fn submit(
                 current.round.header(),
                 &current.registry,
             )
-            .map_err(|error| Refused::because(&error))?;
+            .map_err(|error| crate::wire::because(&error))?;
     }
     // Every server is handed the aggregate: one copy in the log is enough. The
     // leader passes it on at once, the others if nobody has by then.

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use mosaik::Network;
 use zipnet_protocol::{AdmittedServer, Epoch, PeerKey, ServerId};
 
-use super::context::Context;
+use super::{context::Context, desk::member_of};
 use crate::{
     committee::{MAX_FLOOR, View},
     entropy,
@@ -34,9 +34,8 @@ pub(super) fn tell(
     request: &FloorRequest,
     caller: &PeerKey,
 ) -> Result<Floor, Refused> {
-    let view = context.view();
     let instance = &context.rules.instance;
-    let asker = view.state.servers().get(&instance.server_id(caller));
+    let asker = member_of(context, caller);
     let asker = asker.filter(|asker| *asker.digest() == request.bundle);
     let asker = asker.ok_or(Refused::NotOpen)?;
     // It computes, and is asked again.
@@ -78,7 +77,7 @@ impl Others {
             bundle: *context.me().digest(),
             nonce: *entropy::fresh().ok()?,
         };
-        let peer = peer_id(server.peer())?;
+        let peer = peer_id(&server.member())?;
         let answer = self.peers.call_peer(peer, &request, PATIENCE).await.ok()?;
         let verified = answer.verify(&context.rules.instance, server, &request);
         answer.floor.filter(|_| verified.is_ok())

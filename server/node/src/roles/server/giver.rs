@@ -47,7 +47,7 @@ pub struct GivingError {
 }
 
 /// An open door for guests.
-pub(super) struct Door {
+pub(super) struct Givers {
     listener: TcpListener,
     giving: Arc<Giving>,
     authority: Arc<Authority>,
@@ -63,7 +63,7 @@ pub(super) struct Door {
 )]
 struct NotKeptError(String);
 
-impl Door {
+impl Givers {
     /// `None` if this server gives nothing.
     pub(super) async fn open(
         attestation: Option<&ServerAttestation>,
@@ -208,7 +208,7 @@ impl Door {
     }
 }
 
-impl Door {
+impl Givers {
     /// What a guest gets: the committee secret and the policy, and its identity if
     /// the policy names servers. It was checked that it runs where that one may.
     fn parcel(&self, guest: &Welcome, policy: &InForce) -> Result<Parcel, SourceError> {

@@ -111,7 +111,7 @@ async fn fetch(
     missing: &Missing,
     server: &AdmittedServer,
 ) -> Result<usize, PageError> {
-    let peer = peer_id(server.peer()).ok_or(PageError::Other)?;
+    let peer = peer_id(&server.member()).ok_or(PageError::Other)?;
     let page = peers.call_peer(peer, &missing.digest, PATIENCE).await;
     let page = page.map_err(PageError::Call)?;
     let (mut wanted, mut before, mut count) = (missing.digest, missing.before, 0_usize);

@@ -100,7 +100,7 @@ impl Introductions {
         let instance = &self.context.rules.instance;
         for server in view.state.servers().values() {
             let admission = view.state.admissions().of(server.id());
-            let (Some(peer), Some(admission)) = (peer_id(server.peer()), admission) else {
+            let (Some(peer), Some(admission)) = (peer_id(&server.member()), admission) else {
                 continue;
             };
             let claim = (peer, admission.credential.digest());
@@ -124,7 +124,7 @@ impl Introductions {
         let servers = view.state.servers();
         let registered: Vec<_> = servers
             .values()
-            .filter_map(|server| peer_id(server.peer()))
+            .filter_map(|server| peer_id(&server.member()))
             .collect();
         let mut claims = self.with.tickets.believed();
         claims.retain(|(peer, _)| !registered.contains(peer));
@@ -186,7 +186,7 @@ impl Introductions {
     ) -> Option<Result<u64, Arc<Refusal>>> {
         let instance = &self.context.rules.instance;
         let server = bundle.verify(instance).ok()?;
-        if peer_id(server.peer()) != Some(*peer) {
+        if peer_id(&server.member()) != Some(*peer) {
             return None;
         }
         let authority = self.with.own.authority();

@@ -12,7 +12,7 @@ use zipnet_attest::{
 };
 use zipnet_protocol::{AdmittedServer, Digest, KeyError, PeerKey};
 
-use super::context::Context;
+use super::{context::Context, desk::member_of};
 use crate::{
     attestation::{Giving, ServerAttestation},
     peers::{PeerError, Peers},
@@ -77,7 +77,7 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
                 Some(Asked::Keeps) => false,
                 Some(Asked::NotBefore(at)) => Instant::now() >= *at,
             };
-            let Some(peer) = peer_id(server.peer()).filter(|_| due) else {
+            let Some(peer) = peer_id(&server.member()).filter(|_| due) else {
                 continue;
             };
             // Never to anybody whose evidence this server has not verified.
@@ -173,12 +173,14 @@ pub(super) fn keep(
     caller: &PeerKey,
 ) -> Result<(), Refused> {
     let (with, giving) = giving(context)?;
+    let owner = member_of(context, caller).ok_or(Refused::NotOpen)?;
+    let caller = owner.peer();
     let of = Keepsake::of(&context.rules.instance, caller, context.me().digest());
     let seed = giving.keepsakes.key().open(&keepsake.sealed, of.as_bytes());
-    let seed = seed.map_err(|error| Refused::because(&error))?;
+    let seed = seed.map_err(|error| crate::wire::because(&error))?;
     let policy = with.authority.policy();
     giving
         .keepsakes
         .keep(policy.verifier.policy(), caller, seed)
-        .map_err(|error| Refused::because(&error))
+        .map_err(|error| crate::wire::because(&error))
 }

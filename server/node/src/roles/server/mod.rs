@@ -24,6 +24,7 @@ mod history;
 mod introductions;
 mod keeper;
 mod leader;
+pub mod link;
 mod memory;
 mod readiness;
 mod registrar;
@@ -34,7 +35,7 @@ mod unready;
 mod waiting;
 mod watchdog;
 
-use core::time::Duration;
+use core::{net::SocketAddr, time::Duration};
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -43,15 +44,16 @@ use std::{
 use mosaik::{Network, groups::ConsensusConfig};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
+use zipnet_door::{Door, OpenError};
 use zipnet_protocol::{
-    AdmittedServer, BundleError, CommitteeSecret, DhSecret, Digest, InstanceName, RoundParams,
-    ServerBundle, SigningSecret,
+    AdmittedServer, BundleError, CommitteeSecret, DhSecret, Digest, InstanceName, PeerKey,
+    RoundParams, ServerBundle, SigningPublic, SigningSecret, Whereabouts,
 };
 
 pub use self::giver::GivingError;
 use self::{
     context::{Attested, Context, Keys},
-    giver::Door,
+    giver::Givers,
 };
 use super::common::{self, ServeError};
 use crate::{
@@ -60,11 +62,13 @@ use crate::{
         own::{OwnEvidence, OwnEvidenceError},
         ticket::{Claim, Tickets},
     },
+    book::{AtDoors, Book},
     committee::Shared,
+    door::{self, DoorOptions},
     entropy::{self, EntropyError},
     health::Health,
-    network::{JoinError, Node, Presence},
-    settings::{self, AggregatorRules, CommitteeRules, NetworkSettings},
+    network::{self, JoinError, Node, Presence},
+    settings::{self, AggregatorRules, CommitteeRules, NetworkSettings, TransportSeed},
     status::{StatusError, StatusSocket},
 };
 
@@ -76,8 +80,15 @@ const FAREWELL: Duration = Duration::from_millis(700);
 /// What an operator sets for a server.
 #[derive(Debug)]
 pub struct ServerSettings {
-    /// How it joins the network.
+    /// How it joins the committee's network.
     pub network: NetworkSettings,
+    /// Where it listens for other servers (UDP); a port that follows from its key, on the
+    /// interface of the door, if nothing is said.
+    pub member_bind: Option<SocketAddr>,
+    /// Addresses at which other servers reach it there, besides those that it finds out.
+    pub member_addresses: Vec<SocketAddr>,
+    /// The door, for everybody else; `network.bootstrap` are the doors of other servers.
+    pub door: DoorOptions,
     /// The instance's name.
     pub name: InstanceName,
     /// The committee admission secret.
@@ -120,6 +131,9 @@ pub enum ServerError {
     /// No network.
     #[error("Could not join the network")]
     Join(#[source] JoinError),
+    /// No door.
+    #[error("Could not open the server's door")]
+    Open(#[source] OpenError),
     /// The consensus settings.
     #[error("The group's consensus settings do not build: {0}")]
     Consensus(String),
@@ -155,40 +169,35 @@ pub enum ServerError {
 /// [`ServerError`].
 pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<(), ServerError> {
     let committee = settings.secret.committee_key(&settings.name);
-    let authority = settings.attestation.as_ref().map(|with| &with.authority);
-    let instance = settings::instance(
-        settings.name.clone(),
-        committee.public(),
-        authority.map(|authority| &**authority),
-    );
-    let rules = Arc::new(CommitteeRules {
-        instance,
-        trust: authority.map(|authority| authority.base().clone()),
-        params: settings.params,
-        min_participants: settings.min_participants,
-        committee_size: settings.committee_size,
-        min_servers: settings.min_servers,
-        clients_per_peer: settings.clients_per_peer,
-        aggregators: settings.aggregators.clone(),
-    });
+    let rules = rules(&settings, committee.public());
     let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ServerError::Entropy)?);
     let signing = SigningSecret::from_seed(&entropy::fresh().map_err(ServerError::Entropy)?);
 
+    let Front {
+        transport,
+        mut door,
+        addresses,
+        member,
+    } = Front::open(&settings).await?;
     let node = tokio::select! {
-        node = Node::join(&settings.network, Presence::Infrastructure) => node.map_err(ServerError::Join)?,
-        () = stop.cancelled() => return Ok(()),
+        node = Node::join(&member, Presence::Infrastructure) => node.map_err(ServerError::Join)?,
+        () = stop.cancelled() => {
+            door.close().await;
+            return Ok(());
+        }
     };
-    common::announce(&node, &settings.network, &settings.name, "server");
-    let committee_key = zipnet_protocol::PeerKey::new(*committee.public().as_bytes());
+    let at = Whereabouts::new(PeerKey::new(*node.peer().as_bytes()), addresses);
+    let committee_key = PeerKey::new(*committee.public().as_bytes());
     tracing::info!("committee={committee_key}");
 
     let bundle = ServerBundle::sign(
         &rules.instance,
         &dh,
         &signing,
-        node.transport(),
+        &transport,
         &committee,
         boot_number(),
+        at,
     )
     .verify(&rules.instance)
     .map_err(ServerError::Bundle)?;
@@ -197,19 +206,20 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         Some(attestation) => Some(show(attestation, &node, &rules, &bundle).await?),
     };
     let (attested, claims) = attested.unzip();
-    let door = Door::open(settings.attestation.as_deref(), &settings.name);
-    let door = door.await.map_err(ServerError::Giving)?;
+    let givers = Givers::open(settings.attestation.as_deref(), &settings.name);
+    let givers = givers.await.map_err(ServerError::Giving)?;
     let status = settings.status.as_ref().map(StatusSocket::listen);
     let status = status.transpose().map_err(ServerError::Status)?.flatten();
     let keys = Keys {
         dh,
         signing,
+        transport,
         committee,
     };
     let shared = Shared::new(rules.clone(), settings.retain, settings.retain_bytes);
     let group_secret = settings.secret.group_secret(&settings.name);
-    let mut hints = settings.network.bootstrap.iter();
-    let joining = hints.any(|hint| hint.peer != node.peer());
+    let hints = settings.network.bootstrap.clone();
+    let joining = hints.iter().any(|hint| hint.peer != door.id());
     let context = Context::new(
         &node,
         rules,
@@ -220,13 +230,15 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         &group_secret,
         consensus(joining)?,
         settings,
+        AtDoors(Book::new(door.doors(), &hints)),
     );
     let context = Arc::new(context);
-    let desk = desk::open(node.network(), &context).map_err(ServerError::Serve)?;
+    let members = desk::Members::open(node.network(), &context).map_err(ServerError::Serve)?;
+    door.serve(desk::desk(&context));
     node.show();
     tracing::info!("server booting; waiting for collections + group");
 
-    let mut tasks = start(&context, node.network(), claims, door);
+    let mut tasks = start(&context, node.network(), claims, givers);
     if let Some(status) = status {
         let context = context.clone();
         tasks.spawn(status.serve(context.stop().clone(), move || report::of(&context)));
@@ -251,11 +263,72 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     if outcome.is_ok() {
         context.farewell(FAREWELL).await;
     }
-    drop(desk);
+    drop(members);
     context.leave_group();
     drop(context);
+    door.close().await;
     node.leave().await;
     outcome
+}
+
+/// A server's identity, and its door.
+struct Front {
+    transport: SigningSecret,
+    door: Door,
+    /// Where others reach the door.
+    addresses: Vec<SocketAddr>,
+    /// How it joins the committee's own network.
+    member: NetworkSettings,
+}
+
+impl Front {
+    async fn open(settings: &ServerSettings) -> Result<Self, ServerError> {
+        let seed = match settings.network.seed.clone() {
+            Some(seed) => seed,
+            None => TransportSeed::from_entropy(entropy::fresh().map_err(ServerError::Entropy)?),
+        };
+        let opened = door::open(&seed, &settings.network.relay, &settings.door).await;
+        let (door, addresses) = opened.map_err(ServerError::Open)?;
+        common::up(&door.id(), &settings.network, &settings.name, "server");
+        common::found_at(&door::hint(&door, &addresses));
+        let member = door::member_seed(&seed);
+        let bind = settings.member_bind.or_else(|| {
+            let ip = settings.network.bind?.ip();
+            Some(network::steady_address(&member, ip))
+        });
+        Ok(Self {
+            transport: SigningSecret::from_seed(seed.as_bytes()),
+            door,
+            addresses,
+            member: NetworkSettings {
+                bind,
+                seed: Some(member),
+                // They are doors: `link` finds out where those are who are behind them.
+                bootstrap: Vec::new(),
+                ..settings.network.clone()
+            },
+        })
+    }
+}
+
+/// What the servers of this committee agree on.
+fn rules(settings: &ServerSettings, committee: SigningPublic) -> Arc<CommitteeRules> {
+    let authority = settings.attestation.as_ref().map(|with| &with.authority);
+    let instance = settings::instance(
+        settings.name.clone(),
+        committee,
+        authority.map(|authority| &**authority),
+    );
+    Arc::new(CommitteeRules {
+        instance,
+        trust: authority.map(|authority| authority.base().clone()),
+        params: settings.params,
+        min_participants: settings.min_participants,
+        committee_size: settings.committee_size,
+        min_servers: settings.min_servers,
+        clients_per_peer: settings.clients_per_peer,
+        aggregators: settings.aggregators.clone(),
+    })
 }
 
 /// Starts the server's tasks.
@@ -263,20 +336,21 @@ fn start(
     context: &Arc<Context>,
     network: &Arc<Network>,
     claims: Option<mpsc::Receiver<Claim>>,
-    door: Option<Door>,
+    givers: Option<Givers>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(registrar::run(context.clone()));
     tasks.spawn(certifier::run(context.clone()));
     tasks.spawn(unblinder::run(context.clone()));
+    tasks.spawn(link::run(context.clone(), network.clone()));
     tasks.spawn(leader::run(context.clone(), network.clone()));
     tasks.spawn(floors::run(context.clone(), network.clone()));
     tasks.spawn(memory::run(context.clone()));
     tasks.spawn(history::run(context.clone(), network.clone()));
     tasks.spawn(watchdog::run(context.clone()));
     tasks.spawn(auditor::run(context.clone()));
-    if let Some(door) = door {
-        tasks.spawn(door.run(context.stop().clone()));
+    if let Some(givers) = givers {
+        tasks.spawn(givers.run(context.stop().clone()));
     }
     if let Some(claims) = claims {
         tasks.spawn(attestant::run(context.clone()));

@@ -109,13 +109,13 @@ fn check_own_entry(context: &Context, view: &View, rivals: &mut BTreeSet<Digest>
         rivals.insert(*entry.digest());
         if rivals.len() > 1 || context.try_guard().is_none_or(|guard| guard.has_signed()) {
             context.replaced();
-        } else if let Some(transport) = context.transport() {
+        } else {
             tracing::warn!(
                 registered = entry.boot(),
                 ours = me.boot(),
                 "this server is registered with a later boot; was the clock set back? registering above it"
             );
-            context.raise_boot(&transport, entry.boot());
+            context.raise_boot(entry.boot());
         }
     }
     false

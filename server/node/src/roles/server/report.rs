@@ -4,6 +4,7 @@ use zipnet_protocol::PeerKey;
 
 use super::{
     context::{Attested, Context},
+    desk::member_of,
     readiness::Readiness,
     watchdog,
 };
@@ -40,7 +41,11 @@ pub(super) fn of(context: &Context) -> Status {
         committee_size: state.committee_size(),
         min_servers: state.roster_minimum(),
         peer: context.me().peer().to_string(),
-        leader: context.leader().map(|leader| leader.to_string()),
+        leader: context.leader().map(|leader| {
+            let key = PeerKey::new(*leader.as_bytes());
+            let known = member_of(context, &key);
+            known.map_or(key, |server| *server.peer()).to_string()
+        }),
         unhealthy: health.illnesses(),
         not_ready: health.unready().into_iter().map(why).collect(),
         waiting_for: watchdog::waiting_for(&view, &readiness),
