@@ -64,12 +64,14 @@ bench: ## throughput and latency: the protocol alone, then end to end
 	@scripts/setup.sh build
 	@cargo bench -p zipnet-protocol -p zipnet-attest --locked
 	@scripts/build.sh
-	@exec $(BIN)/zipnet-bench
+	@$(BIN)/zipnet-bench
+	@echo
+	@exec $(BIN)/zipnet-bench --clients 1000 --talkers 30 --period 1s
 
 bench-far: ## the same end to end, with each packet 40 ms late (needs a kernel with netem)
 	@scripts/setup.sh build test
 	@scripts/build.sh
-	@exec scripts/far.sh 40ms $(BIN)/zipnet-bench 2s "each packet 40 ms late"
+	@exec scripts/far.sh 40ms $(BIN)/zipnet-bench --period 2s --network "each packet 40 ms late"
 
 attack: ## run the attacks of the reviews, in their long form, and print what they learn (ATTACKS="a1 d1" runs some)
 	@scripts/setup.sh build guests

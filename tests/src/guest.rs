@@ -32,8 +32,10 @@ pub const POWER_OFF: Duration = Duration::from_mins(2);
 /// What a guest says when it waits for its secrets.
 pub const WAITS: &str = "provisioning: waiting at";
 
-/// Port of a guest's server, UDP.
+/// Port of a guest's door, UDP.
 const PORT: u16 = 4400;
+/// Port for the other servers of the committee, UDP.
+const MEMBER_PORT: u16 = 4401;
 /// Port on which a guest waits for its secrets, TCP.
 const PROVISION_PORT: u16 = 7650;
 /// Port on which a provisioned guest gives the committee secret, TCP.
@@ -257,6 +259,7 @@ impl Cluster {
         config.set("ZIPNET_UNIVERSE", self.universe());
         config.set("ZIPNET_RELAY", "embedded");
         config.set("ZIPNET_BIND", format!("0.0.0.0:{PORT}"));
+        config.set("ZIPNET_MEMBER_BIND", format!("0.0.0.0:{MEMBER_PORT}"));
         config.set(
             "ZIPNET_BOOTSTRAP",
             self.bootstrap().replace("127.0.0.1", HOST),
@@ -353,6 +356,10 @@ impl Cluster {
         let name = format!("guest-{}", index + 1);
         let folder = self.logs().join(&name);
         let path = folder.join("config");
+        let member = free_udp_port();
+        let mut config = config.clone();
+        // Where other guests reach it, by way of this host.
+        config.set("ZIPNET_MEMBER_ADDRESS", format!("{HOST}:{}", member.port()));
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&path, config.to_string()))
             .map_err(cannot_start(&name))?;
@@ -361,6 +368,7 @@ impl Cluster {
         let mut command = image.launcher(&folder);
         command.arg("--config").arg(&path);
         command.args(["--forward", &format!("udp:{server}:{PORT}")]);
+        command.args(["--forward", &format!("udp:{member}:{MEMBER_PORT}")]);
         for (address, port) in [
             (provision, PROVISION_PORT),
             (give, GIVE_PORT),

@@ -243,6 +243,11 @@ impl<C: Call> Pushes<C> {
         written.unwrap_or(false)
     }
 
+    /// Ends well.
+    pub fn end(mut self) {
+        let _ = self.stream.finish();
+    }
+
     /// Ends with a refusal.
     pub async fn refuse(mut self, why: &Refused) {
         let _ = write_refusal(&mut self.stream, why).await;

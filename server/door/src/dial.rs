@@ -1,6 +1,10 @@
 //! This process's connections to the doors of others.
 
-use core::{net::SocketAddr, time::Duration};
+use core::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use iroh::{
     Endpoint, EndpointAddr, RelayUrl, TransportAddr,
-    endpoint::{ConnectError, Connection, ConnectionError, RecvStream, WriteError},
+    endpoint::{ConnectError, Connection, ConnectionError, RecvStream, VarInt, WriteError},
 };
 use tokio::time::timeout;
 
@@ -22,10 +26,17 @@ use crate::{
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a peer may keep the whole of a connection silent after it was asked something:
+/// its QUIC acknowledges what comes, however slow the process behind it is. One that was
+/// killed and started again does not know the connection any more, and says nothing.
+const DEAF: Duration = Duration::from_secs(2);
 /// Most peers whose addresses are remembered.
 const MOST: usize = 1_024;
 /// Most addresses of one peer.
 const ADDRESSES: usize = 8;
+
+/// Why a connection is closed that nothing comes back on.
+const GONE: VarInt = VarInt::from_u32(5);
 
 /// A call did not come through.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +66,8 @@ struct Peer {
     addresses: Vec<TransportAddr>,
     /// Only one connection is made at a time.
     connection: Arc<tokio::sync::Mutex<Option<Connection>>>,
+    /// Whether it is being looked at whether the peer still hears us.
+    watched: Arc<AtomicBool>,
 }
 
 /// Lasting connections to doors, one for each peer that is called, made when it is
@@ -139,18 +152,36 @@ impl Doors {
         body: &[u8],
         longest: u32,
     ) -> Result<Stream, CallError> {
-        let connection = self.connection(peer).await?;
+        let mut connection = self.connection(peer).await?;
         let (mut send, receive) = if let Ok(stream) = connection.open_bi().await {
             stream
         } else {
             // It has closed since it was looked at; nothing was sent yet.
-            let connection = self.connection(peer).await?;
+            connection = self.connection(peer).await?;
             connection.open_bi().await.map_err(CallError::Broken)?
         };
         let request = frame::frame(kind, body);
         send.write_chunk(request).await.map_err(CallError::Write)?;
         let _ = send.finish();
+        self.watch(&peer, connection);
         Ok(Stream { receive, longest })
+    }
+
+    /// Gives a connection up on which nothing comes back, so that the next call makes
+    /// another.
+    fn watch(&self, peer: &PeerId, connection: Connection) {
+        let watched = self.lock().get(peer).map(|peer| peer.watched.clone());
+        let Some(watched) = watched.filter(|watched| !watched.swap(true, Ordering::Relaxed)) else {
+            return;
+        };
+        let heard = connection.stats().udp_rx.datagrams;
+        tokio::spawn(async move {
+            tokio::time::sleep(DEAF).await;
+            watched.store(false, Ordering::Relaxed);
+            if connection.stats().udp_rx.datagrams == heard {
+                connection.close(GONE, b"deaf");
+            }
+        });
     }
 
     /// Whether there is a connection to a peer.

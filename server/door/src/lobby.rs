@@ -315,7 +315,9 @@ mod tests {
     #[test]
     fn i19_handshakes_are_bounded_by_address_and_in_all() {
         let lobby = lobby();
-        let held: Vec<_> = (0..4).filter_map(|_| lobby.enter(Some(address(1)))).collect();
+        let held: Vec<_> = (0..4)
+            .filter_map(|_| lobby.enter(Some(address(1))))
+            .collect();
         assert_eq!(held.len(), 4);
         assert!(lobby.enter(Some(address(1))).is_none());
         assert!(lobby.enter(Some(address(2))).is_none(), "all are taken");

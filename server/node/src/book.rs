@@ -19,7 +19,7 @@ use zipnet_door::Doors;
 use zipnet_protocol::{AdmittedServer, AggregatorBundle, Instance, PeerKey};
 
 use crate::{
-    ground::{Calling, Ground, Scope, Way},
+    ground::{Calling, Ground, Heard, Next, Scope, Streaming, Way},
     roles::common::peer_id,
     settings::BootstrapHint,
     wire::CallInfo,
@@ -190,7 +190,30 @@ impl Way for ByDoor {
         })
     }
 
+    fn stream(&self, peer: PeerId, request: Vec<u8>) -> Streaming<'_> {
+        Box::pin(async move {
+            let CallInfo { kind, longest, .. } = self.call;
+            let stream = self.book.doors.stream(peer, kind, &request, longest).await;
+            let stream = stream.map_err(|error| crate::report::chain(&error))?;
+            let pushed: Box<dyn Heard> = Box::new(Pushed(stream));
+            Ok(pushed)
+        })
+    }
+
     fn look_around(&self) {
         self.book.wanted.notify_one();
+    }
+}
+
+struct Pushed(zipnet_door::Stream);
+
+impl Heard for Pushed {
+    fn next(&mut self) -> Next<'_> {
+        Box::pin(async move {
+            let answer = self.0.next().await;
+            answer
+                .map_err(|error| crate::report::chain(&error))
+                .transpose()
+        })
     }
 }

@@ -8,6 +8,7 @@ use zipnet_door::{Door, DoorSettings, OpenError};
 use zipnet_protocol::domain_digest;
 
 use crate::{
+    metrics,
     network::steady_address,
     roles::common::reach,
     settings::{BootstrapHint, RelaySetting, TransportSeed},
@@ -17,6 +18,8 @@ use crate::{
 const ADDRESSES: Duration = Duration::from_secs(1);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it is shown what a door holds.
+const SHOWN: Duration = Duration::from_secs(1);
 
 /// What an operator sets for a door.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +66,14 @@ pub async fn open(
         options.addresses.clone()
     };
     Ok((door, addresses))
+}
+
+/// Shows what a door holds as metrics, for ever.
+pub async fn watch(door: &Door) {
+    loop {
+        metrics::door(door);
+        sleep(SHOWN).await;
+    }
 }
 
 /// Addresses at which others may reach a door. iroh learns those of this machine in a

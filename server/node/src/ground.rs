@@ -40,8 +40,37 @@ pub trait Way: Send + Sync {
     /// Asks one of them, for ever if need be: the caller sets the time-out.
     fn invoke(&self, peer: PeerId, request: Vec<u8>) -> Calling<'_>;
 
+    /// Asks one of them for all that it has to say, now and later. Where nothing is
+    /// pushed, that is one answer.
+    fn stream(&self, peer: PeerId, request: Vec<u8>) -> Streaming<'_> {
+        Box::pin(async move {
+            let answer = self.invoke(peer, request).await;
+            let once: Box<dyn Heard> = Box::new(Once(Some(answer)));
+            Ok(once)
+        })
+    }
+
     /// Looks for others who may answer it, in the background.
     fn look_around(&self);
+}
+
+/// What a peer says, one after the other.
+pub trait Heard: Send + Sync {
+    /// The next answer; `None` at the end.
+    fn next(&mut self) -> Next<'_>;
+}
+
+/// An answer that is waited for.
+pub type Next<'a> = Pin<Box<dyn Future<Output = Option<Outcome>> + Send + 'a>>;
+/// A stream of answers that is being opened.
+pub type Streaming<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Heard>, String>> + Send + 'a>>;
+
+struct Once(Option<Outcome>);
+
+impl Heard for Once {
+    fn next(&mut self) -> Next<'_> {
+        Box::pin(core::future::ready(self.0.take()))
+    }
 }
 
 /// For what a call is looked up.

@@ -19,7 +19,7 @@ use zipnet_protocol::{SigningSecret, domain_digest};
 
 use self::closing::Closer;
 use crate::{
-    entropy::{self, EntropyError},
+    entropy::EntropyError,
     relay::{EmbeddedRelay, RelayError},
     settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed},
 };
@@ -118,10 +118,7 @@ impl Node {
     /// # Errors
     /// [`JoinError`].
     pub async fn join(settings: &NetworkSettings, presence: Presence) -> Result<Self, JoinError> {
-        let seed = match &settings.seed {
-            Some(seed) => seed.clone(),
-            None => TransportSeed::from_entropy(entropy::fresh().map_err(JoinError::Entropy)?),
-        };
+        let seed = settings.seed_or_fresh().map_err(JoinError::Entropy)?;
         let (relay_mode, relay) = relay(&settings.relay).await?;
         let announce = match presence {
             Presence::Infrastructure => Duration::from_secs(5),

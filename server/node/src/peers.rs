@@ -15,7 +15,7 @@ use zipnet_protocol::{Instance, InstanceName};
 
 use crate::{
     entropy::Dice,
-    ground::{Ground, Members, Scope, Way},
+    ground::{Ground, Heard, Members, Scope, Way},
     wire::{Call, CallInfo, Hello, HelloCall, Refused},
 };
 use ranking::Ranking;
@@ -359,7 +359,7 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
                 });
             }
             Ok(Err(error)) => error,
-            Err(_) => format!("nothing within {} ms", patience.as_millis()),
+            Err(_) => silence(patience),
         };
         tracing::debug!(
             call = self.call,
@@ -386,6 +386,83 @@ impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
             .map(Ok)
             .map_err(|error| format!("its answer does not decode: {error}"))
     }
+}
+
+impl<Req: Serialize, Res: DeserializeOwned> Peers<Req, Res> {
+    /// Asks one peer for all that it has to say, now and later.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn subscribe(
+        &self,
+        peer: PeerId,
+        request: &Req,
+        patience: Duration,
+    ) -> Result<Subscription<Res>, PeerError> {
+        let failed = |reason| PeerError::Failed {
+            call: self.call,
+            peer: peer.fmt_short().to_string(),
+            reason,
+        };
+        let request = postcard::to_stdvec(request)
+            .map_err(|error| failed(format!("the request does not encode: {error}")))?;
+        let answers = match timeout(patience, self.way.stream(peer, request)).await {
+            Ok(answers) => answers.map_err(failed)?,
+            Err(_) => return Err(failed(silence(patience))),
+        };
+        Ok(Subscription {
+            answers,
+            call: self.call,
+            peer,
+            types: PhantomData,
+        })
+    }
+}
+
+/// What one peer has to say, now and later.
+pub struct Subscription<Res> {
+    answers: Box<dyn Heard>,
+    call: &'static str,
+    peer: PeerId,
+    types: PhantomData<fn() -> Res>,
+}
+
+impl<Res: DeserializeOwned> Subscription<Res> {
+    /// The next answer; `None` if there will be no more.
+    ///
+    /// # Errors
+    /// [`PeerError`], also if nothing comes in time.
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<Res>, PeerError> {
+        let (call, peer) = (self.call, self.peer.fmt_short().to_string());
+        let failed = |reason| PeerError::Failed {
+            call,
+            peer: peer.clone(),
+            reason,
+        };
+        let answer = match timeout(patience, self.answers.next()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(answer)) => answer.map_err(failed)?,
+            Err(_) => return Err(failed(silence(patience))),
+        };
+        let answer = answer.map_err(|reason| PeerError::Refused {
+            call,
+            peer: peer.clone(),
+            reason,
+        })?;
+        postcard::from_bytes(&answer)
+            .map(Some)
+            .map_err(|error| failed(format!("its answer does not decode: {error}")))
+    }
+}
+
+impl<Res> core::fmt::Debug for Subscription<Res> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Subscription({})", self.call)
+    }
+}
+
+fn silence(patience: Duration) -> String {
+    format!("nothing within {} ms", patience.as_millis())
 }
 
 impl<Req, Res> core::fmt::Debug for Peers<Req, Res> {

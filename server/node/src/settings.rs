@@ -13,7 +13,10 @@ use zipnet_protocol::{
     SigningPublic,
 };
 
-use crate::attestation::Authority;
+use crate::{
+    attestation::Authority,
+    entropy::{self, EntropyError},
+};
 
 /// The universe that deployments share unless told otherwise.
 pub const DEFAULT_UNIVERSE: &str = "mosaik.universe";
@@ -199,6 +202,17 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
+    /// The seed of the transport identity, made now if none is set.
+    ///
+    /// # Errors
+    /// [`EntropyError`].
+    pub fn seed_or_fresh(&self) -> Result<TransportSeed, EntropyError> {
+        match &self.seed {
+            Some(seed) => Ok(seed.clone()),
+            None => entropy::fresh().map(TransportSeed::from_entropy),
+        }
+    }
+
     /// The id of the universe.
     #[must_use]
     pub fn network_id(&self) -> NetworkId {

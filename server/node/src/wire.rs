@@ -379,6 +379,45 @@ pub struct Follow {
     pub wait: u32,
 }
 
+impl Follow {
+    /// The same question, from where its caller stands once it has these news: what is
+    /// pushed next answers that one.
+    #[must_use]
+    pub fn behind(&self, news: &News) -> Self {
+        let last = news.records.last();
+        let last = last.map(|record| record.record.header.header());
+        let open = news.open.as_ref();
+        Self {
+            // Whoever asks for open rounds alone goes on with these.
+            after: last.map_or(self.after, |last| Some((last.epoch, last.number))),
+            seen: open.map_or(self.seen, |open| {
+                Some(open.certificate.header.header().context())
+            }),
+            wait: self.wait,
+        }
+    }
+
+    /// Whether another one stands there as well.
+    #[must_use]
+    pub fn stands_as(&self, other: &Self) -> bool {
+        self.after == other.after && self.seen == other.seen
+    }
+
+    /// Whether what is pushed from there on is of use to one who asks this: it does not
+    /// begin behind it.
+    #[must_use]
+    pub fn covers(&self, asked: &Self) -> bool {
+        match (self.after, asked.after) {
+            (Some((epoch, number)), Some((other, wanted))) => {
+                let alone = (number == u64::MAX) == (wanted == u64::MAX);
+                epoch == other && alone && number <= wanted
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What is new.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct News {

@@ -38,9 +38,15 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_COMMITTEE_SECRET_FILE", Secret),
     ("ZIPNET_COMMITTEE_SIZE", Server),
     ("ZIPNET_CONFIG", Fixed),
+    ("ZIPNET_DOOR_ADDRESS", Server),
+    ("ZIPNET_DOOR_EACH_ADDRESS", Server),
+    ("ZIPNET_DOOR_KNOWN", Server),
+    ("ZIPNET_DOOR_STRANGERS", Server),
     ("ZIPNET_EVIDENCE_LIFETIME", Server),
     ("ZIPNET_INSTANCE", Server),
     ("ZIPNET_LOG_FORMAT", Server),
+    ("ZIPNET_MEMBER_ADDRESS", Server),
+    ("ZIPNET_MEMBER_BIND", Server),
     ("ZIPNET_METRICS", Server),
     ("ZIPNET_MIN_PARTICIPANTS", Server),
     ("ZIPNET_MIN_SERVERS", Server),
@@ -49,6 +55,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_POLICY_THRESHOLD", Server),
     ("ZIPNET_PROVISION_LISTEN", Server),
     ("ZIPNET_RELAY", Server),
+    ("ZIPNET_RETAIN_BYTES", Server),
     ("ZIPNET_RETAIN_ROUNDS", Server),
     ("ZIPNET_ROUND_DEADLINE", Server),
     ("ZIPNET_ROUND_PERIOD", Server),
@@ -119,7 +126,8 @@ mod tests {
         let text = [
             shared,
             &read("attestation.rs"),
-            &read("bin/zipnet-server.rs"),
+            &read("cli/server.rs"),
+            &read("secrets.rs"),
             &read("status.rs"),
         ]
         .concat();

@@ -23,6 +23,7 @@ use std::{
 
 use ::metrics::{counter, gauge, histogram};
 use zipnet_attest::{Edition, Policy, Rule};
+use zipnet_door::{Counts, Door};
 use zipnet_protocol::FinalizedRound;
 
 pub use self::serve::{MetricsError, serve};
@@ -290,6 +291,31 @@ pub(crate) fn provisioned(outcome: &'static str) {
 
 pub(crate) fn payload(link: &'static str, bytes: usize) {
     counter!(names::PAYLOAD_BYTES, "link" => link).increment(bytes as u64);
+}
+
+/// What a door holds, and what it has done.
+pub(crate) fn door(door: &Door) {
+    let (handshakes, strangers, known) = door.connections();
+    let limits = door.limits();
+    for (who, held, places) in [
+        ("handshake", handshakes, limits.handshakes),
+        ("stranger", strangers, limits.strangers),
+        ("known", known, limits.known),
+    ] {
+        gauge!(names::DOOR_CONNECTIONS, "who" => who).set(held as f64);
+        gauge!(names::DOOR_PLACES, "who" => who).set(places as f64);
+    }
+    let counts = door.counts();
+    for (what, counter) in [
+        ("accepted", &counts.accepted),
+        ("challenged", &counts.challenged),
+        ("full", &counts.full),
+        ("failed", &counts.failed),
+        ("displaced", &counts.displaced),
+        ("cut", &counts.cut),
+    ] {
+        counter!(names::DOOR_EVENTS, "what" => what).absolute(Counts::value(counter));
+    }
 }
 
 /// What a server's gauges show.

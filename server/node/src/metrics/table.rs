@@ -80,6 +80,13 @@ ours {
         "1 while this aggregator can fold, as `/readyz` says", "1";
     NOT_READY = "zipnet_not_ready", Gauge ["reason"] "server, aggregator",
         "1 for each reason for which it is not ready; the reasons are in [monitoring](monitoring.md#ready)", "0 everywhere";
+    // The door.
+    DOOR_CONNECTIONS = "zipnet_door_connections", Gauge ["who"] "server, aggregator",
+        "Connections at the door: of those who are `known` (registered, or named), of `stranger`s, and in a `handshake`", "`known` at two servers for each client, strangers few";
+    DOOR_PLACES = "zipnet_door_places", Gauge ["who"] "server, aggregator",
+        "Most connections of each kind", "far above the connections";
+    DOOR_EVENTS = "zipnet_door_events_total", Counter ["what"] "server, aggregator",
+        "What became of those who came to the door: `accepted`, or asked first to prove their address (`challenged`), turned away since all places were taken (`full`), `failed` in the handshake, strangers that made room or asked nothing (`displaced`), `cut` for what is no frame or since they did not read", "`accepted` rises when clients come; the others do not, but `challenged`";
     // The group.
     LEADER = "mosaik_groups_leader_is_local", Gauge [] "server",
         "1 on the committee's leader, 0 elsewhere", "1 on exactly one server";
@@ -214,35 +221,35 @@ mosaik {
         "Elections that this server began", "does not rise";
     "mosaik_groups_raft_leader_changes", Counter ["network", "group"] "server",
         "Times that the leader changed", "does not rise";
-    "mosaik_discovery_catalog_size", Gauge ["network"] "server, aggregator, client",
+    "mosaik_discovery_catalog_size", Gauge ["network"] "server",
         "Peers that are known", "as many as there are nodes";
-    "mosaik_discovery_catalog_syncs", Counter ["network"] "server, aggregator, client",
+    "mosaik_discovery_catalog_syncs", Counter ["network"] "server",
         "Catalogs compared with peers", "rises now and then";
-    "mosaik_discovery_gossip_neighbors", Gauge ["network"] "server, aggregator, client",
+    "mosaik_discovery_gossip_neighbors", Gauge ["network"] "server",
         "Peers that gossip with this one", "above 0";
-    "mosaik_discovery_peers_departed", Counter ["network"] "server, aggregator, client",
+    "mosaik_discovery_peers_departed", Counter ["network"] "server",
         "Peers that said goodbye", "rises when nodes end";
-    "mosaik_discovery_peers_discovered", Counter ["network"] "server, aggregator, client",
+    "mosaik_discovery_peers_discovered", Counter ["network"] "server",
         "Peers that were met for the first time", "rises when nodes start";
-    "mosaik_discovery_peers_updated", Counter ["network"] "server, aggregator, client",
+    "mosaik_discovery_peers_updated", Counter ["network"] "server",
         "Peers that said something new of themselves", "rises now and then";
-    "mosaik_functions_calls_accepted", Counter ["network"] "server, aggregator",
+    "mosaik_functions_calls_accepted", Counter ["network"] "server",
         "Calls of others that were taken", "rises with every round";
-    "mosaik_functions_calls_completed", Counter ["network"] "server, aggregator",
+    "mosaik_functions_calls_completed", Counter ["network"] "server",
         "Calls of others that were answered", "as `accepted`";
-    "mosaik_functions_calls_failed", Counter ["network"] "server, aggregator",
+    "mosaik_functions_calls_failed", Counter ["network"] "server",
         "Calls of others that were cut off or refused", "rises when callers leave";
-    "mosaik_functions_calls_inflight", Gauge ["network"] "server, aggregator",
+    "mosaik_functions_calls_inflight", Gauge ["network"] "server",
         "Calls of others that are being answered", "near the number of nodes: followers wait in them";
-    "mosaik_functions_calls_rejected", Counter ["network"] "server, aggregator",
+    "mosaik_functions_calls_rejected", Counter ["network"] "server",
         "Calls of others that were not taken", "does not rise";
-    "mosaik_functions_handlers_active", Gauge ["network"] "server, aggregator",
+    "mosaik_functions_handlers_active", Gauge ["network"] "server",
         "Calls that the process answers, by kind", "does not change";
-    "mosaik_network_connections_opened", Counter [] "server, aggregator, client",
+    "mosaik_network_connections_opened", Counter [] "server",
         "Connections opened", "rises with every round";
-    "mosaik_network_egress_bytes", Counter [] "server, aggregator, client",
+    "mosaik_network_egress_bytes", Counter [] "server",
         "Bytes sent", "in proportion to the rounds";
-    "mosaik_network_ingress_bytes", Counter [] "server, aggregator, client",
+    "mosaik_network_ingress_bytes", Counter [] "server",
         "Bytes received", "in proportion to the rounds";
 }
 }

@@ -8,10 +8,10 @@ use core::{
 use std::sync::Arc;
 
 use crate::{
-    entropy::{self, EntropyError},
+    entropy::EntropyError,
     ground::Ground,
     peers::{PeerError, Peers, only},
-    settings::{self, BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings},
+    settings::{self, BootstrapHint, NetworkSettings, RelaySetting, TrustSettings},
     wire::{Call, Hello, Refused, function_id, hello_id},
 };
 use mosaik::{
@@ -67,10 +67,7 @@ pub enum KnockError {
 /// # Errors
 /// [`KnockError`].
 pub async fn knock(settings: &NetworkSettings) -> Result<(Arc<Doors>, SigningSecret), KnockError> {
-    let seed = match &settings.seed {
-        Some(seed) => seed.clone(),
-        None => TransportSeed::from_entropy(entropy::fresh().map_err(KnockError::Entropy)?),
-    };
+    let seed = settings.seed_or_fresh().map_err(KnockError::Entropy)?;
     let doors = Doors::open(seed.as_bytes(), settings.bind, &reach(&settings.relay))
         .await
         .map_err(KnockError::Open)?;

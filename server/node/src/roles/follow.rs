@@ -163,6 +163,7 @@ impl Follower {
             asked,
             peer,
             outcome,
+            stream,
         } = answer;
         match outcome {
             Ok(news) => {
@@ -182,7 +183,7 @@ impl Follower {
                         }
                         let nonsense = taken.problem.is_some() || taken.gap;
                         self.polls
-                            .answered((at, turn), seen, taken.useful, nonsense);
+                            .answered((at, turn), seen, taken.useful, nonsense, stream);
                         taken.events
                     }
                     Asked::Gap => self.filling(&news, peer),

@@ -40,12 +40,12 @@ use crate::{
     attestation::upkeep,
     book::{AtDoors, Book},
     door::{self, DoorOptions},
-    entropy::{self, EntropyError},
+    entropy::EntropyError,
     ground::Ground,
     health::{Code, Health, Pulse, Reason},
     metrics,
     peers::{Allowed, Peers},
-    settings::{NetworkSettings, TransportSeed, TrustSettings},
+    settings::{NetworkSettings, TrustSettings},
     wire::{
         AUDIT_PAGE_BYTES, AggregateCall, AuditCall, CollectsCall, EnvelopeCall, Follow, FollowCall,
         HelloCall,
@@ -109,10 +109,8 @@ pub async fn run(
     settings: AggregatorSettings,
     stop: CancellationToken,
 ) -> Result<(), AggregatorError> {
-    let seed = match &settings.network.seed {
-        Some(seed) => seed.clone(),
-        None => TransportSeed::from_entropy(entropy::fresh().map_err(AggregatorError::Entropy)?),
-    };
+    let seed = settings.network.seed_or_fresh();
+    let seed = seed.map_err(AggregatorError::Entropy)?;
     let transport = SigningSecret::from_seed(seed.as_bytes());
     let opened = door::open(&seed, &settings.network.relay, &settings.door).await;
     let (mut door, addresses) = opened.map_err(AggregatorError::Open)?;
@@ -183,6 +181,7 @@ pub async fn run(
     loop {
         let events = tokio::select! {
             events = beating(&pulse, follower.next()) => events,
+            () = door::watch(&door) => break,
             () = stop.cancelled() => break,
         };
         for event in events {

@@ -16,7 +16,7 @@ use zipnet_protocol::{Epoch, RoundContext};
 use crate::{
     backoff::Backoff,
     entropy::Dice,
-    peers::{PeerError, Peers},
+    peers::{PeerError, Peers, Subscription},
     wire::{Follow, News},
 };
 
@@ -62,6 +62,50 @@ pub(super) struct Answer {
     pub asked: Asked,
     pub peer: PeerId,
     pub outcome: Result<News, PeerError>,
+    /// What it will say next.
+    pub stream: Option<Held>,
+}
+
+/// The stream on which a server pushes news, and the question that the next one
+/// answers.
+#[derive(Debug)]
+pub(super) struct Held {
+    stream: Subscription<News>,
+    answers: Follow,
+}
+
+impl Held {
+    /// Waits for news on a stream, or opens one.
+    async fn next(
+        held: Option<Self>,
+        servers: &Peers<Follow, News>,
+        peer: PeerId,
+        request: Follow,
+    ) -> (Result<News, PeerError>, Option<Self>) {
+        let mut held = held;
+        // A stream that has ended is opened anew, once.
+        for _ in 0..2 {
+            let mut at = match held.take() {
+                Some(at) => at,
+                None => match servers.subscribe(peer, &request, SLACK).await {
+                    Ok(stream) => Self {
+                        stream,
+                        answers: request.clone(),
+                    },
+                    Err(error) => return (Err(error), None),
+                },
+            };
+            match at.stream.next(WAIT + SLACK).await {
+                Ok(Some(news)) => {
+                    at.answers = at.answers.behind(&news);
+                    return (Ok(news), Some(at));
+                }
+                Ok(None) => {}
+                Err(error) => return (Err(error), None),
+            }
+        }
+        (Ok(News::default()), None)
+    }
 }
 
 /// A server that is followed.
@@ -71,6 +115,8 @@ struct Seat {
     /// The open round that it told of last. Others may be ahead of it.
     seen: Option<RoundContext>,
     poll: Option<(u64, AbortHandle)>,
+    /// Between two questions.
+    stream: Option<Held>,
     asked: Instant,
     pause: Duration,
 }
@@ -141,12 +187,16 @@ impl Polls {
             seat.asked = Instant::now() + pause;
             self.turns = self.turns.wrapping_add(1);
             let (servers, peer, turn) = (self.servers.clone(), seat.peer, self.turns);
+            let held = seat.stream.take();
+            let held = held.filter(|held| held.answers.covers(&request));
             let poll = self.out.spawn(async move {
                 sleep(pause).await;
+                let (outcome, stream) = Held::next(held, &servers, peer, request).await;
                 Answer {
                     asked: Asked::Seat { at, turn },
                     peer,
-                    outcome: servers.call_peer(peer, &request, WAIT + SLACK).await,
+                    outcome,
+                    stream,
                 }
             });
             seat.poll = Some((turn, poll));
@@ -185,6 +235,7 @@ impl Polls {
         seen: Option<RoundContext>,
         useful: bool,
         nonsense: bool,
+        stream: Option<Held>,
     ) {
         let ahead = self.useful.filter(|_| !useful);
         if useful {
@@ -197,6 +248,7 @@ impl Polls {
         else {
             return;
         };
+        seat.stream = stream;
         let news = seen.is_some() && seen != seat.seen;
         if seen.is_some() {
             seat.seen = seen;
@@ -278,6 +330,7 @@ impl Polls {
                 asked: Asked::Gap,
                 peer,
                 outcome: servers.call_peer(peer, &request, PATIENCE).await,
+                stream: None,
             }
         });
     }
@@ -320,6 +373,7 @@ impl Polls {
                 peer,
                 seen: None,
                 poll: None,
+                stream: None,
                 asked: Instant::now(),
                 pause,
             });

@@ -21,7 +21,7 @@ use zipnet_protocol::{
     AdmittedServer, DhSecret, PeerKey, Round, ServerBundle, ServerId, SigningSecret, Whereabouts,
 };
 
-use super::{ServerError, ServerSettings, faults::Faults, waiting::Waiting};
+use super::{ServerError, ServerSettings, faults::Faults, herald::Herald, waiting::Waiting};
 use crate::{
     attestation::{
         Standing, VouchError, Vouched,
@@ -107,6 +107,7 @@ pub(super) struct Context {
     replaced: watch::Sender<bool>,
     waiting: Waiting,
     faults: Faults,
+    herald: Herald,
     /// Transport keys of the servers that were registered in this process's
     /// life and still count.
     known: Mutex<BTreeMap<ServerId, PeerKey>>,
@@ -141,6 +142,7 @@ impl Context {
             replaced: watch::Sender::new(false),
             waiting: Waiting::default(),
             faults: Faults::default(),
+            herald: Herald::default(),
             known: Mutex::default(),
             rules,
             shared,
@@ -287,6 +289,11 @@ impl Context {
     /// What clients asked for and the committee has not heard yet.
     pub const fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    /// What followers are told.
+    pub const fn herald(&self) -> &Herald {
+        &self.herald
     }
 
     /// What this server has against aggregators.

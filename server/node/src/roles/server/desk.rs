@@ -10,22 +10,18 @@ use zipnet_protocol::{
     AdmittedServer, Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal,
 };
 
-use super::{among::Among, auditor, context::Context, link};
+use super::{among::Among, auditor, context::Context, herald, link};
 use crate::{
     attestation::{Credential, ticket::Verdict},
-    committee::{Kept, command::Order, state::InFlight},
+    committee::{command::Order, state::InFlight},
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, ComplainCall, CredentialCall, EnlistCall, Follow, FollowCall, HelloCall,
-        LinkCall, MAX_NEWS, MAX_RECORDS, Member, MemberCall, News, Opened, Opinion, OpinionCall,
-        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, Roll,
-        RollCall, WithdrawCall,
+        AggregateCall, ComplainCall, CredentialCall, EnlistCall, FollowCall, HelloCall, LinkCall,
+        Member, MemberCall, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall,
+        Registration, RegistryCall, RegistryRequest, Roll, RollCall, WithdrawCall,
     },
 };
-
-/// Longest time that a follower is kept waiting.
-const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// How long a server that does not lead waits for another one to pass an
 /// aggregate on.
@@ -107,10 +103,10 @@ pub(super) fn desk(context: &Arc<Context>) -> Desk {
             256,
             with!(|of: &Arc<Context>, bundle, _| ready(credential(of, &bundle))),
         )
-        .on::<FollowCall, _, _>(
-            following,
-            with!(|of: &Arc<Context>, request, _| follow(of.clone(), request)),
-        )
+        .push::<FollowCall, _, _>(following, {
+            let context = context.clone();
+            move |request, _, pushes| herald::follow(context.clone(), request, pushes)
+        })
         .on::<RegisterCall, _, _>(
             registering,
             with!(|of: &Arc<Context>, bundle, caller| register(of.clone(), bundle, caller)),
@@ -218,72 +214,6 @@ fn opinion(context: &Context, caller: &PeerKey) -> Opinion {
         Some(Verdict::Refused(refusal)) => {
             Opinion::refused(refusal.rule().number(), &refusal.to_string())
         }
-    }
-}
-
-async fn follow(context: Arc<Context>, request: Follow) -> Result<News, Refused> {
-    let mut views = context.shared.watch();
-    let wait = Duration::from_millis(u64::from(request.wait)).min(MAX_WAIT);
-    let until = Instant::now() + wait;
-    loop {
-        views.borrow_and_update();
-        let news = news(&context, &request);
-        if request.after.is_none() || !news.records.is_empty() || news.open.is_some() {
-            metrics::payload("server-follower", news.vector_bytes());
-            return Ok(news);
-        }
-        tokio::select! {
-            () = context.stop().cancelled() => return Err(Refused::Busy),
-            changed = timeout_at(until, views.changed()) => {
-                if !matches!(changed, Ok(Ok(()))) {
-                    return Ok(News::default());
-                }
-            }
-        }
-    }
-}
-
-fn news(context: &Context, request: &Follow) -> News {
-    // The state first: a record that it no longer mentions is among the
-    // broadcasts by then.
-    let view = context.view();
-    let head = view.state.head();
-    let (records, more) = match (head, request.after) {
-        (None, _) => (Vec::new(), false),
-        (Some(head), None) => (vec![Kept::Own(head.clone())], false),
-        (Some(head), Some((epoch, number))) => {
-            let from = if epoch == head.epoch() {
-                number.saturating_add(1)
-            } else {
-                0
-            };
-            let broadcasts = context.shared.broadcasts();
-            broadcasts.page(&head.epoch(), from, MAX_RECORDS, MAX_NEWS)
-        }
-    };
-    // Who is still behind cannot tell yet what the open round follows.
-    let open = view
-        .state
-        .current()
-        .filter(|_| !more)
-        .filter(|current| current.tally.is_none())
-        .and_then(|current| current.certified.as_ref())
-        .filter(|round| request.seen != Some(*round.context()))
-        .map(|round| Opened {
-            certificate: round.certificate().clone(),
-            bundles: round.bundles(),
-            aggregator: view
-                .state
-                .aggregators()
-                .bundle(&round.header().aggregator)
-                .cloned(),
-        });
-    News {
-        records: records
-            .iter()
-            .map(|kept| kept.published().clone())
-            .collect(),
-        open,
     }
 }
 

@@ -20,6 +20,7 @@ mod desk;
 mod faults;
 mod floors;
 mod giver;
+mod herald;
 mod history;
 mod introductions;
 mod keeper;
@@ -68,7 +69,7 @@ use crate::{
     entropy::{self, EntropyError},
     health::Health,
     network::{self, JoinError, Node, Presence},
-    settings::{self, AggregatorRules, CommitteeRules, NetworkSettings, TransportSeed},
+    settings::{self, AggregatorRules, CommitteeRules, NetworkSettings},
     status::{StatusError, StatusSocket},
 };
 
@@ -247,6 +248,7 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = fatal => Err(error),
+        () = door::watch(&door) => Ok(()),
     };
     tracing::info!("server leaving");
     context.settings.health.leaves();
@@ -283,10 +285,8 @@ struct Front {
 
 impl Front {
     async fn open(settings: &ServerSettings) -> Result<Self, ServerError> {
-        let seed = match settings.network.seed.clone() {
-            Some(seed) => seed,
-            None => TransportSeed::from_entropy(entropy::fresh().map_err(ServerError::Entropy)?),
-        };
+        let seed = settings.network.seed_or_fresh();
+        let seed = seed.map_err(ServerError::Entropy)?;
         let opened = door::open(&seed, &settings.network.relay, &settings.door).await;
         let (door, addresses) = opened.map_err(ServerError::Open)?;
         common::up(&door.id(), &settings.network, &settings.name, "server");
@@ -342,6 +342,7 @@ fn start(
     tasks.spawn(registrar::run(context.clone()));
     tasks.spawn(certifier::run(context.clone()));
     tasks.spawn(unblinder::run(context.clone()));
+    tasks.spawn(herald::run(context.clone()));
     tasks.spawn(link::run(context.clone(), network.clone()));
     tasks.spawn(leader::run(context.clone(), network.clone()));
     tasks.spawn(floors::run(context.clone(), network.clone()));
