@@ -5,8 +5,8 @@
 //! are registered ([`RollCall`](crate::wire::RollCall)), and the committee key has
 //! signed each of them: no stranger gets into this book, however many there are, and
 //! nobody is asked who is not in it (A9). A server that hides others is found out by
-//! the next one that is asked: a server is forgotten only if two say that it is
-//! gone.
+//! the next one that is asked: one is forgotten only if two do not name it and it does
+//! not answer itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,8 +82,8 @@ impl Book {
             .collect()
     }
 
-    /// Takes down what one of `servers` said of who is registered. Whoever it does
-    /// not name is gone once two of them do not; who that is, is returned.
+    /// Takes down what one of `servers` said of who is registered. Whoever two of them
+    /// do not name may be gone: who that is, is returned.
     pub fn enroll(
         &self,
         teller: PeerId,
@@ -106,7 +106,7 @@ impl Book {
         for door in servers {
             inner.servers.entry(*door).or_default();
         }
-        let mut gone = Vec::new();
+        let mut doubted = Vec::new();
         for (door, missed_by) in &mut inner.servers {
             if listed.contains(door) || *door == teller {
                 continue;
@@ -115,13 +115,15 @@ impl Book {
             missed_by.retain(|peer| servers.contains(peer));
             let others = servers.iter().filter(|peer| *peer != door).count();
             if missed_by.len() >= QUORUM.min(others).max(1) {
-                gone.push(*door);
+                doubted.push(*door);
             }
         }
-        for door in &gone {
-            inner.servers.remove(door);
-        }
-        gone
+        doubted
+    }
+
+    /// Forgets a door.
+    pub fn forget(&self, door: &PeerId) {
+        self.lock().servers.remove(door);
     }
 
     /// Resolves when calls have failed, so that others should be looked for.
@@ -215,5 +217,72 @@ impl Heard for Pushed {
                 .map_err(|error| crate::report::chain(&error))
                 .transpose()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zipnet_door::{Doors, Reach};
+
+    use super::*;
+    use crate::{committee::tests::fixture::World, entropy};
+
+    async fn book(hints: &[BootstrapHint]) -> Arc<Book> {
+        let bind = Some(core::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let doors = Doors::open(&entropy::fresh().unwrap(), bind, &Reach::Direct).await;
+        Book::new(doors.unwrap(), hints)
+    }
+
+    fn door(server: &AdmittedServer) -> PeerId {
+        peer_id(server.peer()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a9_a_server_is_doubted_once_two_do_not_name_it_and_one_alone_is_not_heard() {
+        let world = World::new(4, 1);
+        let all: Vec<_> = world
+            .servers
+            .iter()
+            .map(|one| one.admitted.clone())
+            .collect();
+        let doors: Vec<_> = all.iter().map(door).collect();
+        let known: BTreeSet<_> = doors.iter().copied().collect();
+        let book = book(&[]).await;
+        assert!(book.enroll(doors[0], &all, &known).is_empty());
+        assert_eq!(book.present(), known);
+        // One liar, however often.
+        for _ in 0..5 {
+            assert!(book.enroll(doors[1], &all[..3], &known).is_empty());
+        }
+        // Whoever names it takes that back.
+        assert!(book.enroll(doors[2], &all, &known).is_empty());
+        assert!(book.enroll(doors[1], &all[..3], &known).is_empty());
+        assert_eq!(book.enroll(doors[0], &all[..3], &known), [doors[3]]);
+        // It is still there until somebody has seen that it is gone.
+        assert_eq!(book.present(), known);
+        book.forget(&doors[3]);
+        assert!(!book.present().contains(&doors[3]));
+    }
+
+    #[tokio::test]
+    async fn a9_strangers_do_not_get_into_the_book_and_hints_stay_in_it() {
+        let world = World::new(2, 1);
+        let all: Vec<_> = world
+            .servers
+            .iter()
+            .map(|one| one.admitted.clone())
+            .collect();
+        let hint = BootstrapHint {
+            peer: door(&all[0]),
+            address: None,
+        };
+        let book = book(core::slice::from_ref(&hint)).await;
+        assert_eq!(book.present(), BTreeSet::from([hint.peer]));
+        let known = BTreeSet::from([hint.peer]);
+        for _ in 0..3 {
+            book.enroll(hint.peer, &[], &known);
+        }
+        book.forget(&hint.peer);
+        assert_eq!(book.present(), BTreeSet::from([hint.peer]));
     }
 }

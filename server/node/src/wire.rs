@@ -595,6 +595,45 @@ mod tests {
     use crate::committee::tests::fixture::{EPOCH, World};
 
     #[test]
+    fn a_proof_of_the_secret_is_for_one_caller_at_one_door_of_one_committee() {
+        let world = World::new(2, 1);
+        let instance = &world.rules.instance;
+        let (me, asked) = (
+            *world.servers[0].admitted.peer(),
+            *world.servers[1].admitted.peer(),
+        );
+        let request = LinkRequest::sign(instance, &me, &asked, &world.committee);
+        assert!(request.verify(instance, &me, &asked).is_ok());
+        assert!(request.verify(instance, &asked, &me).is_err());
+        assert!(request.verify(instance, &me, &me).is_err());
+        let other = &world.servers[0].signing;
+        let guessed = LinkRequest::sign(instance, &me, &asked, other);
+        assert!(guessed.verify(instance, &me, &asked).is_err());
+    }
+
+    #[test]
+    fn what_is_pushed_next_answers_the_question_of_one_who_has_what_came() {
+        let follow = |after, seen| Follow {
+            after,
+            seen,
+            wait: 1,
+        };
+        let at = |number| Some((EPOCH, number));
+        let alone = at(u64::MAX);
+        let covers = |pushed, asked| follow(pushed, None).covers(&follow(asked, None));
+        assert!(covers(at(3), at(3)) && covers(at(3), at(5)) && covers(alone, alone));
+        assert!(covers(None, None));
+        assert!(!covers(at(5), at(3)), "records would be left out");
+        assert!(!covers(alone, at(3)) && !covers(at(3), alone));
+        assert!(!covers(at(3), None) && !covers(None, at(3)));
+        let other = Some((Epoch::new([9; 32]), 3));
+        assert!(!covers(other, at(3)));
+        // Nothing new leaves it where it was.
+        let same = follow(at(3), None).behind(&News::default());
+        assert!(same.stands_as(&follow(at(3), None)));
+    }
+
+    #[test]
     fn i7_a_word_about_floors_is_for_one_request_of_one_boot() {
         let world = World::new(3, 3);
         let (instance, asked) = (&world.rules.instance, &world.servers[1]);

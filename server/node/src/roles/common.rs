@@ -37,8 +37,14 @@ pub struct ServeError {
     source: BuilderError,
 }
 
-/// Says with which hint others find this process.
-pub fn found_at(hint: &BootstrapHint) {
+/// Says who this process is, and with which hint others find it.
+pub fn up_at(
+    hint: &BootstrapHint,
+    settings: &NetworkSettings,
+    name: &InstanceName,
+    role: &'static str,
+) {
+    up(&hint.peer, settings, name, role);
     tracing::info!("bootstrap={hint}");
 }
 

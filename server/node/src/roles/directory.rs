@@ -94,10 +94,9 @@ impl Directory {
         });
     }
 
-    /// These peers are no servers any more.
-    pub fn forget(&self, peers: &[PeerId]) {
-        let mut known = self.lock();
-        known.servers.retain(|peer, _| !peers.contains(peer));
+    /// This peer is no server any more.
+    pub fn forget(&self, peer: &PeerId) {
+        self.lock().servers.remove(peer);
     }
 
     /// Whether a peer is an admitted server.

@@ -43,10 +43,14 @@ pub(super) async fn keep(book: Arc<Book>, directory: Arc<Directory>) {
                 named.extend(same.cloned().or_else(verified));
             }
             let servers: BTreeSet<_> = directory.peers();
-            let gone = book.enroll(teller, &named, &servers);
-            if !gone.is_empty() {
-                tracing::info!(servers = gone.len(), "servers are registered no more");
-                directory.forget(&gone);
+            for door in book.enroll(teller, &named, &servers) {
+                // All others may lie, and this one be the honest one (any-trust): while it
+                // answers itself, no roster without it is sealed for.
+                if peers.call_peer(door, &(), PATIENCE).await.is_err() {
+                    tracing::info!(server = %door.fmt_short(), "a server is gone");
+                    book.forget(&door);
+                    directory.forget(&door);
+                }
             }
             directory.renew(&named);
             known.retain(|server| !named.iter().any(|new| new.peer() == server.peer()));

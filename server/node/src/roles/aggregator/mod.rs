@@ -114,13 +114,8 @@ pub async fn run(
     let transport = SigningSecret::from_seed(seed.as_bytes());
     let opened = door::open(&seed, &settings.network.relay, &settings.door).await;
     let (mut door, addresses) = opened.map_err(AggregatorError::Open)?;
-    common::up(
-        &door.id(),
-        &settings.network,
-        &settings.trust.name,
-        "aggregator",
-    );
-    common::found_at(&door::hint(&door, &addresses));
+    let hint = door::hint(&door, &addresses);
+    common::up_at(&hint, &settings.network, &settings.trust.name, "aggregator");
     let book = Book::new(door.doors(), &settings.network.bootstrap);
     let ground: Arc<dyn Ground> = Arc::new(AtDoors(book.clone()));
     let health = &settings.health;

@@ -187,9 +187,11 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
             return Ok(());
         }
     };
+    let hint = door::hint(&door, &addresses);
+    common::up_at(&hint, &settings.network, &settings.name, "server");
     let at = Whereabouts::new(PeerKey::new(*node.peer().as_bytes()), addresses);
-    let committee_key = PeerKey::new(*committee.public().as_bytes());
-    tracing::info!("committee={committee_key}");
+    let key = PeerKey::new(*committee.public().as_bytes());
+    tracing::info!("committee={key}");
 
     let bundle = ServerBundle::sign(
         &rules.instance,
@@ -289,8 +291,6 @@ impl Front {
         let seed = seed.map_err(ServerError::Entropy)?;
         let opened = door::open(&seed, &settings.network.relay, &settings.door).await;
         let (door, addresses) = opened.map_err(ServerError::Open)?;
-        common::up(&door.id(), &settings.network, &settings.name, "server");
-        common::found_at(&door::hint(&door, &addresses));
         let member = door::member_seed(&seed);
         let bind = settings.member_bind.or_else(|| {
             let ip = settings.network.bind?.ip();
