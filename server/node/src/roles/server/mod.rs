@@ -252,9 +252,21 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
         error = fatal => Err(error),
         () = door::watch(&door) => Ok(()),
     };
+    leave(&context, tasks, outcome.is_ok()).await;
+    drop(members);
+    context.leave_group();
+    drop(context);
+    door.close().await;
+    node.leave().await;
+    outcome
+}
+
+/// Ends the open round and the tasks, and, if nothing was wrong, says goodbye to the
+/// committee.
+async fn leave(context: &Context, mut tasks: JoinSet<()>, well: bool) {
     tracing::info!("server leaving");
     context.settings.health.leaves();
-    if outcome.is_ok() {
+    if well {
         let _ = timeout(DRAIN, context.drained()).await;
     }
     context.stop().cancel();
@@ -264,15 +276,9 @@ pub async fn run(settings: ServerSettings, stop: CancellationToken) -> Result<()
     })
     .await;
     tasks.shutdown().await;
-    if outcome.is_ok() {
+    if well {
         context.farewell(FAREWELL).await;
     }
-    drop(members);
-    context.leave_group();
-    drop(context);
-    door.close().await;
-    node.leave().await;
-    outcome
 }
 
 /// A server's identity, and its door.
