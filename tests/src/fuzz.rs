@@ -7,12 +7,15 @@
 
 mod attestation;
 
+use core::pin::pin;
 use std::{
     error::Error,
     sync::{Arc, OnceLock},
+    task::{Context, Poll, Waker},
 };
 
 use zeroize::Zeroizing;
+use zipnet_door::frame;
 use zipnet_node::{
     committee::{
         command::{Command, Order, PartialCommitment, Published, Resume, ServerRegistration},
@@ -20,7 +23,11 @@ use zipnet_node::{
         state::CommitteeState,
     },
     settings::{AggregatorRules, CommitteeRules},
-    wire::{Follow, Hello, News, Opened, Refused, Registration, RegistryRequest},
+    wire::{
+        AggregateCall, AuditCall, Call, CollectsCall, ComplainCall, CredentialCall, EnlistCall,
+        EnvelopeCall, Follow, FollowCall, Hello, HelloCall, LinkCall, MemberCall, News, Opened,
+        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, RollCall, WithdrawCall,
+    },
 };
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
@@ -53,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     ("snapshot", snapshot),
     ("news", news),
     ("calls", calls),
+    ("door", door),
     ("settings", settings),
     ("evidence", attestation::evidence),
     ("collateral", attestation::collateral),
@@ -212,6 +220,49 @@ pub fn calls(data: &[u8]) {
     let _ = postcard::from_bytes::<Registration>(data);
     let _ = postcard::from_bytes::<Refused>(data);
     let _ = postcard::from_bytes::<Vec<ClientBundle>>(data);
+}
+
+/// Tries a frame's body as each of these calls' request and answer, if it is of its kind.
+macro_rules! frames {
+    ($($call:ty),* $(,)?) => {
+        fn longest(kind: u8) -> Option<u32> {
+            $(if kind == <$call>::KIND {
+                return Some(<$call>::MAX_REQUEST);
+            })*
+            None
+        }
+
+        fn decode(kind: u8, body: &[u8]) {
+            $(if kind == <$call>::KIND {
+                let _ = postcard::from_bytes::<<$call as Call>::Request>(body);
+                let _ = postcard::from_bytes::<<$call as Call>::Reply>(body);
+            })*
+        }
+    };
+}
+
+frames![
+    HelloCall, RollCall, MemberCall, CredentialCall, FollowCall, RegisterCall, WithdrawCall,
+    ComplainCall, EnvelopeCall, CollectsCall, EnlistCall, RegistryCall, AggregateCall, AuditCall,
+    LinkCall,
+];
+
+/// What comes to a door: frames, one after the other, of every kind.
+pub fn door(data: &[u8]) {
+    let mut stream = data;
+    loop {
+        let mut read = pin!(frame::read(&mut stream, longest));
+        // All bytes are there, so it never waits.
+        match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(Some((kind, body)))) => decode(kind, &body),
+            _ => break,
+        }
+    }
+    // As an answer.
+    let mut stream = data;
+    let longest = frame::answers(1 << 16);
+    let mut read = pin!(frame::read(&mut stream, longest));
+    let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 }
 
 /// What operators write: names, hints, relays.
@@ -379,6 +430,16 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("snapshot", snapshot),
         ("news", postcard::to_stdvec(&news)?),
         ("calls", postcard::to_stdvec(&follow)?),
+        ("door", {
+            let frames = [
+                frame::frame(HelloCall::KIND, &postcard::to_stdvec(&())?),
+                frame::frame(FollowCall::KIND, &postcard::to_stdvec(&follow)?),
+                frame::frame(RegisterCall::KIND, &postcard::to_stdvec(&client)?),
+                frame::frame(EnlistCall::KIND, &postcard::to_stdvec(&admitted)?),
+                frame::frame(RegistryCall::KIND, &[7; 33]),
+            ];
+            frames.concat()
+        }),
         ("settings", b"acme.mix.prod".to_vec()),
     ];
     seeds.extend(attestation::seeds()?);
