@@ -306,7 +306,7 @@ async fn serve_round(
     let registries = peers::<RegistryCall>(ground, instance, servers);
     let (_, bundles) = registries.call(&request, PATIENCE).await?;
     let registry = ClientRegistry::verify(instance, &bundles)?;
-    if registry.digest() != header.registry {
+    if registry.root() != header.registry {
         return Err(Failed::because("another registry"));
     }
     inner.state().open = Some(Open {

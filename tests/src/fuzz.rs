@@ -355,7 +355,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
             bundle: *server.verify(instance)?.digest(),
         }],
         clients: 1,
-        registry: state.clients().digest(),
+        registry: state.clients().root(),
         aggregator: aggregator.peer_key(),
     };
     let signed = header.clone().sign(id, &signing);

@@ -295,7 +295,7 @@ impl Guard {
                 number: header.number,
             });
         }
-        if registry.len() != header.clients as usize || registry.digest() != header.registry {
+        if registry.len() != header.clients as usize || registry.root() != header.registry {
             return Err(GuardError::Registry);
         }
         let checked = aggregate

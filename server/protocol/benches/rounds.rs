@@ -18,6 +18,7 @@ use std::{alloc::System, env, hint::black_box, time::Duration};
 use criterion::{BatchSize, Criterion, Throughput};
 use rounds::{baseline, stage::Stage, table};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use zipnet_protocol::{ClientRegistry, RegistryEntry};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -69,6 +70,38 @@ fn groups(criterion: &mut Criterion, stage: &mut Stage) {
             |fold| stage.fold_into(fold),
             BatchSize::SmallInput,
         );
+    });
+    group.finish();
+
+    let mut group = criterion.benchmark_group(format!("registry of {clients}"));
+    group.bench_function("one client more, and the root", |bencher| {
+        let (registry, client) = stage.crowd();
+        bencher.iter_batched(
+            || (registry.clone(), client.clone()),
+            |(mut registry, client)| {
+                registry.insert(client);
+                registry.root()
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("root over all clients", |bencher| {
+        let clients: Vec<_> = stage.world.registry.iter().cloned().collect();
+        bencher.iter_batched(
+            || clients.clone(),
+            |clients| ClientRegistry::from_clients(clients).root(),
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("proof, and its check", |bencher| {
+        let (registry, _) = stage.crowd();
+        let (root, clients) = (registry.root(), u32::try_from(registry.len()).unwrap());
+        let middle = clients / 2;
+        let entry = RegistryEntry::from(registry.at(middle as usize).unwrap());
+        bencher.iter(|| {
+            let proof = registry.proof(middle as usize).unwrap();
+            proof.verify(&root, clients, middle, &entry).unwrap();
+        });
     });
     group.finish();
 

@@ -104,7 +104,7 @@ impl Audit {
         registry: Arc<ClientRegistry>,
         aggregate: &CheckedAggregate<'_>,
     ) -> Result<Self, WrongRegistry> {
-        if registry.digest() != header.registry {
+        if registry.root() != header.registry {
             return Err(WrongRegistry);
         }
         let aggregate = aggregate.aggregate();

@@ -1,6 +1,8 @@
 //! What a client or a server says of itself, in a form that anyone can check
 //! without trusting whoever handed it on.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     ids::{ClientId, Digest, PeerKey, ServerId},
     instance::Instance,
     keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret},
+    registry_tree::RegistryEntry,
     whereabouts::Whereabouts,
 };
 
@@ -135,9 +138,21 @@ impl ClientBundle {
             .verify(CLIENT_TRANSPORT, &body, &self.transport)
             .map_err(BundleError::Transport)?;
         self.dh.check_contributory().map_err(BundleError::Dh)?;
-        Ok(RegisteredClient {
+        Ok(RegisteredClient(Arc::new(Verified {
+            leaf: RegistryEntry::from(self).leaf(),
             bundle: self.clone(),
-        })
+        })))
+    }
+}
+
+impl From<&ClientBundle> for RegistryEntry {
+    fn from(bundle: &ClientBundle) -> Self {
+        Self {
+            client: bundle.client_id,
+            dh: bundle.dh,
+            peer: bundle.peer,
+            least_servers: bundle.least_servers,
+        }
     }
 }
 
@@ -167,41 +182,51 @@ fn client_body(
         .u32(least_servers.number())
 }
 
-/// A client whose bundle was verified.
+/// A client whose bundle was verified. Cheap to clone: registries share their
+/// clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegisteredClient {
+pub struct RegisteredClient(Arc<Verified>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Verified {
     bundle: ClientBundle,
+    /// What stands for the client in the registry's tree.
+    leaf: Digest,
 }
 
 impl RegisteredClient {
     /// The client's id.
     #[must_use]
-    pub const fn id(&self) -> &ClientId {
-        &self.bundle.client_id
+    pub fn id(&self) -> &ClientId {
+        &self.0.bundle.client_id
     }
 
     /// The client's X25519 key, contributory.
     #[must_use]
-    pub const fn dh(&self) -> &DhPublic {
-        &self.bundle.dh
+    pub fn dh(&self) -> &DhPublic {
+        &self.0.bundle.dh
     }
 
     /// The transport key that may submit this client's envelopes.
     #[must_use]
-    pub const fn peer(&self) -> &PeerKey {
-        &self.bundle.peer
+    pub fn peer(&self) -> &PeerKey {
+        &self.0.bundle.peer
     }
 
     /// Fewest servers of a round that this client takes part in.
     #[must_use]
-    pub const fn least_servers(&self) -> LeastServers {
-        self.bundle.least_servers
+    pub fn least_servers(&self) -> LeastServers {
+        self.0.bundle.least_servers
+    }
+
+    pub(crate) fn leaf(&self) -> &Digest {
+        &self.0.leaf
     }
 
     /// The bundle, to hand on.
     #[must_use]
-    pub const fn bundle(&self) -> &ClientBundle {
-        &self.bundle
+    pub fn bundle(&self) -> &ClientBundle {
+        &self.0.bundle
     }
 }
 

@@ -17,6 +17,7 @@
 //! | opening | [`SignedHeader`] | [`Round`] |
 //! | folding | [`SealedEnvelope`], [`Aggregate`] | [`CheckedEnvelope`], [`Fold`], [`CheckedAggregate`] |
 //! | unblinding | [`SignedPartial`] | [`Tally`] |
+//! | registry | [`RegistryDelta`], [`RegistryProof`] | [`ClientRegistry`] with the root of a [`Round`] |
 //! | auditing | [`EnvelopeReceipt`], [`Proof`] | [`Audit`], the [`PeerKey`] that a proof is against |
 //! | reading | [`BroadcastRecord`] | [`FinalizedRound`] |
 //!
@@ -41,6 +42,7 @@ mod fold;
 mod ids;
 mod instance;
 mod keys;
+mod merkle;
 mod pad;
 mod pad_table;
 mod params;
@@ -50,6 +52,8 @@ mod proof;
 mod receipt;
 mod record;
 mod registry;
+mod registry_delta;
+mod registry_tree;
 mod round;
 mod slot;
 mod slot_tree;
@@ -82,7 +86,9 @@ pub use participants::{Participants, ParticipantsError};
 pub use proof::{Fault, Proof, ProofError};
 pub use receipt::{EnvelopeReceipt, ReceiptError};
 pub use record::{BroadcastRecord, FinalizedRound, RecordError};
-pub use registry::{ClientRegistry, MAX_CLIENTS, RegistryEntry};
+pub use registry::{ClientRegistry, MAX_CLIENTS};
+pub use registry_delta::{DeltaError, RegistryDelta};
+pub use registry_tree::{NotListed, RegistryEntry, RegistryProof};
 pub use round::{HeaderError, MAX_ROSTER, RosterEntry, Round, RoundHeader, SignedHeader};
 pub use slot::{Message, MessageError, SlotContent, SlotKey};
 pub use slot_tree::SlotOpening;

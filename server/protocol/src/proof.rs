@@ -16,7 +16,8 @@ use crate::{
     keys::KeyError,
     pad::xor,
     receipt::EnvelopeReceipt,
-    registry::{ClientRegistry, RegistryEntry, registry_digest},
+    registry::ClientRegistry,
+    registry_tree::{RegistryEntry, RegistryProof},
     round::RoundHeader,
     slot_tree::SlotOpening,
 };
@@ -39,8 +40,8 @@ pub enum ProofError {
     /// Envelopes that the aggregator did not sign for.
     #[error("The slots are not of the envelopes whose list the aggregator signed")]
     List,
-    /// Another registry.
-    #[error("The registry is not the one that the header names")]
+    /// Another registry, or another place in it.
+    #[error("The client is not at that position of the registry that the header names")]
     Registry,
 }
 
@@ -64,8 +65,10 @@ pub enum Fault {
     Misplaced {
         /// The receipt.
         receipt: EnvelopeReceipt,
-        /// The registry of the round.
-        registry: Vec<RegistryEntry>,
+        /// Whose it is.
+        entry: RegistryEntry,
+        /// What leads from there to the registry that the header names.
+        proof: RegistryProof,
     },
     /// It signed another aggregate for the same round.
     Forked {
@@ -100,20 +103,26 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// A proof of [`Fault::Misplaced`].
+    /// A proof of [`Fault::Misplaced`]; `None` if the registry has no such
+    /// position.
     #[must_use]
     pub fn misplaced(
         header: RoundHeader,
         aggregate: Aggregate,
         receipt: EnvelopeReceipt,
         registry: &ClientRegistry,
-    ) -> Self {
-        let registry = registry.iter().map(RegistryEntry::from).collect();
-        Self {
+    ) -> Option<Self> {
+        let position = receipt.position as usize;
+        let fault = Fault::Misplaced {
+            receipt,
+            entry: RegistryEntry::from(registry.at(position)?),
+            proof: registry.proof(position)?,
+        };
+        Some(Self {
             header,
             aggregate,
-            fault: Fault::Misplaced { receipt, registry },
-        }
+            fault,
+        })
     }
 
     /// Checks the proof by what is in it alone. Returns whom it is against.
@@ -135,7 +144,11 @@ impl Proof {
         match &self.fault {
             Fault::Dropped { receipt } => self.dropped(receipt)?,
             Fault::Noise { slot, shares } => self.noise(*slot, shares)?,
-            Fault::Misplaced { receipt, registry } => self.misplaces(receipt, registry)?,
+            Fault::Misplaced {
+                receipt,
+                entry,
+                proof,
+            } => self.misplaces(receipt, entry, proof)?,
             Fault::Forked { other } => self.forks(other)?,
         }
         Ok(aggregator)
@@ -165,16 +178,18 @@ impl Proof {
     fn misplaces(
         &self,
         receipt: &EnvelopeReceipt,
-        registry: &[RegistryEntry],
+        entry: &RegistryEntry,
+        proof: &RegistryProof,
     ) -> Result<(), ProofError> {
         self.receipt(receipt)?;
-        if registry_digest(registry) != self.header.registry {
-            return Err(ProofError::Registry);
+        let header = &self.header;
+        proof
+            .verify(&header.registry, header.clients, receipt.position, entry)
+            .map_err(|_| ProofError::Registry)?;
+        if entry.client == receipt.client {
+            return Err(ProofError::Consistent);
         }
-        match registry.get(receipt.position as usize) {
-            Some(entry) if entry.client == receipt.client => Err(ProofError::Consistent),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn noise(&self, slot: u32, shares: &[(ClientId, SlotOpening)]) -> Result<(), ProofError> {

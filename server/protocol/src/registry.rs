@@ -1,17 +1,15 @@
 //! The ordered set of registered clients that a round header names.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    bundle::{BundleError, ClientBundle, LeastServers, RegisteredClient},
-    canonical::Canonical,
-    ids::{ClientId, Digest, PeerKey},
+    bundle::{BundleError, ClientBundle, RegisteredClient},
+    ids::{ClientId, Digest},
     instance::Instance,
-    keys::DhPublic,
+    merkle::Tree,
+    registry_tree::{HASHES, RegistryProof},
 };
 
 /// Most clients that a registry holds.
@@ -22,7 +20,11 @@ pub const MAX_CLIENTS: usize = 1 << 16;
 #[derive(Debug, Clone, Default)]
 pub struct ClientRegistry {
     clients: Vec<RegisteredClient>,
-    digest: OnceLock<Digest>,
+    /// The tree over them, once somebody has asked for its root.
+    tree: OnceLock<Arc<Tree>>,
+    /// The tree as it was before they changed, and how many in front are the
+    /// same: what stands on those alone is not hashed again.
+    before: Option<(Arc<Tree>, usize)>,
 }
 
 impl ClientRegistry {
@@ -36,7 +38,8 @@ impl ClientRegistry {
         clients.truncate(MAX_CLIENTS);
         Self {
             clients,
-            digest: OnceLock::new(),
+            tree: OnceLock::new(),
+            before: None,
         }
     }
 
@@ -112,10 +115,10 @@ impl ClientRegistry {
 
     /// Adds or replaces a client. `false` if the registry is full.
     pub fn insert(&mut self, client: RegisteredClient) -> bool {
-        match self
+        let place = self
             .clients
-            .binary_search_by(|other| other.id().cmp(client.id()))
-        {
+            .binary_search_by(|other| other.id().cmp(client.id()));
+        match place {
             Ok(position) => {
                 if let Some(slot) = self.clients.get_mut(position) {
                     *slot = client;
@@ -124,66 +127,59 @@ impl ClientRegistry {
             Err(_) if self.clients.len() >= MAX_CLIENTS => return false,
             Err(position) => self.clients.insert(position, client),
         }
-        self.digest = OnceLock::new();
+        let (Ok(position) | Err(position)) = place;
+        self.changed_from(position);
         true
     }
 
     /// Removes the clients for which `gone` says so.
     pub fn remove_where(&mut self, mut gone: impl FnMut(&ClientId) -> bool) {
-        let before = self.clients.len();
-        self.clients.retain(|client| !gone(client.id()));
-        if self.clients.len() != before {
-            self.digest = OnceLock::new();
+        let (mut at, mut first) = (0_usize, None);
+        self.clients.retain(|client| {
+            let goes = gone(client.id());
+            if goes {
+                first = first.or(Some(at));
+            }
+            at = at.saturating_add(1);
+            !goes
+        });
+        if let Some(first) = first {
+            self.changed_from(first);
         }
     }
 
-    /// The digest over the ordered clients with their keys.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        *self.digest.get_or_init(|| digest_of(self.clients.iter()))
-    }
-}
-
-/// A client as the registry's digest names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistryEntry {
-    /// Its id.
-    pub client: ClientId,
-    /// Its X25519 key.
-    pub dh: DhPublic,
-    /// Its transport key.
-    pub peer: PeerKey,
-    /// Fewest servers of a round that it takes part in.
-    pub least_servers: LeastServers,
-}
-
-impl From<&RegisteredClient> for RegistryEntry {
-    fn from(client: &RegisteredClient) -> Self {
-        Self {
-            client: *client.id(),
-            dh: *client.dh(),
-            peer: *client.peer(),
-            least_servers: client.least_servers(),
+    /// The clients in front of a position are the same as before.
+    fn changed_from(&mut self, position: usize) {
+        match (self.tree.take(), &mut self.before) {
+            (Some(tree), before) => *before = Some((tree, position)),
+            (None, Some((_, same))) => *same = position.min(*same),
+            (None, None) => {}
         }
     }
-}
 
-/// The digest of a registry of these clients.
-pub(crate) fn registry_digest(entries: &[RegistryEntry]) -> Digest {
-    digest_of(entries.iter().copied())
-}
-
-fn digest_of(clients: impl ExactSizeIterator<Item = impl Into<RegistryEntry>>) -> Digest {
-    let start = Canonical::new().count(clients.len());
-    clients
-        .map(Into::into)
-        .fold(start, |to, entry| {
-            to.fixed(entry.client.as_bytes())
-                .fixed(entry.dh.as_bytes())
-                .fixed(entry.peer.as_bytes())
-                .u32(entry.least_servers.number())
+    fn tree(&self) -> &Tree {
+        self.tree.get_or_init(|| {
+            let leaves = self.clients.iter().map(|client| *client.leaf()).collect();
+            Arc::new(match &self.before {
+                Some((before, same)) => before.changed(&HASHES, leaves, *same),
+                None => Tree::new(&HASHES, leaves),
+            })
         })
-        .digest("zipnet/client-registry/v2")
+    }
+
+    /// The root of the tree over the ordered clients with their keys, which
+    /// headers name.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        *self.tree().root()
+    }
+
+    /// Shows that the client at a position is there, to whoever knows the root
+    /// and the number of clients; `None` if there is no such position.
+    #[must_use]
+    pub fn proof(&self, position: usize) -> Option<RegistryProof> {
+        self.tree().path(position).map(RegistryProof::new)
+    }
 }
 
 impl PartialEq for ClientRegistry {

@@ -125,7 +125,7 @@ pub struct RoundHeader {
     pub roster: Vec<RosterEntry>,
     /// How many clients the registry has.
     pub clients: u32,
-    /// Digest of the client registry that participant bits refer to.
+    /// Root of the client registry that participant bits refer to.
     pub registry: Digest,
     /// The peer whose aggregate counts in this round. Clients hand their
     /// envelopes to nobody else, so that no two aggregates share out the

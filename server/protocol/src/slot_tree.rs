@@ -10,74 +10,33 @@
 //! at the logarithm's price: with 4096 slots 384 bytes besides the content, a list would
 //! be 128 KiB.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical::Canonical, ids::Digest, params::RoundParams};
+use crate::{
+    ids::Digest,
+    merkle::{Domains, Hashes, Tree},
+    params::RoundParams,
+};
 
-const LEAF: &str = "zipnet/envelope-slot/v1";
-const NODE: &str = "zipnet/envelope-node/v1";
-const ROOT: &str = "zipnet/envelope-root/v1";
+static HASHES: LazyLock<Hashes> = LazyLock::new(|| {
+    Hashes::new(&Domains {
+        leaf: "zipnet/envelope-slot/v1",
+        node: "zipnet/envelope-node/v1",
+        root: "zipnet/envelope-root/v1",
+    })
+});
 
-/// The hash states behind the domains; to derive them costs as much as to hash
-/// a slot.
-struct Hashes {
-    leaf: blake3::Hasher,
-    node: blake3::Hasher,
-}
-
-impl Hashes {
-    fn new() -> Self {
-        Self {
-            leaf: blake3::Hasher::new_derive_key(LEAF),
-            node: blake3::Hasher::new_derive_key(NODE),
-        }
-    }
-
-    fn leaf(&self, content: &[u8]) -> Digest {
-        Digest::new(*self.leaf.clone().update(content).finalize().as_bytes())
-    }
-
-    fn node(&self, left: &Digest, right: &Digest) -> Digest {
-        let mut node = self.node.clone();
-        node.update(left.as_bytes()).update(right.as_bytes());
-        Digest::new(*node.finalize().as_bytes())
-    }
-
-    fn leaves(&self, vector: &[u8], params: RoundParams) -> Vec<Digest> {
-        vector
-            .chunks(params.slot_bytes())
-            .map(|content| self.leaf(content))
-            .collect()
-    }
-
-    fn above(&self, level: &[Digest]) -> Vec<Digest> {
-        level
-            .chunks(2)
-            .filter_map(|pair| match pair {
-                [left, right] => Some(self.node(left, right)),
-                [last] => Some(*last),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-fn root_of(top: &Digest, params: RoundParams) -> Digest {
-    Canonical::new()
-        .u32(params.slots())
-        .fixed(top.as_bytes())
-        .digest(ROOT)
+fn tree(vector: &[u8], params: RoundParams) -> Tree {
+    let slots = vector.chunks(params.slot_bytes());
+    Tree::new(&HASHES, slots.map(|content| HASHES.leaf(content)).collect())
 }
 
 /// The root over a vector's slots. The vector has to be as long as a broadcast.
 pub(crate) fn root(vector: &[u8], params: RoundParams) -> Digest {
-    let hashes = Hashes::new();
-    let mut level = hashes.leaves(vector, params);
-    while level.len() > 1 {
-        level = hashes.above(&level);
-    }
-    root_of(level.first().unwrap_or(&Digest::ZERO), params)
+    *tree(vector, params).root()
 }
 
 /// One slot of an envelope with what leads from it to the root that was signed.
@@ -95,19 +54,11 @@ impl SlotOpening {
         if vector.len() != params.broadcast_bytes() {
             return None;
         }
-        let mut at = slot as usize;
+        let at = slot as usize;
         let content = vector.chunks_exact(params.slot_bytes()).nth(at)?;
-        let hashes = Hashes::new();
-        let mut level = hashes.leaves(vector, params);
-        let mut path = Vec::new();
-        while level.len() > 1 {
-            path.extend(level.get(at ^ 1));
-            level = hashes.above(&level);
-            at /= 2;
-        }
         Some(Self {
             content: Bytes::copy_from_slice(content),
-            path,
+            path: tree(vector, params).path(at)?,
         })
     }
 
@@ -121,27 +72,12 @@ impl SlotOpening {
     /// slot at that place of a round of this shape.
     #[must_use]
     pub fn root(&self, params: RoundParams, slot: u32) -> Option<Digest> {
-        if self.content.len() != params.slot_bytes() || slot >= params.slots() {
+        if self.content.len() != params.slot_bytes() {
             return None;
         }
-        let hashes = Hashes::new();
-        let mut path = self.path.iter();
-        let mut digest = hashes.leaf(&self.content);
-        let (mut at, mut width) = (slot as usize, params.slots() as usize);
-        while width > 1 {
-            let has_sibling = (at ^ 1) < width;
-            if has_sibling {
-                let sibling = path.next()?;
-                digest = if at & 1 == 0 {
-                    hashes.node(&digest, sibling)
-                } else {
-                    hashes.node(sibling, &digest)
-                };
-            }
-            at /= 2;
-            width = width.div_ceil(2);
-        }
-        path.next().is_none().then(|| root_of(&digest, params))
+        let leaf = HASHES.leaf(&self.content);
+        let slots = params.slots() as usize;
+        HASHES.climb(leaf, slots, slot as usize, &self.path)
     }
 }
 

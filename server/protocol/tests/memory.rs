@@ -14,8 +14,8 @@ use rayon::ThreadPoolBuilder;
 use serde::de::DeserializeOwned;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use zipnet_protocol::{
-    Aggregate, BroadcastRecord, ClientBundle, PadTable, Participants, RoundContext, RoundParams,
-    SealedEnvelope, ServerBundle, SignedHeader, SignedPartial,
+    Aggregate, BroadcastRecord, ClientBundle, PadTable, Participants, RegistryDelta, RegistryProof,
+    RoundContext, RoundParams, SealedEnvelope, ServerBundle, SignedHeader, SignedPartial,
 };
 
 use common::World;
@@ -90,6 +90,8 @@ fn i8_a_length_alone_allocates_little() {
                 cost::<SealedEnvelope>(&data),
                 cost::<ServerBundle>(&data),
                 cost::<ClientBundle>(&data),
+                cost::<RegistryProof>(&data),
+                cost::<RegistryDelta>(&data),
             ];
             // What serde sets aside for a sequence on the word of its sender.
             assert!(

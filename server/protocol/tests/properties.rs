@@ -13,5 +13,6 @@ mod properties {
     pub mod least_servers;
     pub mod limits;
     pub mod pads;
+    pub mod registry;
     pub mod tampering;
 }

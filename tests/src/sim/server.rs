@@ -324,7 +324,7 @@ impl Node {
         let header = current.round.header();
         let held = guard::Held {
             previous: state.previous(),
-            registry: current.registry.digest(),
+            registry: current.registry.root(),
             clients: u32::try_from(current.registry.len()).unwrap_or(u32::MAX),
             floor: state.floor_over(&current.registry),
             aggregator: Some(header.aggregator).filter(|peer| state.aggregators().contains(peer)),
@@ -461,7 +461,7 @@ impl Node {
     }
 
     fn agree(&mut self, registry: &ClientRegistry) {
-        let digest = registry.digest();
+        let digest = registry.root();
         if self.pads.as_ref().is_none_or(|(of, _)| *of != digest) {
             let known = self.pads.take();
             let known = known.as_ref().map(|(_, pads)| pads);
@@ -492,7 +492,7 @@ pub fn header_of(
         committee_size: state.committee_size(),
         roster,
         clients: u32::try_from(state.clients().len()).unwrap_or(u32::MAX),
-        registry: state.clients().digest(),
+        registry: state.clients().root(),
         aggregator: state.next_aggregator().unwrap_or(PeerKey::new([0; 32])),
     }
 }

@@ -96,7 +96,7 @@ impl CommitteeState {
             ("number", self.opened.checked_add(1) == Some(header.number)),
             ("predecessor", header.previous == self.previous()),
             ("number of clients", header.clients == clients),
-            ("client registry", header.registry == self.clients.digest()),
+            ("client registry", header.registry == self.clients.root()),
             ("participation floor", header.floor == self.floor()),
             (
                 "roster, which too few clients take part with,",
@@ -323,7 +323,7 @@ impl CommitteeState {
             return Ok(None);
         }
         let header = checked.round().header();
-        let registry = if self.clients.digest() == header.registry {
+        let registry = if self.clients.root() == header.registry {
             self.clients.clone()
         } else if registry.len() == header.clients as usize {
             let registry = ClientRegistry::verify(&self.rules.instance, registry);
@@ -331,7 +331,7 @@ impl CommitteeState {
         } else {
             return Err(Refusal::Unfit("client registry"));
         };
-        if registry.digest() != header.registry {
+        if registry.root() != header.registry {
             return Err(Refusal::Unfit("client registry"));
         }
         Ok(Some(Arc::new(Final {

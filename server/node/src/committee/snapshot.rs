@@ -373,7 +373,7 @@ fn restore_registry(
             ClientRegistry::verify(&rules.instance, &bundles).map_err(SnapshotError::Bundle)?,
         ),
     };
-    if registry.digest() != header.registry || registry.len() != header.clients as usize {
+    if registry.root() != header.registry || registry.len() != header.clients as usize {
         return Err(SnapshotError::Registry);
     }
     Ok(registry)

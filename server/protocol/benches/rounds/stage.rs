@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zipnet_protocol::{
-    BroadcastRecord, CertifiedRound, Fold, Message, PadSecret, PadTable, Participants, RoundPads,
-    RoundParams, SealedEnvelope,
+    BroadcastRecord, CertifiedRound, ClientRegistry, Fold, Message, PadSecret, PadTable,
+    Participants, RegisteredClient, RoundPads, RoundParams, SealedEnvelope,
 };
 
 use super::baseline;
@@ -92,6 +92,16 @@ impl Stage {
     /// A server's shared secrets with all clients.
     pub fn agree(&self) -> PadTable {
         PadTable::agree(&self.world.servers[0].dh, &self.world.registry, None).unwrap()
+    }
+
+    /// The registry without the client in its middle, whose root is known, and
+    /// that client.
+    pub fn crowd(&self) -> (ClientRegistry, RegisteredClient) {
+        let mut registry = self.world.registry.clone();
+        let client = registry.at(registry.len() / 2).unwrap().clone();
+        registry.remove_where(|id| id == client.id());
+        let _ = registry.root();
+        (registry, client)
     }
 
     /// A server's partial over all clients.

@@ -189,7 +189,7 @@ impl World {
             committee_size: u32::try_from(self.servers.len()).unwrap(),
             roster: self.servers.iter().map(Server::entry).collect(),
             clients: u32::try_from(self.registry.len()).unwrap(),
-            registry: self.registry.digest(),
+            registry: self.registry.root(),
             aggregator: self.aggregator.peer_key(),
         }
     }

@@ -267,7 +267,8 @@ pub struct Parties {
     pub deployment: Deployment,
     pub servers: Vec<Server>,
     pub clients: Vec<Client>,
-    pub registry: Vec<u8>,
+    /// Each client as the registry's tree has it.
+    pub registry: Vec<Vec<u8>>,
     /// Seed of the aggregator's transport key.
     pub aggregator_seed: Bytes32,
 }
@@ -283,10 +284,8 @@ impl Parties {
             .collect();
         servers.sort_by_key(|server| server.id);
         clients.sort_by_key(|client| client.id);
-        let count = u32::try_from(clients.len()).unwrap().to_be_bytes();
-        let records: Vec<_> = clients.iter().flat_map(Client::record).collect();
         Self {
-            registry: cat(&[&count, &records]),
+            registry: clients.iter().map(Client::record).collect(),
             aggregator_seed: *entropy("aggregator transport", 0),
             deployment,
             servers,
@@ -294,8 +293,8 @@ impl Parties {
         }
     }
 
-    pub fn registry_digest(&self) -> Bytes32 {
-        spec::digest("zipnet/client-registry/v2", &self.registry)
+    pub fn registry_root(&self) -> Bytes32 {
+        spec::registry_root(&self.registry)
     }
 
     /// The header of the vectors' rounds, as [`World::header`] makes it.
@@ -313,7 +312,7 @@ impl Parties {
             committee_size: u32::try_from(self.servers.len()).unwrap(),
             roster: self.servers.iter().map(|s| (s.id, s.digest)).collect(),
             clients: u32::try_from(self.clients.len()).unwrap(),
-            registry: self.registry_digest(),
+            registry: self.registry_root(),
             aggregator: spec::ed25519_public(&self.aggregator_seed),
         }
     }

@@ -15,27 +15,37 @@ use crate::common::World;
 /// `registry.json`.
 pub fn registry() -> Value {
     let parties = Parties::new(SERVERS, CLIENTS);
-    let empty = spec::digest("zipnet/client-registry/v2", &[0; 4]);
+    let empty = spec::registry_root(&[]);
+    let root = parties.registry_root();
 
     let world = World::new(SERVERS, CLIENTS);
     let mut clients: Vec<_> = world.registry.iter().cloned().collect();
     clients.reverse();
     let shuffled = ClientRegistry::from_clients(clients);
-    assert_eq!(shuffled.digest().as_bytes(), &parties.registry_digest());
-    assert_eq!(ClientRegistry::default().digest().as_bytes(), &empty);
+    assert_eq!(shuffled.root().as_bytes(), &root);
+    assert_eq!(ClientRegistry::default().root().as_bytes(), &empty);
 
-    let ids: Vec<_> = parties
-        .clients
-        .iter()
-        .map(|client| hex(client.id))
+    let entries = parties.clients.iter().zip(&parties.registry).enumerate();
+    let entries: Vec<_> = entries
+        .map(|(position, (client, entry))| {
+            let path = spec::registry_path(&parties.registry, position);
+            let wire = cat(&[&spec::varint(path.len() as u64), &path.concat()]);
+            let proof = world.registry.proof(position).unwrap();
+            assert_eq!(self::wire(&proof), wire);
+            json!({
+                "client_id": hex(client.id),
+                "position": position,
+                "entry": hex(entry),
+                "leaf": hex(spec::registry_leaf(entry)),
+                "path": path.iter().map(hex).collect::<Vec<_>>(),
+                "proof_wire": hex(wire),
+            })
+        })
         .collect();
     json!({
-        "empty_digest": hex(empty),
-        "inputs": { "client_ids": ids },
-        "outputs": {
-            "canonical": hex(&parties.registry),
-            "digest": hex(parties.registry_digest()),
-        },
+        "empty_root": hex(empty),
+        "clients": entries,
+        "root": hex(root),
     })
 }
 

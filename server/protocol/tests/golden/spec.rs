@@ -131,23 +131,77 @@ pub fn slot_content(context: &Bytes32, slot: u64, slot_bytes: usize, message: &[
     cat(&[&body, &tag])
 }
 
+/// The domains of leaves, nodes and root of a tree.
+pub type Domains = [&'static str; 3];
+
+/// The domains of the tree of an envelope's slots.
+const ENVELOPE: Domains = [
+    "zipnet/envelope-slot/v1",
+    "zipnet/envelope-node/v1",
+    "zipnet/envelope-root/v1",
+];
+/// The domains of the tree of the client registry.
+const REGISTRY: Domains = [
+    "zipnet/registry-leaf/v1",
+    "zipnet/registry-node/v1",
+    "zipnet/client-registry/v3",
+];
+
+/// The top of a tree, from its level of leaves or any above.
+fn top(node: &str, level: &[Bytes32]) -> Bytes32 {
+    match level {
+        [] => [0; 32],
+        [one] => *one,
+        _ => {
+            let pairs = level.chunks(2);
+            let above: Vec<_> = pairs
+                .map(|pair| match pair {
+                    [left, right] => digest(node, &cat(&[left, right])),
+                    _ => pair[0],
+                })
+                .collect();
+            top(node, &above)
+        }
+    }
+}
+
+fn tree_root([leaf, node, root]: Domains, contents: &[Vec<u8>]) -> Bytes32 {
+    let count = u32::try_from(contents.len()).unwrap().to_be_bytes();
+    let leaves: Vec<_> = contents.iter().map(|it| digest(leaf, it)).collect();
+    digest(root, &cat(&[&count, &top(node, &leaves)]))
+}
+
 /// What a client signs of its envelope's vector: the root of a tree of its slots.
 pub fn envelope_root(vector: &[u8], slot_bytes: usize) -> Bytes32 {
-    let mut level: Vec<Bytes32> = vector
-        .chunks(slot_bytes)
-        .map(|slot| digest("zipnet/envelope-slot/v1", slot))
-        .collect();
-    let slots = u32::try_from(level.len()).unwrap().to_be_bytes();
-    while level.len() > 1 {
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => digest("zipnet/envelope-node/v1", &cat(&[left, right])),
-                _ => pair[0],
-            })
-            .collect();
+    let slots: Vec<_> = vector.chunks(slot_bytes).map(<[u8]>::to_vec).collect();
+    tree_root(ENVELOPE, &slots)
+}
+
+/// What a header names of the registry with these entries.
+pub fn registry_root(entries: &[Vec<u8>]) -> Bytes32 {
+    tree_root(REGISTRY, entries)
+}
+
+/// What stands for a client in the registry's tree.
+pub fn registry_leaf(entry: &[u8]) -> Bytes32 {
+    digest(REGISTRY[0], entry)
+}
+
+/// The siblings on the way from a client to the top: of each level the top of
+/// the leaves that its neighbour there stands on.
+pub fn registry_path(entries: &[Vec<u8>], place: usize) -> Vec<Bytes32> {
+    let leaves: Vec<_> = entries.iter().map(|entry| registry_leaf(entry)).collect();
+    let mut path = Vec::new();
+    let mut width = 1;
+    while width < leaves.len() {
+        let start = ((place / width) ^ 1) * width;
+        if start < leaves.len() {
+            let end = leaves.len().min(start + width);
+            path.push(top(REGISTRY[1], &leaves[start..end]));
+        }
+        width *= 2;
     }
-    digest("zipnet/envelope-root/v1", &cat(&[&slots, &level[0]]))
+    path
 }
 
 /// The bitmap of the participants at `positions`.

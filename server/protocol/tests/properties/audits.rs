@@ -319,7 +319,7 @@ fn a2_a_receipt_for_somebody_elses_position_is_a_proof() {
     );
     let proof = |receipt, registry| {
         let header = round.round.header().clone();
-        Proof::misplaced(header, round.aggregate.clone(), receipt, registry)
+        Proof::misplaced(header, round.aggregate.clone(), receipt, registry).unwrap()
     };
     assert!(round.proves(&proof(moved, registry)));
     let instance = &round.world.instance;
@@ -401,7 +401,7 @@ fn accusations(round: &Folded) -> Vec<Proof> {
     )];
     for receipt in &round.receipts {
         proofs.push(round.proof(&round.aggregate, Fault::Dropped { receipt: *receipt }));
-        proofs.push(Proof::misplaced(
+        proofs.extend(Proof::misplaced(
             round.round.header().clone(),
             round.aggregate.clone(),
             *receipt,

@@ -95,7 +95,7 @@ fn what_a_client_asks_for_is_signed_and_part_of_the_registry() {
     };
     let of = |least| {
         let verified = bundle(least).verify(&world.instance).unwrap();
-        ClientRegistry::from_clients(vec![verified]).digest()
+        ClientRegistry::from_clients(vec![verified]).root()
     };
     assert_ne!(of(0), of(2));
     // The signature of one is none for the other.

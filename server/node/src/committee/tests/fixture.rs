@@ -203,7 +203,7 @@ impl World {
             committee_size: state.committee_size(),
             roster: state.servers().values().map(entry).collect(),
             clients: u32::try_from(state.clients().len()).unwrap(),
-            registry: state.clients().digest(),
+            registry: state.clients().root(),
             aggregator: state
                 .next_aggregator()
                 .unwrap_or_else(|| self.aggregator_transport(0).peer_key()),

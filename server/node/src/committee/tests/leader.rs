@@ -116,11 +116,11 @@ fn i2_the_crowd_is_not_the_leaders_to_shrink() {
     };
     let refusal = forge(&world, &mut state, |header| {
         header.clients = 1;
-        header.registry = alone.digest();
+        header.registry = alone.root();
     });
     assert_eq!(refusal, Refusal::Unfit("number of clients"));
     let refusal = forge(&world, &mut state, |header| {
-        header.registry = alone.digest();
+        header.registry = alone.root();
     });
     assert_eq!(refusal, Refusal::Unfit("client registry"));
     for clients in [0, 2, 4, u32::MAX] {

@@ -35,7 +35,7 @@ pub fn held(round: &Round, state: &CommitteeState, registry: &ClientRegistry) ->
     let aggregator = round.header().aggregator;
     Held {
         previous: state.previous(),
-        registry: registry.digest(),
+        registry: registry.root(),
         clients: u32::try_from(registry.len()).unwrap(),
         floor: state.floor_over(registry),
         aggregator: state
@@ -144,7 +144,7 @@ impl Server {
         registry: &ClientRegistry,
         aggregate: &Aggregate,
     ) -> Result<Partial, GuardError> {
-        let digest = registry.digest();
+        let digest = registry.root();
         if self.pads.as_ref().is_none_or(|(of, _)| *of != digest) {
             let pads = PadTable::agree(&self.dh, registry, None).unwrap();
             self.pads = Some((digest, pads));

@@ -54,7 +54,7 @@ impl Registries {
     /// time of ten thousand (A4).
     pub async fn of(&self, header: &RoundHeader) -> Result<Arc<ClientRegistry>, RegistryError> {
         let known = self.known().clone();
-        if known.digest() == header.registry {
+        if known.root() == header.registry {
             return Ok(known);
         }
         let fetched = self.fetch(header).await;
@@ -66,7 +66,8 @@ impl Registries {
         let registry = ClientRegistry::verify_new(&self.instance, &bundles, &known)
             .map_err(RegistryError::Bundle);
         let registry = registry.and_then(|registry| {
-            let right = registry.digest() == header.registry;
+            let right =
+                registry.root() == header.registry && registry.len() == header.clients as usize;
             right
                 .then(|| Arc::new(registry))
                 .ok_or(RegistryError::Digest)

@@ -276,16 +276,19 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
     let Err(finding) = honours(aggregate, receipt, Some(&done.registry)) else {
         return Ok(());
     };
-    let proof = match &finding {
-        Finding::Misplaced { .. } => {
-            Proof::misplaced(header.clone(), aggregate.clone(), *receipt, &done.registry)
-        }
-        _ => Proof {
-            header: header.clone(),
-            aggregate: aggregate.clone(),
-            fault: Fault::Dropped { receipt: *receipt },
-        },
+    let misplaced = || {
+        let (header, aggregate) = (header.clone(), aggregate.clone());
+        Proof::misplaced(header, aggregate, *receipt, &done.registry)
     };
+    let proof = match &finding {
+        Finding::Misplaced { .. } => misplaced(),
+        _ => None,
+    };
+    let proof = proof.unwrap_or_else(|| Proof {
+        header: header.clone(),
+        aggregate: aggregate.clone(),
+        fault: Fault::Dropped { receipt: *receipt },
+    });
     let strike = provable(context, proof);
     context
         .faults()

@@ -87,7 +87,7 @@ fn certify(context: &Context, view: &View, current: &InFlight) -> Result<Certifi
     let header = current.round.header();
     let held = Held {
         previous: view.state.previous(),
-        registry: current.registry.digest(),
+        registry: current.registry.root(),
         clients: u32::try_from(current.registry.len()).unwrap_or(u32::MAX),
         floor: view.state.floor_over(&current.registry),
         aggregator: Some(header.aggregator).filter(|peer| view.state.aggregators().contains(peer)),

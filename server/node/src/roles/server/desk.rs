@@ -323,7 +323,7 @@ fn registry(context: &Context, request: &RegistryRequest) -> Result<Vec<ClientBu
     let registry = current
         .into_iter()
         .chain([view.state.clients()])
-        .find(|registry| registry.digest() == request.digest)
+        .find(|registry| registry.root() == request.digest)
         .ok_or(Refused::NotOpen)?;
     Ok(registry
         .iter()

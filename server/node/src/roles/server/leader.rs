@@ -315,7 +315,7 @@ fn next_header(context: &Context, view: &View, silence: &Silence) -> Option<Roun
         committee_size: state.committee_size(),
         roster,
         clients: u32::try_from(state.clients().len()).ok()?,
-        registry: state.clients().digest(),
+        registry: state.clients().root(),
         aggregator: state.next_aggregator()?,
     })
 }

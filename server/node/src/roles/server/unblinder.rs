@@ -126,7 +126,7 @@ async fn prepare(
     registry: Arc<ClientRegistry>,
     known: Option<Prepared>,
 ) -> Option<Prepared> {
-    let digest = registry.digest();
+    let digest = registry.root();
     let task = {
         let context = context.clone();
         tokio::task::spawn_blocking(move || {
