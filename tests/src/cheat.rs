@@ -300,7 +300,7 @@ async fn serve_round(
     header: RoundHeader,
 ) -> TestResult {
     let request = RegistryRequest {
-        digest: header.registry,
+        root: header.registry,
         offset: 0,
     };
     let registries = peers::<RegistryCall>(ground, instance, servers);

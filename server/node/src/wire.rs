@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
     AdmittedServer, Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, ClientId,
     Digest, EnvelopeReceipt, Epoch, Instance, InstanceName, KeyError, MAX_CLIENTS, MAX_ROSTER,
-    PeerKey, RoundContext, SealedEnvelope, ServerBundle, ServerId, Signature, SigningPublic,
-    SigningSecret, Withdrawal,
+    PeerKey, RegistryDelta, RoundContext, SealedEnvelope, ServerBundle, ServerId, Signature,
+    SigningPublic, SigningSecret, Withdrawal,
 };
 
 pub use zipnet_door::{Call, Refused};
@@ -22,7 +22,8 @@ use crate::{attestation::Credential, committee::command::Published};
 
 /// Most records in one answer to [`Follow`].
 pub const MAX_RECORDS: usize = 4;
-/// Most client bundles in one answer to [`RegistryRequest`].
+/// Most client bundles in one answer to [`RegistryRequest`], and most clients in
+/// one to [`ChangesRequest`].
 pub const REGISTRY_PAGE: usize = 1024;
 
 /// Most bytes of vectors in one answer to [`AuditRequest`], but for a first one
@@ -461,10 +462,19 @@ pub struct Opened {
 /// Asks a server for a page of the client registry.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RegistryRequest {
-    /// Digest of the registry.
-    pub digest: Digest,
+    /// Root of the registry.
+    pub root: Digest,
     /// Position of the first client wanted.
     pub offset: u32,
+}
+
+/// Asks a server how the client registry has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesRequest {
+    /// Root of the registry that the caller has.
+    pub from: Digest,
+    /// Root of the one that it wants.
+    pub to: Digest,
 }
 
 /// Asks an aggregator for the envelopes of a round that it has closed.
@@ -565,6 +575,11 @@ call! {
 call! {
     /// Servers ask where another one is in the committee's own network.
     LinkCall = 37, "link" (,): LinkRequest => Link
+}
+call! {
+    /// Aggregators fetch what changed in the registry since the one that they
+    /// have, if a server still knows; otherwise they fetch the whole.
+    ChangesCall = 38, "registry-changes" (, REGISTRY_REPLY): ChangesRequest => RegistryDelta
 }
 // Among servers, never at a door.
 call! {

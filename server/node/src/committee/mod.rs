@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod aggregators;
 mod broadcasts;
+mod changes;
 pub mod command;
 mod in_flight;
 mod places;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 use zipnet_protocol::{RoundContext, ServerId};
 
 pub use broadcasts::{Broadcasts, Fetched, Kept, Missing};
+pub use changes::Changes;
 use command::Command;
 pub(crate) use rounds::MAX_FLOOR;
 use state::{Applied, CommitteeState, InFlight, Refusal};
@@ -66,6 +68,7 @@ pub struct View {
 pub struct Shared {
     view: watch::Sender<Arc<View>>,
     broadcasts: Broadcasts,
+    changes: Changes,
     log_entries: AtomicU64,
     misfits: Mutex<Misfits>,
 }
@@ -82,6 +85,7 @@ impl Shared {
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(view)),
             broadcasts: Broadcasts::new(retain, retain_bytes),
+            changes: Changes::default(),
             log_entries: AtomicU64::new(0),
             misfits: Mutex::default(),
         })
@@ -103,6 +107,12 @@ impl Shared {
     #[must_use]
     pub const fn broadcasts(&self) -> &Broadcasts {
         &self.broadcasts
+    }
+
+    /// How the client registry changed.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// How many entries the replicated log holds in memory.
@@ -184,6 +194,9 @@ impl Committee {
         if let Some(head) = state.head() {
             self.shared.broadcasts.push(head.clone());
         }
+        if let Some(current) = state.current() {
+            self.shared.changes.named(&current.registry);
+        }
         self.state = state;
         self.shared.reset_misfits();
         self.publish(index);
@@ -200,6 +213,9 @@ impl Committee {
         match applied {
             Applied::Opened { round, forced } => {
                 self.shared.reset_misfits();
+                if let Some(current) = self.state.current() {
+                    self.shared.changes.named(&current.registry);
+                }
                 if let Some(given_up) = forced {
                     metrics::rounds_force_advanced();
                     if given_up.certified.is_some() && given_up.tally.is_none() {

@@ -213,6 +213,11 @@ pub(crate) fn folded(envelopes: usize, registered: usize) {
     gauge!(names::ROUND_REGISTERED).set(registered as f64);
 }
 
+/// An aggregator has fetched a client registry.
+pub(crate) fn registry_fetched(how: &'static str) {
+    counter!(names::REGISTRIES, "how" => how).increment(1);
+}
+
 /// An audit of an aggregator's round ended.
 pub(crate) fn audit(outcome: &'static str) {
     counter!(names::AUDITS, "outcome" => outcome).increment(1);

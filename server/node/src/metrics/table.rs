@@ -186,6 +186,8 @@ ours {
         "Envelopes in the newest aggregate of this aggregator", "near the number of registered clients";
     ROUND_REGISTERED = "zipnet_round_registered", Gauge [] "aggregator",
         "Registered clients of the round that it is of", "as many as take part";
+    REGISTRIES = "zipnet_registries_fetched_total", Counter ["how"] "aggregator",
+        "Client registries that this aggregator fetched: by their `changes`, or the `whole`", "`changes` alone rises when clients come and go";
     ENVELOPES = "zipnet_envelopes_total", Counter ["outcome"] "aggregator",
         "Envelopes that reached this aggregator, by outcome", "`folded` alone rises";
     AGGREGATES = "zipnet_aggregates_total", Counter ["outcome"] "aggregator",

@@ -4,17 +4,22 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zipnet_protocol::{
-    BundleError, ClientBundle, ClientRegistry, Instance, MAX_CLIENTS, PeerKey, RoundHeader,
+    BundleError, ClientBundle, ClientRegistry, Instance, MAX_CLIENTS, PeerKey, RegistryDelta,
+    RoundHeader,
 };
 
 use crate::{
     ground::Ground,
+    metrics,
     peers::{Allowed, PeerError, Peers},
-    wire::{REGISTRY_PAGE, RegistryCall, RegistryRequest},
+    wire::{ChangesCall, ChangesRequest, REGISTRY_PAGE, RegistryCall, RegistryRequest},
 };
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long it may take to tell what changed: the whole can still be asked for.
+const QUICK: Duration = Duration::from_secs(1);
 
 /// A registry could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +29,14 @@ pub(super) enum RegistryError {
     #[error("The client registry holds a bundle that does not verify")]
     Bundle(#[source] BundleError),
     #[error("The client registry is not the one that the header names")]
-    Digest,
+    Root,
 }
 
 /// Fetches registries, and remembers the newest one.
 pub(super) struct Registries {
     instance: Instance,
     servers: Peers<RegistryRequest, Vec<ClientBundle>>,
+    changes: Peers<ChangesRequest, RegistryDelta>,
     known: Mutex<Arc<ClientRegistry>>,
 }
 
@@ -38,7 +44,8 @@ impl Registries {
     pub fn new(ground: &dyn Ground, instance: &Instance, servers: Allowed) -> Self {
         Self {
             instance: instance.clone(),
-            servers: Peers::on::<RegistryCall>(ground, instance, Some(servers)),
+            servers: Peers::on::<RegistryCall>(ground, instance, Some(servers.clone())),
+            changes: Peers::on::<ChangesCall>(ground, instance, Some(servers)),
             known: Mutex::default(),
         }
     }
@@ -49,33 +56,26 @@ impl Registries {
         known.iter().any(|client| client.peer() == peer)
     }
 
-    /// The registry that a header names. Only bundles that the one before did
-    /// not hold are verified: a change of one client must not cost the
+    /// The registry that a header names: by what changed in the one before, if
+    /// a server can tell, or else the whole of it. Only bundles that the one
+    /// before did not hold are verified: a change of one client must not cost the
     /// time of ten thousand (A4).
     pub async fn of(&self, header: &RoundHeader) -> Result<Arc<ClientRegistry>, RegistryError> {
         let known = self.known().clone();
         if known.root() == header.registry {
             return Ok(known);
         }
-        let fetched = self.fetch(header).await;
-        if fetched.is_err() {
-            // Whoever gave a wrong page is not asked first again.
-            self.servers.distrust();
-        }
-        let bundles = fetched?;
-        let registry = ClientRegistry::verify_new(&self.instance, &bundles, &known)
-            .map_err(RegistryError::Bundle);
-        let registry = registry.and_then(|registry| {
-            let right =
-                registry.root() == header.registry && registry.len() == header.clients as usize;
-            right
-                .then(|| Arc::new(registry))
-                .ok_or(RegistryError::Digest)
+        let changed = self.changed(&known, header).await;
+        metrics::registry_fetched(if changed.is_some() {
+            "changes"
+        } else {
+            "whole"
         });
-        if registry.is_err() {
-            self.servers.distrust();
-        }
-        let registry = registry?;
+        let registry = match changed {
+            Some(registry) => registry,
+            None => self.whole(&known, header).await?,
+        };
+        let registry = Arc::new(registry);
         for client in registry.iter() {
             if known.get(client.id()).is_none() {
                 tracing::info!(client = %client.id().short(), "registering client bundle");
@@ -85,12 +85,75 @@ impl Registries {
         Ok(registry)
     }
 
+    /// By what has changed; `None` if nobody can tell, or whoever does lies.
+    async fn changed(
+        &self,
+        known: &ClientRegistry,
+        header: &RoundHeader,
+    ) -> Option<ClientRegistry> {
+        if known.is_empty() {
+            return None;
+        }
+        let request = ChangesRequest {
+            from: known.root(),
+            to: header.registry,
+        };
+        let (peer, delta) = match self.changes.call(&request, QUICK).await {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::debug!(
+                    because = %crate::report::chain(&error),
+                    "no server tells what changed in the client registry"
+                );
+                return None;
+            }
+        };
+        let changed = known.changed_by(&self.instance, &delta, &header.registry);
+        match changed {
+            Ok(registry) if registry.len() == header.clients as usize => Some(registry),
+            other => {
+                self.changes.distrust_peer(peer);
+                self.servers.distrust_peer(peer);
+                let because = other.err().map(|error| crate::report::chain(&error));
+                tracing::warn!(
+                    peer = %peer.fmt_short(),
+                    because = because.as_deref().unwrap_or("another number of clients"),
+                    "a server told wrongly what changed in the client registry"
+                );
+                None
+            }
+        }
+    }
+
+    async fn whole(
+        &self,
+        known: &ClientRegistry,
+        header: &RoundHeader,
+    ) -> Result<ClientRegistry, RegistryError> {
+        let whole = async {
+            let bundles = self.fetch(header).await?;
+            let registry = ClientRegistry::verify_new(&self.instance, &bundles, known)
+                .map_err(RegistryError::Bundle)?;
+            if registry.root() == header.registry && registry.len() == header.clients as usize {
+                Ok(registry)
+            } else {
+                Err(RegistryError::Root)
+            }
+        };
+        let whole = whole.await;
+        if whole.is_err() {
+            // Whoever gave a wrong page is not asked first again.
+            self.servers.distrust();
+        }
+        whole
+    }
+
     async fn fetch(&self, header: &RoundHeader) -> Result<Vec<ClientBundle>, RegistryError> {
         let mut bundles = Vec::new();
         let clients = (header.clients as usize).min(MAX_CLIENTS);
         while bundles.len() < clients {
             let request = RegistryRequest {
-                digest: header.registry,
+                root: header.registry,
                 offset: u32::try_from(bundles.len()).unwrap_or(u32::MAX),
             };
             let (_, page) = self
@@ -99,7 +162,7 @@ impl Registries {
                 .await
                 .map_err(RegistryError::Peers)?;
             if page.is_empty() || page.len() > REGISTRY_PAGE {
-                return Err(RegistryError::Digest);
+                return Err(RegistryError::Root);
             }
             bundles.extend(page);
         }

@@ -7,7 +7,8 @@ use mosaik::Network;
 use tokio::time::{Instant, timeout_at};
 use zipnet_door::{Admission, Desk, gate::Places};
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, Withdrawal,
+    AdmittedServer, Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, RegistryDelta,
+    Withdrawal,
 };
 
 use super::{among::Among, auditor, context::Context, herald, link};
@@ -17,9 +18,10 @@ use crate::{
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
-        AggregateCall, ComplainCall, CredentialCall, EnlistCall, FollowCall, HelloCall, LinkCall,
-        Member, MemberCall, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall,
-        Registration, RegistryCall, RegistryRequest, Roll, RollCall, WithdrawCall,
+        AggregateCall, ChangesCall, ChangesRequest, ComplainCall, CredentialCall, EnlistCall,
+        FollowCall, HelloCall, LinkCall, Member, MemberCall, Opinion, OpinionCall, REGISTRY_PAGE,
+        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, Roll, RollCall,
+        WithdrawCall,
     },
 };
 
@@ -122,6 +124,10 @@ pub(super) fn desk(context: &Arc<Context>) -> Desk {
         .on::<RegistryCall, _, _>(
             aggregators(),
             with!(|of: &Arc<Context>, request, _| ready(registry(of, &request))),
+        )
+        .on::<ChangesCall, _, _>(
+            aggregators(),
+            with!(|of: &Arc<Context>, request, _| ready(changes(of, &request))),
         )
         .on::<AggregateCall, _, _>(
             aggregators(),
@@ -323,7 +329,7 @@ fn registry(context: &Context, request: &RegistryRequest) -> Result<Vec<ClientBu
     let registry = current
         .into_iter()
         .chain([view.state.clients()])
-        .find(|registry| registry.root() == request.digest)
+        .find(|registry| registry.root() == request.root)
         .ok_or(Refused::NotOpen)?;
     Ok(registry
         .iter()
@@ -331,6 +337,14 @@ fn registry(context: &Context, request: &RegistryRequest) -> Result<Vec<ClientBu
         .take(REGISTRY_PAGE)
         .map(|client| client.bundle().clone())
         .collect())
+}
+
+/// What changed between two registries that headers named.
+fn changes(context: &Context, request: &ChangesRequest) -> Result<RegistryDelta, Refused> {
+    let changes = context.shared.changes();
+    changes
+        .between(&request.from, &request.to)
+        .ok_or(Refused::NotOpen)
 }
 
 /// Waits a while whether another server passes an aggregate of the same round on.
