@@ -189,6 +189,18 @@ impl Command {
         &self.sender
     }
 
+    /// The order's encoding.
+    #[must_use]
+    pub(super) const fn order(&self) -> &Bytes {
+        &self.order
+    }
+
+    /// Whether it says to be [`Order::RegisterClients`]: it is the second of them.
+    #[must_use]
+    pub(super) fn registers_clients(&self) -> bool {
+        self.order.first() == Some(&1)
+    }
+
     /// The order, unverified.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 
 pub mod admission;
 pub mod aggregators;
+pub mod ahead;
 mod broadcasts;
 mod changes;
 pub mod command;
@@ -40,6 +41,7 @@ use mosaik::{
 use tokio::sync::watch;
 use zipnet_protocol::{RoundContext, ServerId};
 
+use ahead::Ahead;
 pub use broadcasts::{Broadcasts, Fetched, Kept, Missing};
 pub use changes::Changes;
 use command::Command;
@@ -69,6 +71,7 @@ pub struct Shared {
     view: watch::Sender<Arc<View>>,
     broadcasts: Broadcasts,
     changes: Changes,
+    ahead: Arc<Ahead>,
     log_entries: AtomicU64,
     misfits: Mutex<Misfits>,
 }
@@ -78,6 +81,7 @@ impl Shared {
     /// `retain` finalized rounds, as far as `retain_bytes` of vectors allow.
     #[must_use]
     pub fn new(rules: Arc<CommitteeRules>, retain: usize, retain_bytes: usize) -> Arc<Self> {
+        let ahead = Arc::new(Ahead::new(rules.instance.clone()));
         let view = View {
             state: CommitteeState::new(rules),
             index: 0,
@@ -86,6 +90,7 @@ impl Shared {
             view: watch::Sender::new(Arc::new(view)),
             broadcasts: Broadcasts::new(retain, retain_bytes),
             changes: Changes::default(),
+            ahead,
             log_entries: AtomicU64::new(0),
             misfits: Mutex::default(),
         })
@@ -113,6 +118,12 @@ impl Shared {
     #[must_use]
     pub const fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// What is verified before the log brings it.
+    #[must_use]
+    pub const fn ahead(&self) -> &Arc<Ahead> {
+        &self.ahead
     }
 
     /// How many entries the replicated log holds in memory.
@@ -353,7 +364,7 @@ impl StateMachine for Committee {
         let mut index = context.committed().index().0;
         for command in commands {
             index = index.saturating_add(1);
-            match self.state.apply(&command) {
+            match self.state.apply_ahead(&command, &self.shared.ahead) {
                 Ok(applied) => self.observe(&applied, index),
                 Err(refusal) => self.refuse(&command, &refusal, index),
             }

@@ -10,13 +10,14 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 pub use zipnet_protocol::Tally;
 use zipnet_protocol::{
-    AdmittedServer, CertifiedRound, ClientId, ClientRegistry, Digest, Epoch, FinalizedRound,
-    MAX_CLIENTS, PeerKey, RegisteredClient, Round, ServerId,
+    AdmittedServer, CertifiedRound, ClientBundle, ClientId, ClientRegistry, Digest, Epoch,
+    FinalizedRound, MAX_CLIENTS, PeerKey, RegisteredClient, Round, ServerId,
 };
 
 use super::{
     admission::{Absent, Admissions},
     aggregators::Aggregators,
+    ahead::Ahead,
     command::{Command, Order, Published},
     strikes::Strikes,
 };
@@ -227,6 +228,14 @@ impl CommitteeState {
     /// # Errors
     /// [`Refusal`]; the state is then as it was.
     pub fn apply(&mut self, command: &Command) -> Result<Applied, Refusal> {
+        self.apply_ahead(command, &Ahead::new(self.rules.instance.clone()))
+    }
+
+    /// As [`CommitteeState::apply`], with what was verified before.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn apply_ahead(&mut self, command: &Command, ahead: &Ahead) -> Result<Applied, Refusal> {
         let sender = *command.sender();
         let order = command.decode().map_err(|_| Refusal::Undecodable(sender))?;
         // A registration brings the key that it is signed with along.
@@ -245,7 +254,7 @@ impl CommitteeState {
         self.authenticate(command, server)?;
         match order {
             Order::RegisterServer(_) => Err(Refusal::NotWaiting),
-            Order::RegisterClients(bundles) => self.register_clients(&bundles),
+            Order::RegisterClients(bundles) => self.register_clients(command, bundles, ahead),
             Order::WithdrawClients(withdrawals) => self.withdraw_clients(&withdrawals),
             Order::Lapse { server, bundle } => self.lapse(server, bundle),
             Order::Leave => self.leave(sender),
@@ -274,15 +283,19 @@ impl CommitteeState {
 
     fn register_clients(
         &mut self,
-        bundles: &[zipnet_protocol::ClientBundle],
+        command: &Command,
+        bundles: Vec<ClientBundle>,
+        ahead: &Ahead,
     ) -> Result<Applied, Refusal> {
         if bundles.len() > super::command::MAX_BATCH {
             return Err(Refusal::ClientsFull(bundles.len()));
         }
-        let verified: Vec<RegisteredClient> = bundles
-            .iter()
-            .map(|bundle| bundle.verify(&self.rules.instance))
-            .collect::<Result<_, _>>()
+        let known = |bundle: &ClientBundle| {
+            let client = self.clients.get(&bundle.client_id())?;
+            (client.bundle() == bundle).then(|| client.clone())
+        };
+        let verified = ahead
+            .clients(command, bundles, known)
             .map_err(Refusal::Bundle)?;
         let new: BTreeSet<&ClientId> = verified
             .iter()
@@ -294,7 +307,7 @@ impl CommitteeState {
         }
         // Whoever has enough of them is passed over, so that nobody can keep
         // others out of the registry by being in one batch with them.
-        let mut of_peer = self.clients_of_peers();
+        let mut of_peer = self.clients_of(&verified);
         for client in verified {
             let id = *client.id();
             let known = self.clients.get(&id);
@@ -313,11 +326,14 @@ impl CommitteeState {
         Ok(Applied::Registered)
     }
 
-    fn clients_of_peers(&self) -> BTreeMap<PeerKey, u32> {
-        let mut of_peer = BTreeMap::new();
+    /// How many clients each of these clients' peers has registered.
+    fn clients_of(&self, clients: &[RegisteredClient]) -> BTreeMap<PeerKey, u32> {
+        let peers = clients.iter().map(|client| (*client.peer(), 0_u32));
+        let mut of_peer: BTreeMap<_, _> = peers.collect();
         for client in self.clients.iter() {
-            let count: &mut u32 = of_peer.entry(*client.peer()).or_default();
-            *count = count.saturating_add(1);
+            if let Some(count) = of_peer.get_mut(client.peer()) {
+                *count = count.saturating_add(1);
+            }
         }
         of_peer
     }

@@ -4,6 +4,7 @@ pub(crate) mod fixture;
 
 mod aggregates;
 mod aggregators;
+mod ahead;
 pub(crate) mod attested;
 mod boots;
 mod certified;

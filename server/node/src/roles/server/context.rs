@@ -32,6 +32,7 @@ use crate::{
     book::AtDoors,
     committee::{
         Committee, Shared, View,
+        ahead::Log,
         command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
     },
     guard::Guard,
@@ -374,7 +375,11 @@ impl Context {
             let validator = Validator::new(own.authority().clone(), tickets.clone());
             builder = builder.require_ticket(validator);
         }
-        let group = builder.with_state_machine(machine).join();
+        let log = Log::new(self.shared.ahead().clone());
+        let group = builder
+            .with_state_machine(machine)
+            .with_log_storage(log)
+            .join();
         *lock(&self.group) = Some(group);
     }
 

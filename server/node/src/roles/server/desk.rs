@@ -237,6 +237,7 @@ async fn register(
             "the bundle belongs to another peer than the caller".to_owned(),
         ));
     }
+    context.shared.ahead().keep(&client);
     let listed = || {
         let view = context.view();
         let known = view.state.clients().get(client.id());
