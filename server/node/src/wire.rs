@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
     AdmittedServer, Aggregate, AggregatorBundle, Canonical, Certificate, ClientBundle, ClientId,
     Digest, EnvelopeReceipt, Epoch, Instance, InstanceName, KeyError, MAX_CLIENTS, MAX_ROSTER,
-    PeerKey, RegistryDelta, RoundContext, SealedEnvelope, ServerBundle, ServerId, Signature,
-    SigningPublic, SigningSecret, Withdrawal,
+    PeerKey, RegistryDelta, RegistryProof, RoundContext, SealedEnvelope, ServerBundle, ServerId,
+    Signature, SigningPublic, SigningSecret, Withdrawal,
 };
 
 pub use zipnet_door::{Call, Refused};
@@ -486,7 +486,27 @@ pub struct AuditRequest {
     pub from: u32,
 }
 
-/// Whether a client or an aggregator is listed yet.
+/// Whether a client is listed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Enrolment {
+    /// It is, in the registry of a certified round, as it can check.
+    Listed(Listing),
+    /// The server has passed it on, or no certified round lists it yet.
+    Pending,
+}
+
+/// Shows a client that it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// A certified round.
+    pub context: RoundContext,
+    /// The client's position in the registry that its header names.
+    pub position: u32,
+    /// What leads from there to the root in the header.
+    pub proof: RegistryProof,
+}
+
+/// Whether an aggregator is listed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Registration {
     /// It is in the registry.
@@ -536,7 +556,7 @@ call! {
 }
 call! {
     /// Clients register with any server.
-    RegisterCall = 6, "register" (,): ClientBundle => Registration
+    RegisterCall = 6, "register" (,): ClientBundle => Enrolment
 }
 call! {
     /// Clients take their leave of any server.

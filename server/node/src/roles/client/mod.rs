@@ -22,6 +22,7 @@ mod driver;
 pub mod evidence;
 pub mod fate;
 mod linger;
+mod listing;
 mod offer;
 mod pending;
 mod publisher;
@@ -60,6 +61,7 @@ use crate::{
     settings::{NetworkSettings, TrustSettings},
 };
 use driver::Driver;
+use listing::Registries;
 use offer::Offers;
 use publisher::Outgoing;
 use registration::Registrar;
@@ -227,12 +229,17 @@ impl Client {
             let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
             let bundle = sealer.bundle().clone();
             let witness = Witness::new(&host.ground, &host.instance, servers.clone());
-            let registered = Arc::new(Registrar::new(
+            let rounds = Arc::new(Registries::default());
+            let registered = Registrar::new(
                 &host.ground,
                 &host.instance,
                 bundle,
+                rounds.clone(),
                 servers,
-            ));
+            );
+            let registered = Arc::new(registered);
+            let events = host.events.subscribe();
+            tasks.spawn(async move { rounds.follow(events).await });
             tasks.spawn(registered.clone().run());
             let offers = Offers::new(&host.ground, &host.instance, registered.clone(), witness);
             let (inbox, heard) = mpsc::channel(INBOX);

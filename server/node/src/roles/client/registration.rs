@@ -3,16 +3,18 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use mosaik::PeerId;
 use tokio::{sync::Notify, time::timeout};
-use zipnet_protocol::{ClientBundle, Instance, SigningSecret, Withdrawal};
+use zipnet_protocol::{ClientBundle, Instance, RegistryEntry, SigningSecret, Withdrawal};
 
+use super::listing::Registries;
 use crate::{
     backoff::Backoff,
     entropy::Dice,
     ground::Ground,
     peers::{Allowed, PeerError, Peers},
-    wire::{RegisterCall, Registration, WithdrawCall},
+    wire::{Enrolment, RegisterCall, WithdrawCall},
 };
 
 /// How long a server may take to answer.
@@ -27,7 +29,8 @@ const REFRESH: Duration = Duration::from_secs(15);
 pub(super) struct Registrar {
     bundle: ClientBundle,
     instance: Instance,
-    servers: Peers<ClientBundle, Registration>,
+    servers: Peers<ClientBundle, Enrolment>,
+    rounds: Arc<Registries>,
     withdrawals: Peers<Withdrawal, ()>,
     lost: Notify,
 }
@@ -43,12 +46,14 @@ impl Registrar {
         ground: &Arc<dyn Ground>,
         instance: &Instance,
         bundle: ClientBundle,
+        rounds: Arc<Registries>,
         servers: Allowed,
     ) -> Self {
         Self {
             servers: Peers::on::<RegisterCall>(&**ground, instance, Some(servers.clone())),
             withdrawals: Peers::on::<WithdrawCall>(&**ground, instance, Some(servers)),
             instance: instance.clone(),
+            rounds,
             bundle,
             lost: Notify::new(),
         }
@@ -68,6 +73,7 @@ impl Registrar {
         let mut listed_before = false;
         loop {
             let answers = self.servers.call_two(&self.bundle, PATIENCE).await;
+            let answers = self.check(answers).await;
             let said = Said::of(&answers);
             if said == Said::Listed && !listed_before {
                 tracing::info!(client = %self.bundle.client_id().short(), "registered");
@@ -86,10 +92,10 @@ impl Registrar {
                     }
                 }
                 () = self.lost.notified() => {
-                    // Whoever said that it is listed was wrong, or lied: the
+                    // Whoever showed that it was listed let its lease run out: the
                     // others are asked next.
                     for (peer, answer) in &answers {
-                        if matches!(answer, Ok(Registration::Listed)) {
+                        if matches!(answer, Ok(Heard::Proved)) {
                             self.servers.distrust_peer(*peer);
                         }
                     }
@@ -97,6 +103,34 @@ impl Registrar {
                 }
             }
         }
+    }
+
+    /// Holds what servers say against what certified rounds say.
+    async fn check(
+        &self,
+        answers: Vec<(PeerId, Result<Enrolment, PeerError>)>,
+    ) -> Vec<(PeerId, Result<Heard, PeerError>)> {
+        let entry = RegistryEntry::from(&self.bundle);
+        let checks = answers.into_iter().map(async |(peer, answer)| {
+            let heard = match answer {
+                Ok(Enrolment::Pending) => Ok(Heard::Pending),
+                Ok(Enrolment::Listed(listing)) => {
+                    if self.rounds.lists(&listing, &entry).await {
+                        Ok(Heard::Proved)
+                    } else {
+                        tracing::debug!(
+                            peer = %peer.fmt_short(),
+                            "a server says that this client is listed, and its proof does not hold"
+                        );
+                        self.servers.distrust_peer(peer);
+                        Ok(Heard::Unproved)
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            (peer, heard)
+        });
+        join_all(checks).await
     }
 
     /// Takes leave of the committee, if it can be reached soon.
@@ -110,13 +144,23 @@ impl Registrar {
     }
 }
 
+/// What one server said of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// That it is listed, and the proof holds.
+    Proved,
+    /// The same without a proof that holds.
+    Unproved,
+    /// That it has passed it on.
+    Pending,
+}
+
 /// What the servers said of a registration, taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
-    /// All that answered have it listed.
+    /// One at least has shown that it is listed.
     Listed,
-    /// One at least has passed it on, and does not see it listed yet. What
-    /// another says does not count against that.
+    /// One at least has passed it on, and none has shown that it is listed.
     Pending,
     /// None answered what is worth anything.
     Nothing,
@@ -125,15 +169,16 @@ enum Said {
 }
 
 impl Said {
-    fn of(answers: &[(PeerId, Result<Registration, PeerError>)]) -> Self {
+    fn of(answers: &[(PeerId, Result<Heard, PeerError>)]) -> Self {
         if answers.is_empty() {
             return Self::Nobody;
         }
         let mut said = Self::Nothing;
         for (peer, answer) in answers {
             match answer {
-                Ok(Registration::Pending) => return Self::Pending,
-                Ok(Registration::Listed) => said = Self::Listed,
+                Ok(Heard::Proved) => return Self::Listed,
+                Ok(Heard::Pending) => said = Self::Pending,
+                Ok(Heard::Unproved) => {}
                 Err(error) => tracing::debug!(
                     peer = %peer.fmt_short(),
                     because = %crate::report::chain(error),
@@ -153,10 +198,11 @@ mod tests {
     use crate::wire::Refused;
 
     #[test]
-    fn a6_one_server_that_says_listed_does_not_silence_another_that_knows_better() {
+    fn a6_a_proof_settles_it_and_a_word_alone_is_nothing() {
         let peer = |seed| SecretKey::from_bytes(&[seed; 32]).public();
-        let listed = || (peer(1), Ok(Registration::Listed));
-        let pending = || (peer(2), Ok(Registration::Pending));
+        let proved = || (peer(1), Ok(Heard::Proved));
+        let claimed = || (peer(1), Ok(Heard::Unproved));
+        let pending = || (peer(2), Ok(Heard::Pending));
         let refused = || {
             let error = PeerError::Refused {
                 call: "register",
@@ -165,11 +211,14 @@ mod tests {
             };
             (peer(3), Err(error))
         };
-        assert_eq!(Said::of(&[listed(), pending()]), Said::Pending);
-        assert_eq!(Said::of(&[pending(), listed()]), Said::Pending);
+        assert_eq!(Said::of(&[proved(), pending()]), Said::Listed);
+        assert_eq!(Said::of(&[pending(), proved()]), Said::Listed);
+        assert_eq!(Said::of(&[refused(), proved()]), Said::Listed);
+        assert_eq!(Said::of(&[claimed(), pending()]), Said::Pending);
+        assert_eq!(Said::of(&[pending(), claimed()]), Said::Pending);
         assert_eq!(Said::of(&[refused(), pending()]), Said::Pending);
-        assert_eq!(Said::of(&[listed(), refused()]), Said::Listed);
-        assert_eq!(Said::of(&[refused()]), Said::Nothing);
+        assert_eq!(Said::of(&[claimed(), refused()]), Said::Nothing);
+        assert_eq!(Said::of(&[claimed()]), Said::Nothing);
         assert_eq!(Said::of(&[]), Said::Nobody);
     }
 }

@@ -11,17 +11,17 @@ use zipnet_protocol::{
     Withdrawal,
 };
 
-use super::{among::Among, auditor, context::Context, herald, link};
+use super::{among::Among, auditor, context::Context, herald, link, listing};
 use crate::{
     attestation::{Credential, ticket::Verdict},
-    committee::{command::Order, state::InFlight},
+    committee::{View, command::Order, state::InFlight},
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
         AggregateCall, ChangesCall, ChangesRequest, ComplainCall, CredentialCall, EnlistCall,
-        FollowCall, HelloCall, LinkCall, Member, MemberCall, Opinion, OpinionCall, REGISTRY_PAGE,
-        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, Roll, RollCall,
-        WithdrawCall,
+        Enrolment, FollowCall, HelloCall, LinkCall, Member, MemberCall, Opinion, OpinionCall,
+        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, Roll,
+        RollCall, WithdrawCall,
     },
 };
 
@@ -29,7 +29,7 @@ use crate::{
 /// aggregate on.
 const PASS_ON: Duration = Duration::from_millis(250);
 
-/// How long a client is kept waiting until it is listed.
+/// How long a client is kept waiting until a certified round lists it.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(2);
 
 /// Calls of one peer that wait for news. A process has one follower, which may
@@ -223,12 +223,12 @@ fn opinion(context: &Context, caller: &PeerKey) -> Opinion {
     }
 }
 
-/// Takes a client's bundle, and waits a while for the committee to list it.
+/// Takes a client's bundle, and waits a while for a certified round that lists it.
 async fn register(
     context: Arc<Context>,
     bundle: ClientBundle,
     caller: PeerKey,
-) -> Result<Registration, Refused> {
+) -> Result<Enrolment, Refused> {
     let client = bundle
         .verify(&context.rules.instance)
         .map_err(|error| crate::wire::because(&error))?;
@@ -238,40 +238,37 @@ async fn register(
         ));
     }
     context.shared.ahead().keep(&client);
-    let listed = || {
-        let view = context.view();
-        let known = view.state.clients().get(client.id());
-        let listed = known.is_some_and(|known| *known == client);
-        (listed, listed && !view.state.is_idle(client.id()))
-    };
+    let is_listed = |view: &View| view.state.clients().get(client.id()) == Some(&client);
     let mut views = context.shared.watch();
-    let (before, active) = listed();
-    if active {
-        return Ok(Registration::Listed);
-    }
-    if !before && !context.view().state.has_room_for(&caller) {
+    let view = context.view();
+    let listed = is_listed(&view);
+    if !listed && !view.state.has_room_for(&caller) {
         return Err(Refused::Text(format!(
             "this peer has {} clients registered, as many as one may have",
             context.rules.clients_per_peer
         )));
     }
-    if !context.waiting().register(bundle) {
+    let active = listed && !view.state.is_idle(client.id());
+    if !active && !context.waiting().register(bundle) {
         return Err(Refused::Busy);
     }
     let until = Instant::now() + REGISTRATION_WAIT;
-    let mut is_listed = before;
-    while !is_listed {
+    loop {
+        let view = views.borrow_and_update().clone();
+        if is_listed(&view)
+            && let Some(listing) = listing::of(&view, &client)
+        {
+            return Ok(Enrolment::Listed(listing));
+        }
         tokio::select! {
             () = context.stop().cancelled() => return Err(Refused::Busy),
             changed = timeout_at(until, views.changed()) => {
                 if !matches!(changed, Ok(Ok(()))) {
-                    return Ok(Registration::Pending);
+                    return Ok(Enrolment::Pending);
                 }
-                is_listed = listed().0;
             }
         }
     }
-    Ok(Registration::Listed)
 }
 
 /// Takes an aggregator's bundle, if it is admitted.

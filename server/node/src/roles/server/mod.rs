@@ -26,6 +26,7 @@ mod introductions;
 mod keeper;
 mod leader;
 pub mod link;
+mod listing;
 mod memory;
 mod readiness;
 mod registrar;
