@@ -9,6 +9,7 @@ pub mod admit;
 pub mod args;
 pub mod attestation;
 pub mod cli;
+pub mod invite;
 pub mod keys;
 pub mod log;
 pub mod process;

@@ -41,5 +41,6 @@ pub fn client_settings(cluster: &Cluster, relay: RelaySetting) -> TestResult<Cli
             authority: None,
         },
         params: RoundParams::default(),
+        invite: None,
     })
 }

@@ -19,22 +19,25 @@ use zipnet_door::frame;
 use zipnet_node::{
     committee::{
         command::{Command, Order, PartialCommitment, Published, Resume, ServerRegistration},
+        invites::Wish,
         snapshot::Snapshot,
         state::CommitteeState,
     },
-    settings::{AggregatorRules, CommitteeRules},
+    settings::{AggregatorRules, ClientRules, CommitteeRules},
     wire::{
-        AggregateCall, AuditCall, Call, CollectsCall, ComplainCall, CredentialCall, EnlistCall,
-        EnvelopeCall, Follow, FollowCall, Hello, HelloCall, LinkCall, MemberCall, News, Opened,
-        Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, RollCall, WithdrawCall,
+        AggregateCall, AuditCall, Call, ChangesCall, ChangesRequest, CollectsCall, ComplainCall,
+        CredentialCall, EnlistCall, Enrolment, EnvelopeCall, Follow, FollowCall, Hello, HelloCall,
+        LinkCall, Listing, MemberCall, News, Opened, Refused, RegisterCall, Registration,
+        RegistryCall, RegistryRequest, RollCall, WithdrawCall,
     },
 };
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
-    ClientRegistry, CommitteeSecret, DhSecret, EnvelopeReceipt, Epoch, Fault, Fold, Instance,
-    InstanceName, LeastServers, Message, Nonce, PadTable, Partial, Participants, PeerKey, Proof,
-    ProofError, RosterEntry, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle,
-    SignedHeader, SignedPartial, SigningSecret, SlotKey, SlotOpening, Withdrawal,
+    ClientRegistry, CommitteeSecret, DhSecret, Digest, EnvelopeReceipt, Epoch, Fault, Fold,
+    Instance, InstanceName, LeastServers, Message, Nonce, PadTable, Partial, Participants, PeerKey,
+    Proof, ProofError, RegistryDelta, RegistryEntry, RosterEntry, RoundHeader, RoundParams,
+    SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial, SigningSecret, SlotKey,
+    SlotOpening, Withdrawal,
 };
 
 /// A fuzz target: its name and its body.
@@ -90,14 +93,30 @@ fn rules() -> Arc<CommitteeRules> {
         committee_size: None,
         min_servers: None,
         clients_per_peer: 1,
+        clients: ClientRules::Open,
         aggregators: AggregatorRules::default(),
     })
 }
 
-/// [`ClientBundle`].
+/// [`ClientBundle`], and what it travels with.
 pub fn client_bundle(data: &[u8]) {
     if let Ok(bundle) = postcard::from_bytes::<ClientBundle>(data) {
         let _ = bundle.verify(instance());
+    }
+    if let Ok(wish) = postcard::from_bytes::<Wish>(data)
+        && let Some(invite) = &wish.invite
+    {
+        let _ = invite.verify(instance(), &wish.bundle.client_id());
+    }
+    if let Ok(delta) = postcard::from_bytes::<RegistryDelta>(data) {
+        let _ = ClientRegistry::default().changed_by(instance(), &delta, &Digest::ZERO);
+    }
+    if let Ok((bundle, listing)) = postcard::from_bytes::<(ClientBundle, Listing)>(data) {
+        let (entry, position) = (RegistryEntry::from(&bundle), listing.position);
+        let clients = position.saturating_add(1);
+        let _ = listing
+            .proof
+            .verify(&Digest::ZERO, clients, position, &entry);
     }
 }
 
@@ -217,6 +236,8 @@ pub fn calls(data: &[u8]) {
     let _ = postcard::from_bytes::<Follow>(data);
     let _ = postcard::from_bytes::<Hello>(data);
     let _ = postcard::from_bytes::<RegistryRequest>(data);
+    let _ = postcard::from_bytes::<ChangesRequest>(data);
+    let _ = postcard::from_bytes::<Enrolment>(data);
     let _ = postcard::from_bytes::<Registration>(data);
     let _ = postcard::from_bytes::<Refused>(data);
     let _ = postcard::from_bytes::<Vec<ClientBundle>>(data);
@@ -242,9 +263,22 @@ macro_rules! frames {
 }
 
 frames![
-    HelloCall, RollCall, MemberCall, CredentialCall, FollowCall, RegisterCall, WithdrawCall,
-    ComplainCall, EnvelopeCall, CollectsCall, EnlistCall, RegistryCall, AggregateCall, AuditCall,
+    HelloCall,
+    RollCall,
+    MemberCall,
+    CredentialCall,
+    FollowCall,
+    RegisterCall,
+    WithdrawCall,
+    ComplainCall,
+    EnvelopeCall,
+    CollectsCall,
+    EnlistCall,
+    RegistryCall,
+    AggregateCall,
+    AuditCall,
     LinkCall,
+    ChangesCall,
 ];
 
 /// What comes to a door: frames, one after the other, of every kind.
@@ -327,7 +361,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         &mut state,
         Order::RegisterServer(ServerRegistration::unattested(server.clone())),
     )?;
-    apply(&mut state, Order::RegisterClients(vec![client.clone()]))?;
+    apply(&mut state, Order::clients(vec![client.clone()]))?;
     let aggregator = SigningSecret::from_seed(&secret(7));
     let admission = Admission::sign(instance.name(), &aggregator.peer_key(), &committee);
     let admitted = AggregatorBundle::sign(

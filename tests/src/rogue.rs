@@ -26,8 +26,8 @@ use zipnet_node::{
         server::{consensus, link},
     },
     settings::{
-        AggregatorRules, BootstrapHint, CLIENTS_PER_PEER, CommitteeRules, NetworkSettings,
-        RelaySetting,
+        AggregatorRules, BootstrapHint, CLIENTS_PER_PEER, ClientRules, CommitteeRules,
+        NetworkSettings, RelaySetting,
     },
     wire::{Member, MemberCall, Opinion, OpinionCall},
 };
@@ -100,6 +100,7 @@ impl Rogue {
             committee_size: size,
             min_servers: None,
             clients_per_peer: CLIENTS_PER_PEER,
+            clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
         });
         let network = NetworkSettings {

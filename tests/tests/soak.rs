@@ -23,7 +23,8 @@ use zipnet_node::{
         server::{self, ServerSettings},
     },
     settings::{
-        AggregatorRules, BootstrapHint, NetworkSettings, RelaySetting, TransportSeed, TrustSettings,
+        AggregatorRules, BootstrapHint, ClientRules, NetworkSettings, RelaySetting, TransportSeed,
+        TrustSettings,
     },
 };
 use zipnet_protocol::{CommitteeSecret, InstanceName, PeerKey, RoundParams, SigningSecret};
@@ -118,6 +119,7 @@ fn server_settings(
         retain: 64,
         retain_bytes: usize::MAX,
         clients_per_peer: 1,
+        clients: ClientRules::Open,
         aggregators: AggregatorRules {
             named: [aggregator].into(),
             any: false,
@@ -178,6 +180,7 @@ async fn soak() -> TestResult {
         network: network(seed, Some(free_udp_port()), &hints),
         trust: trust(&name),
         params,
+        invite: None,
     };
     let talker = Client::start(client("soak talker"), Participation::Talk).await?;
     let _cover = Client::start(client("soak cover"), Participation::Cover).await?;

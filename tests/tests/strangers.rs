@@ -80,7 +80,12 @@ async fn loud(hint: BootstrapHint, sent: Arc<AtomicU64>) {
             return;
         };
         for _ in 0..4 {
-            let call = doors.call(hint.peer, EnvelopeCall::KIND, &body, EnvelopeCall::MAX_REPLY);
+            let call = doors.call(
+                hint.peer,
+                EnvelopeCall::KIND,
+                &body,
+                EnvelopeCall::MAX_REPLY,
+            );
             let _ = timeout(Duration::from_secs(2), call).await;
             sent.fetch_add(1, Ordering::Relaxed);
         }

@@ -46,6 +46,12 @@ pub enum SettingError {
         /// What was given.
         text: String,
     },
+    /// Which clients are admitted.
+    #[error("{text:?} does not say which clients are admitted; `open` or `invite` would be right")]
+    Clients {
+        /// What was given.
+        text: String,
+    },
     /// A relay.
     #[error("{text:?} is no relay; `default`, `embedded` or an http(s) URL would be right")]
     Relay {
@@ -241,8 +247,41 @@ pub struct CommitteeRules {
     pub min_servers: Option<u32>,
     /// Most clients that one peer may register.
     pub clients_per_peer: u32,
+    /// Which clients are admitted.
+    pub clients: ClientRules,
     /// Which aggregators are dealt with.
     pub aggregators: AggregatorRules,
+}
+
+/// Which clients a committee lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClientRules {
+    /// Whoever asks, within the limits.
+    #[default]
+    Open,
+    /// Whoever shows an invite, for one client at a time.
+    Invite,
+}
+
+impl FromStr for ClientRules {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        match text {
+            "open" => Ok(Self::Open),
+            "invite" => Ok(Self::Invite),
+            _ => Err(SettingError::Clients { text: clip(text) }),
+        }
+    }
+}
+
+impl fmt::Display for ClientRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Invite => "invite",
+        })
+    }
 }
 
 /// How many clients one peer may register, unless it is set otherwise.
@@ -316,12 +355,13 @@ impl CommitteeRules {
             .u32(self.committee_size.unwrap_or(0))
             .u32(self.min_servers.unwrap_or(0))
             .u32(self.clients_per_peer)
+            .u32(u32::from(self.clients == ClientRules::Invite))
             .u32(u32::from(self.aggregators.any))
             .count(self.aggregators.named.len());
         let named = self.aggregators.named.iter();
         named
             .fold(canonical, |to, peer| to.fixed(peer.as_bytes()))
-            .digest("zipnet/committee-machine/v4")
+            .digest("zipnet/committee-machine/v5")
     }
 
     /// Checks a header against what the committee agreed on beforehand, for a

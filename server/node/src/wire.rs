@@ -18,7 +18,10 @@ use zipnet_protocol::{
 
 pub use zipnet_door::{Call, Refused};
 
-use crate::{attestation::Credential, committee::command::Published};
+use crate::{
+    attestation::Credential,
+    committee::{command::Published, invites::Wish},
+};
 
 /// Most records in one answer to [`Follow`].
 pub const MAX_RECORDS: usize = 4;
@@ -556,7 +559,7 @@ call! {
 }
 call! {
     /// Clients register with any server.
-    RegisterCall = 6, "register" (,): ClientBundle => Enrolment
+    RegisterCall = 6, "register" (,): Wish => Enrolment
 }
 call! {
     /// Clients take their leave of any server.

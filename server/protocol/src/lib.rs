@@ -41,6 +41,7 @@ mod floor;
 mod fold;
 mod ids;
 mod instance;
+mod invite;
 mod keys;
 mod merkle;
 mod pad;
@@ -77,6 +78,7 @@ pub use ids::{
     ClientId, Digest, Epoch, InstanceId, Nonce, ParseIdError, PeerKey, RoundContext, ServerId,
 };
 pub use instance::{CommitteeSecret, Instance, InstanceName, InstanceNameError};
+pub use invite::{Invite, InviteError, ShownInvite};
 pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret};
 pub use pad::{PadSecret, RoundPads};
 pub use pad_table::PadTable;

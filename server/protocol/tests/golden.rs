@@ -71,6 +71,11 @@ fn a3_aggregators() {
 }
 
 #[test]
+fn i19_invites() {
+    check("invites.json", &parties::invites());
+}
+
+#[test]
 fn registry() {
     check("registry.json", &round::registry());
 }

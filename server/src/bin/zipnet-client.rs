@@ -75,6 +75,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         network,
         params,
         trust,
+        invite: cli.invite.invite()?,
     };
     let health = Health::new(Role::Client);
     start_metrics(cli.metrics, &settings.trust.name, &health)?;

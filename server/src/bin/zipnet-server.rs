@@ -13,6 +13,7 @@ use zipnet_server::{
     Failure,
     admit::Admit,
     cli::server::Cli,
+    invite::Invites,
     keys::Keys,
     main_with,
     process::{start_metrics, verb},
@@ -31,6 +32,7 @@ enum Contradiction {
 
 fn main() -> ExitCode {
     verb("admit", Admit::run)
+        .or_else(|| verb("invite", Invites::run))
         .or_else(|| verb("keys", Keys::run))
         .or_else(|| verb("status", Ask::run))
         .unwrap_or_else(|| main_with(|cli: &Cli| &cli.node, run))
@@ -68,6 +70,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         retain_bytes: cli.retain_bytes,
         aggregators: cli.aggregators.into_iter().collect(),
         clients_per_peer: cli.clients_per_peer,
+        clients: cli.clients,
         health: Health::new(Role::Server),
         status: cli.status.socket(cli.attestation.state()),
         attestation,

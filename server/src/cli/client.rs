@@ -8,6 +8,7 @@ use zipnet_node::{roles::client::PublishOptions, settings::BootstrapHint};
 use crate::{
     args::{self, NodeArgs, TrustArgs},
     attestation::AttestationArgs,
+    secrets::InviteArgs,
 };
 
 /// A zipnet client: publishes anonymously, takes part silently, or reads.
@@ -23,6 +24,9 @@ pub struct Cli {
     /// How evidence is judged.
     #[command(flatten)]
     pub attestation: AttestationArgs,
+    /// Its invite.
+    #[command(flatten)]
+    pub invite: InviteArgs,
     /// Address of this machine's loopback to serve Prometheus metrics on; they
     /// tell how much this client says [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT", value_parser = args::loopback)]

@@ -3,7 +3,7 @@
 use core::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
-use zipnet_node::settings::{AggregatorName, CLIENTS_PER_PEER};
+use zipnet_node::settings::{AggregatorName, CLIENTS_PER_PEER, ClientRules};
 
 use crate::{
     args::{DoorArgs, NodeArgs, bytes, duration},
@@ -16,7 +16,8 @@ use crate::{
 ///
 /// The first server of a deployment starts without --bootstrap; its log says
 /// `bootstrap=PEERID@ip:port` for the others. `zipnet-server admit --aggregator PEERID`
-/// prints what the aggregator takes as `ZIPNET_ADMISSION`; `zipnet-server keys` prints the
+/// prints what the aggregator takes as `ZIPNET_ADMISSION`; `zipnet-server invite --count N` makes
+/// invites for clients, where `ZIPNET_CLIENTS` asks for them; `zipnet-server keys` prints the
 /// public keys that follow from the secrets; `zipnet-server status` asks a running server on
 /// this machine how it is.
 #[derive(Debug, Parser)]
@@ -86,6 +87,15 @@ pub struct Cli {
     /// Most clients that one peer may register; the same on all servers
     #[arg(long, env = "ZIPNET_CLIENTS_PER_PEER", value_name = "N", default_value_t = CLIENTS_PER_PEER, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub clients_per_peer: u32,
+    /// Which clients are admitted: `open`, whoever asks, or `invite`, whoever holds
+    /// an invite that `zipnet-server invite` printed; the same on all servers
+    #[arg(
+        long,
+        env = "ZIPNET_CLIENTS",
+        value_name = "RULE",
+        default_value_t = ClientRules::Open
+    )]
+    pub clients: ClientRules,
     /// Address to serve `/metrics`, `/healthz` and `/readyz` on [default: none]
     #[arg(long, env = "ZIPNET_METRICS", value_name = "IP:PORT")]
     pub metrics: Option<SocketAddr>,

@@ -25,7 +25,7 @@ use zipnet_node::{
         Authority, AuthoritySettings, CollateralSource, Credential, Standing, credential::expected,
     },
     committee::command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
-    settings::{AggregatorRules, CommitteeRules, TransportSeed},
+    settings::{AggregatorRules, ClientRules, CommitteeRules, TransportSeed},
 };
 use zipnet_protocol::{
     AdmittedServer, CommitteeSecret, DhSecret, Digest, Instance, RoundParams, ServerBundle,
@@ -225,6 +225,7 @@ impl Ground {
             committee_size: None,
             min_servers: None,
             clients_per_peer: 16,
+            clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
         })
     }

@@ -67,7 +67,7 @@ impl Stage {
             .collect();
         clients.sort_by_key(Client::id);
         let bundles = Cast::bundles(clients.iter().map(|client| &client.sealer));
-        let order = Order::RegisterClients(bundles);
+        let order = Order::clients(bundles);
         state.apply(&servers[0].keys.say(&order)).expect("clients");
         Self {
             rng,

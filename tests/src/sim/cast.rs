@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 use zipnet_node::{
     committee::command::{Command, Order, ServerRegistration},
-    settings::{AggregatorRules, CommitteeRules},
+    settings::{AggregatorRules, ClientRules, CommitteeRules},
 };
 use zipnet_protocol::{
     AdmittedServer, AggregatorBundle, ClientBundle, CommitteeSecret, DhSecret, Instance,
@@ -67,6 +67,7 @@ impl Cast {
             committee_size: u32::try_from(shape.servers).ok(),
             min_servers: shape.min_servers,
             clients_per_peer: 16,
+            clients: ClientRules::Open,
             aggregators: AggregatorRules {
                 named: (0..AGGREGATORS)
                     .map(|index| aggregator(index).peer_key())

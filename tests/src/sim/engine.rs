@@ -322,7 +322,7 @@ impl Engine {
             && !state.servers().is_empty()
             && self.nodes[server].may_say("clients", now, TICK)
         {
-            self.say(server, &Order::RegisterClients(missing));
+            self.say(server, &Order::clients(missing));
         }
     }
 

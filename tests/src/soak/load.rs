@@ -91,6 +91,7 @@ pub async fn run(args: LoadArgs, stop: CancellationToken) -> Result<(), Failure>
                 .trust
                 .trust(args.node.instance.clone(), authority.clone()),
             params: args.node.params()?,
+            invite: None,
         };
         starting.spawn(async move { (number, Client::start(settings, Participation::Talk).await) });
     }

@@ -31,6 +31,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_ATTESTATION", Server),
     ("ZIPNET_BIND", Server),
     ("ZIPNET_BOOTSTRAP", Server),
+    ("ZIPNET_CLIENTS", Server),
     ("ZIPNET_CLIENTS_PER_PEER", Server),
     ("ZIPNET_COLLATERAL", Server),
     ("ZIPNET_COLLATERAL_REFRESH", Server),

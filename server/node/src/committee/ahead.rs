@@ -1,4 +1,5 @@
-//! Clients' bundles, verified before the command that registers them is applied.
+//! Clients' bundles and invites, verified before the command that registers them is
+//! applied.
 //!
 //! The group's loop applies one command after the other, and 256 signatures would
 //! hold it up for long. So what this server's own desk has verified is kept, and
@@ -18,9 +19,13 @@ use std::{
 
 use mosaik::groups::{Cursor, InMemoryLogStore, Index, Storage, Term};
 use rayon::prelude::*;
-use zipnet_protocol::{BundleError, ClientBundle, ClientId, Instance, RegisteredClient};
+use zipnet_protocol::ClientId;
 
-use super::command::{Command, MAX_BATCH, Order};
+use super::{
+    command::{Command, MAX_BATCH, Order},
+    invites::{Welcome, Wish, WishError},
+};
+use crate::settings::CommitteeRules;
 
 /// Most commands that are looked into before they are applied.
 const MAX_COMMANDS: usize = 16;
@@ -30,7 +35,7 @@ const MAX_KEPT: usize = 8192;
 /// What has been verified before it is needed.
 #[derive(Debug)]
 pub struct Ahead {
-    instance: Instance,
+    rules: Arc<CommitteeRules>,
     kept: Mutex<Kept>,
     commands: Mutex<VecDeque<([u8; 32], Arc<Batch>)>>,
 }
@@ -38,26 +43,27 @@ pub struct Ahead {
 /// Clients that were verified here, the oldest first.
 #[derive(Debug, Default)]
 struct Kept {
-    clients: BTreeMap<ClientId, RegisteredClient>,
+    clients: BTreeMap<ClientId, Welcome>,
     order: VecDeque<ClientId>,
 }
 
 impl Ahead {
     /// Nothing yet.
     #[must_use]
-    pub fn new(instance: Instance) -> Self {
+    pub fn new(rules: Arc<CommitteeRules>) -> Self {
         Self {
-            instance,
+            rules,
             kept: Mutex::default(),
             commands: Mutex::default(),
         }
     }
 
     /// Keeps a client until the log brings it.
-    pub fn keep(&self, client: &RegisteredClient) {
+    pub fn keep(&self, welcome: &Welcome) {
+        let id = *welcome.client().id();
         let mut kept = lock(&self.kept);
-        if kept.clients.insert(*client.id(), client.clone()).is_none() {
-            kept.order.push_back(*client.id());
+        if kept.clients.insert(id, welcome.clone()).is_none() {
+            kept.order.push_back(id);
         }
         while kept.order.len() > MAX_KEPT
             && let Some(oldest) = kept.order.pop_front()
@@ -83,7 +89,7 @@ impl Ahead {
         let (ahead, command) = (self.clone(), command.clone());
         rayon::spawn(move || {
             let items = batch.items(|| match command.decode() {
-                Ok(Order::RegisterClients(bundles)) if bundles.len() <= MAX_BATCH => bundles,
+                Ok(Order::RegisterClients(wishes)) if wishes.len() <= MAX_BATCH => wishes,
                 _ => Vec::new(),
             });
             items.par_iter().for_each(|item| {
@@ -96,19 +102,19 @@ impl Ahead {
     /// verified before. `known` are registered already.
     ///
     /// # Errors
-    /// [`BundleError`] of the first one that does not verify.
+    /// [`WishError`] of the first one that does not verify.
     pub(super) fn clients(
         &self,
         command: &Command,
-        bundles: Vec<ClientBundle>,
-        known: impl Fn(&ClientBundle) -> Option<RegisteredClient>,
-    ) -> Result<Vec<RegisteredClient>, BundleError> {
+        wishes: Vec<Wish>,
+        known: impl Fn(&Wish) -> Option<Welcome>,
+    ) -> Result<Vec<Welcome>, WishError> {
         let batch = self.take(command).unwrap_or_default();
-        let items = batch.items(|| bundles);
+        let items = batch.items(|| wishes);
         // The other threads began at the front.
         for item in items.iter().rev() {
             item.done
-                .get_or_init(|| known(&item.bundle).map_or_else(|| self.verify(&item.bundle), Ok));
+                .get_or_init(|| known(&item.wish).map_or_else(|| self.verify(&item.wish), Ok));
         }
         items.iter().map(|item| item.verified(self)).collect()
     }
@@ -123,10 +129,11 @@ impl Ahead {
         commands.remove(at).map(|(_, batch)| batch)
     }
 
-    fn verify(&self, bundle: &ClientBundle) -> Result<RegisteredClient, BundleError> {
-        let kept = lock(&self.kept).clients.get(&bundle.client_id()).cloned();
-        kept.filter(|client| client.bundle() == bundle)
-            .map_or_else(|| bundle.verify(&self.instance), Ok)
+    fn verify(&self, wish: &Wish) -> Result<Welcome, WishError> {
+        let id = wish.bundle.client_id();
+        let kept = lock(&self.kept).clients.get(&id).cloned();
+        kept.filter(|welcome| welcome.is_of(wish, &self.rules))
+            .map_or_else(|| wish.verify(&self.rules), Ok)
     }
 }
 
@@ -136,26 +143,26 @@ struct Batch(OnceLock<Vec<Item>>);
 
 #[derive(Debug)]
 struct Item {
-    bundle: ClientBundle,
-    done: OnceLock<Result<RegisteredClient, BundleError>>,
+    wish: Wish,
+    done: OnceLock<Result<Welcome, WishError>>,
 }
 
 impl Batch {
     /// What is in it; whoever comes first says so, all by the same bytes.
-    fn items(&self, bundles: impl FnOnce() -> Vec<ClientBundle>) -> &[Item] {
+    fn items(&self, wishes: impl FnOnce() -> Vec<Wish>) -> &[Item] {
         self.0.get_or_init(|| {
-            let item = |bundle| Item {
-                bundle,
+            let item = |wish| Item {
+                wish,
                 done: OnceLock::new(),
             };
-            bundles().into_iter().map(item).collect()
+            wishes().into_iter().map(item).collect()
         })
     }
 }
 
 impl Item {
-    fn verified(&self, ahead: &Ahead) -> Result<RegisteredClient, BundleError> {
-        self.done.get_or_init(|| ahead.verify(&self.bundle)).clone()
+    fn verified(&self, ahead: &Ahead) -> Result<Welcome, WishError> {
+        self.done.get_or_init(|| ahead.verify(&self.wish)).clone()
     }
 }
 

@@ -8,7 +8,7 @@ use zipnet_protocol::{
     SignedHeader, SignedPartial, SigningPublic, SigningSecret, Withdrawal,
 };
 
-use super::strikes::Strike;
+use super::{invites::Wish, strikes::Strike};
 use crate::attestation::Credential;
 
 const COMMAND: &str = "zipnet/command/v1";
@@ -23,7 +23,7 @@ pub enum Order {
     /// for the same keys.
     RegisterServer(ServerRegistration),
     /// A server mirrors clients that registered with it.
-    RegisterClients(Vec<ClientBundle>),
+    RegisterClients(Vec<Wish>),
     /// A server mirrors clients that left.
     WithdrawClients(Vec<Withdrawal>),
     /// The leader opens a round.
@@ -57,6 +57,14 @@ pub enum Order {
         /// Why.
         strike: Strike,
     },
+}
+
+impl Order {
+    /// Registers clients without invites.
+    #[must_use]
+    pub fn clients(bundles: impl IntoIterator<Item = ClientBundle>) -> Self {
+        Self::RegisterClients(bundles.into_iter().map(Wish::from).collect())
+    }
 }
 
 /// What a server commits to: [`zipnet_protocol::SignedPartial::commitment`]. The

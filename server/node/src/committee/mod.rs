@@ -16,6 +16,7 @@ mod broadcasts;
 mod changes;
 pub mod command;
 mod in_flight;
+pub mod invites;
 mod places;
 mod refusal;
 mod rounds;
@@ -81,7 +82,7 @@ impl Shared {
     /// `retain` finalized rounds, as far as `retain_bytes` of vectors allow.
     #[must_use]
     pub fn new(rules: Arc<CommitteeRules>, retain: usize, retain_bytes: usize) -> Arc<Self> {
-        let ahead = Arc::new(Ahead::new(rules.instance.clone()));
+        let ahead = Arc::new(Ahead::new(rules.clone()));
         let view = View {
             state: CommitteeState::new(rules),
             index: 0,

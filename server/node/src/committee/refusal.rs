@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use zipnet_protocol::{
-    AggregateError, AggregatorError, BundleError, CertificateError, HeaderError, KeyError,
-    PartialError, PeerKey, ProofError, RecordError, ServerId,
+    AggregateError, AggregatorError, BundleError, CertificateError, HeaderError, InviteError,
+    KeyError, PartialError, PeerKey, ProofError, RecordError, ServerId,
 };
+
+use super::invites::WishError;
 
 /// A machine by its platform instance id, if it has one.
 fn machine(id: Option<&[u8; 16]>) -> String {
@@ -33,6 +35,9 @@ pub enum Refusal {
     /// A bundle in the command.
     #[error("A bundle is refused")]
     Bundle(#[source] BundleError),
+    /// A client's invite.
+    #[error("A client's invite is refused")]
+    Invite(#[source] InviteError),
     /// A server's bundle is older than the registered one.
     #[error("The bundle of server {server} is of boot {found}; {least} or later would be right")]
     Stale {
@@ -158,6 +163,15 @@ pub enum Refusal {
     },
 }
 
+impl From<WishError> for Refusal {
+    fn from(error: WishError) -> Self {
+        match error {
+            WishError::Bundle(error) => Self::Bundle(error),
+            WishError::Invite(error) => Self::Invite(error),
+        }
+    }
+}
+
 impl Refusal {
     /// A word for metrics.
     #[must_use]
@@ -167,6 +181,7 @@ impl Refusal {
             Self::Unsigned { .. } => "unsigned",
             Self::Unregistered(_) => "unregistered",
             Self::Bundle(_) => "bundle",
+            Self::Invite(_) => "invite",
             Self::Stale { .. } => "stale",
             Self::Moved { .. } => "moved",
             Self::SharedKey { .. } => "shared-key",

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use zipnet_attest::TrustBase;
 use zipnet_protocol::{
     AdmittedServer, Aggregate, AggregateError, AggregatorBundle, BundleError, CertificateError,
-    Certification, Certifications, ClientBundle, ClientRegistry, Digest, Epoch, HeaderError,
-    Instance, MAX_CLIENTS, MAX_ROSTER, PartialError, PeerKey, RecordError, RoundHeader,
-    ServerBundle, ServerId, SignedHeader, SignedPartial, Tally,
+    Certification, Certifications, ClientBundle, ClientId, ClientRegistry, Digest, Epoch,
+    HeaderError, Instance, MAX_CLIENTS, MAX_ROSTER, PartialError, PeerKey, RecordError,
+    RoundHeader, ServerBundle, ServerId, ShownInvite, SignedHeader, SignedPartial, Tally,
 };
 
 use super::{
     admission::{Absent, Admission, Admissions},
     aggregators::Aggregators,
     command::{Published, SignedPolicy},
+    invites::Invites,
     rounds::MAX_JUMP,
     state::{CommitteeState, Final, InFlight, Refusal},
     strikes::Strikes,
@@ -94,6 +95,8 @@ pub struct Snapshot {
     /// The sender's word, like the list of servers: whoever is told something
     /// else than the others finds their rounds not to fit.
     strikes: Strikes,
+    /// By which invites the clients are registered, where these are needed.
+    invites: Vec<(ClientId, ShownInvite)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -180,6 +183,11 @@ impl CommitteeState {
                 }),
             }),
             strikes: Strikes::clone(&self.strikes),
+            invites: self
+                .invites
+                .iter()
+                .map(|(client, invite)| (*client, invite.clone()))
+                .collect(),
         }
     }
 
@@ -223,6 +231,8 @@ impl CommitteeState {
             .unzip();
         let clients =
             Arc::new(ClientRegistry::verify(instance, &bundles).map_err(SnapshotError::Bundle)?);
+        let invites = Invites::restore(&rules, &clients, snapshot.invites)
+            .ok_or(SnapshotError::Inconsistent("list of invites"))?;
         let head = snapshot
             .head
             .map(|published| restore_head(&rules, published, snapshot.head_registry, &clients))
@@ -246,6 +256,7 @@ impl CommitteeState {
             admissions,
             absent: Arc::new(snapshot.absent.into_iter().collect()),
             clients,
+            invites: Arc::new(invites),
             activity: Arc::new(activity),
             aggregators,
             current,

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 pub use zipnet_protocol::Tally;
 use zipnet_protocol::{
-    AdmittedServer, CertifiedRound, ClientBundle, ClientId, ClientRegistry, Digest, Epoch,
-    FinalizedRound, MAX_CLIENTS, PeerKey, RegisteredClient, Round, ServerId,
+    AdmittedServer, CertifiedRound, ClientId, ClientRegistry, Digest, Epoch, FinalizedRound,
+    MAX_CLIENTS, PeerKey, Round, ServerId, ShownInvite,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     aggregators::Aggregators,
     ahead::Ahead,
     command::{Command, Order, Published},
+    invites::{Invites, Welcome, Wish},
     strikes::Strikes,
 };
 pub use super::{in_flight::InFlight, refusal::Refusal};
@@ -112,6 +113,8 @@ pub struct CommitteeState {
     /// Servers that were registered and are not now.
     pub(super) absent: Arc<BTreeMap<ServerId, Absent>>,
     pub(super) clients: Arc<ClientRegistry>,
+    /// By which invites they are registered, where these are needed.
+    pub(super) invites: Arc<Invites>,
     pub(super) activity: Arc<BTreeMap<ClientId, u64>>,
     pub(super) aggregators: Aggregators,
     pub(super) current: Option<InFlight>,
@@ -131,6 +134,7 @@ impl CommitteeState {
             admissions: Admissions::default(),
             absent: Arc::default(),
             clients: Arc::default(),
+            invites: Arc::default(),
             activity: Arc::default(),
             aggregators: Aggregators::default(),
             current: None,
@@ -178,6 +182,12 @@ impl CommitteeState {
     #[must_use]
     pub const fn clients(&self) -> &Arc<ClientRegistry> {
         &self.clients
+    }
+
+    /// The invites by which they are registered, where these are needed.
+    #[must_use]
+    pub fn invites(&self) -> &Invites {
+        &self.invites
     }
 
     /// The registered aggregators.
@@ -228,7 +238,7 @@ impl CommitteeState {
     /// # Errors
     /// [`Refusal`]; the state is then as it was.
     pub fn apply(&mut self, command: &Command) -> Result<Applied, Refusal> {
-        self.apply_ahead(command, &Ahead::new(self.rules.instance.clone()))
+        self.apply_ahead(command, &Ahead::new(self.rules.clone()))
     }
 
     /// As [`CommitteeState::apply`], with what was verified before.
@@ -254,7 +264,7 @@ impl CommitteeState {
         self.authenticate(command, server)?;
         match order {
             Order::RegisterServer(_) => Err(Refusal::NotWaiting),
-            Order::RegisterClients(bundles) => self.register_clients(command, bundles, ahead),
+            Order::RegisterClients(wishes) => self.register_clients(command, wishes, ahead),
             Order::WithdrawClients(withdrawals) => self.withdraw_clients(&withdrawals),
             Order::Lapse { server, bundle } => self.lapse(server, bundle),
             Order::Leave => self.leave(sender),
@@ -284,39 +294,46 @@ impl CommitteeState {
     fn register_clients(
         &mut self,
         command: &Command,
-        bundles: Vec<ClientBundle>,
+        wishes: Vec<Wish>,
         ahead: &Ahead,
     ) -> Result<Applied, Refusal> {
-        if bundles.len() > super::command::MAX_BATCH {
-            return Err(Refusal::ClientsFull(bundles.len()));
+        if wishes.len() > super::command::MAX_BATCH {
+            return Err(Refusal::ClientsFull(wishes.len()));
         }
-        let known = |bundle: &ClientBundle| {
-            let client = self.clients.get(&bundle.client_id())?;
-            (client.bundle() == bundle).then(|| client.clone())
+        let known = |wish: &Wish| {
+            let client = self.clients.get(&wish.bundle.client_id())?;
+            let welcome = Welcome {
+                client: client.clone(),
+                invite: self.invites.of(client.id()).cloned(),
+            };
+            welcome.is_of(wish, &self.rules).then_some(welcome)
         };
-        let verified = ahead
-            .clients(command, bundles, known)
-            .map_err(Refusal::Bundle)?;
+        let verified = ahead.clients(command, wishes, known)?;
         let new: BTreeSet<&ClientId> = verified
             .iter()
-            .map(RegisteredClient::id)
+            .map(|welcome| welcome.client.id())
             .filter(|id| self.clients.position(id).is_none())
             .collect();
         if self.clients.len().saturating_add(new.len()) > MAX_CLIENTS {
             return Err(Refusal::ClientsFull(self.clients.len()));
         }
-        // Whoever has enough of them is passed over, so that nobody can keep
-        // others out of the registry by being in one batch with them.
+        // Whoever has enough of them, or an invite that admits another one, is
+        // passed over, so that nobody can keep others out of the registry by being
+        // in one batch with them.
         let mut of_peer = self.clients_of(&verified);
-        for client in verified {
+        for Welcome { client, invite } in verified {
             let id = *client.id();
             let known = self.clients.get(&id);
             if known.is_none() {
+                let admits = |invite: &ShownInvite| self.invites.admits(invite.key(), &id);
                 let count = of_peer.entry(*client.peer()).or_default();
-                if *count >= self.rules.clients_per_peer {
+                if *count >= self.rules.clients_per_peer || !invite.as_ref().is_none_or(admits) {
                     continue;
                 }
                 *count = count.saturating_add(1);
+                if let Some(invite) = invite {
+                    Arc::make_mut(&mut self.invites).take(id, invite);
+                }
             }
             if known.is_none_or(|known| *known != client) {
                 Arc::make_mut(&mut self.clients).insert(client);
@@ -327,8 +344,9 @@ impl CommitteeState {
     }
 
     /// How many clients each of these clients' peers has registered.
-    fn clients_of(&self, clients: &[RegisteredClient]) -> BTreeMap<PeerKey, u32> {
-        let peers = clients.iter().map(|client| (*client.peer(), 0_u32));
+    fn clients_of(&self, clients: &[Welcome]) -> BTreeMap<PeerKey, u32> {
+        let clients = clients.iter().map(Welcome::client);
+        let peers = clients.map(|client| (*client.peer(), 0_u32));
         let mut of_peer: BTreeMap<_, _> = peers.collect();
         for client in self.clients.iter() {
             if let Some(count) = of_peer.get_mut(client.peer()) {
@@ -373,6 +391,7 @@ impl CommitteeState {
         if self.clients.iter().any(|client| gone(client.id())) {
             Arc::make_mut(&mut self.clients).remove_where(&gone);
             Arc::make_mut(&mut self.activity).retain(|client, _| !gone(client));
+            Arc::make_mut(&mut self.invites).free(&gone);
         }
     }
 }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    Admission, AggregatorBundle, CommitteeSecret, Digest, Instance, PeerKey, Withdrawal,
+    Admission, AggregatorBundle, CommitteeSecret, Digest, Instance, Invite, PeerKey, Withdrawal,
 };
 
 use super::spec::{self, Bytes32, cat};
@@ -421,6 +421,46 @@ pub fn aggregators() -> Value {
             "body": hex(body),
             "signature": hex(signature),
             "wire": hex(encoded),
+        },
+    })
+}
+
+/// `invites.json`.
+pub fn invites() -> Value {
+    let parties = Parties::new(SERVERS, CLIENTS);
+    let deployment = &parties.deployment;
+    let seed = *entropy("invite", 0);
+    let key = spec::ed25519_public(&seed);
+    let length = u32::try_from(NAME.len()).unwrap().to_be_bytes();
+    let body = cat(&[&length, NAME.as_bytes(), &key]);
+    let committee = spec::sign(&deployment.committee_seed, "zipnet/client-invite/v1", &body);
+    let client = parties.clients[0].id;
+    let holder_body = cat(&[&deployment.id, &key, &client]);
+    let holder = spec::sign(&seed, "zipnet/client-invite-holder/v1", &holder_body);
+    let text = hex(cat(&[&seed, &committee]));
+    let shown = cat(&[&key, &committee, &holder]);
+
+    let world = World::new(SERVERS, CLIENTS);
+    let invite = Invite::sign(
+        world.instance.name(),
+        &entropy("invite", 0),
+        &world.committee,
+    );
+    assert_eq!(*invite.text(), text);
+    let id = world.clients[0].sealer.id();
+    let ours = invite.show(&world.instance, &id);
+    assert_eq!(wire(&ours), shown);
+    assert_eq!(ours.verify(&world.instance, &id), Ok(()));
+    json!({
+        "inputs": { "seed": hex(seed), "client_id": hex(client) },
+        "outputs": {
+            "key": hex(key),
+            "body": hex(body),
+            "committee_signature": hex(committee),
+            "text": text,
+            "holder_body": hex(holder_body),
+            "holder_signature": hex(holder),
+            "wire": hex(shown),
         },
     })
 }

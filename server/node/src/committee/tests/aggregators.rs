@@ -199,7 +199,7 @@ fn a3_the_leader_does_not_choose_the_aggregator() {
     let world = World::new(1, 2);
     let mut state = world.cold();
     accept(&mut state, &world.say(0, &world.servers[0].registration()));
-    let clients = Order::RegisterClients(world.client_bundles(&[0, 1]));
+    let clients = Order::clients(world.client_bundles(&[0, 1]));
     accept(&mut state, &world.say(0, &clients));
     let header = world.header(&state);
     let refusal = refuse(&mut state, &world.open_with(0, header));

@@ -12,11 +12,12 @@ use super::fixture::World;
 use crate::committee::{
     ahead::Ahead,
     command::{Command, MAX_BATCH, Order},
+    invites::Wish,
     state::{CommitteeState, Refusal},
 };
 
 fn ahead(world: &World) -> Arc<Ahead> {
-    Arc::new(Ahead::new(world.rules.instance.clone()))
+    Arc::new(Ahead::new(world.rules.clone()))
 }
 
 /// The outcome of a command, with what was verified by then.
@@ -58,15 +59,15 @@ fn i8_who_was_faster_does_not_matter() {
     let empty = Vec::new();
     let long = vec![good[0].clone(); MAX_BATCH + 1];
     for bundles in [good, bad, forged, empty, long] {
-        let command = world.say(0, &Order::RegisterClients(bundles.clone()));
+        let command = world.say(0, &Order::clients(bundles.clone()));
         let (plain, left) = outcome(&state, &command, None);
         for round in 0..20 {
             let ahead = ahead(&world);
             if round % 2 == 0 {
                 for bundle in &bundles {
                     // As the desk does: only what verifies is kept.
-                    if let Ok(client) = bundle.verify(&world.rules.instance) {
-                        ahead.keep(&client);
+                    if let Ok(welcome) = Wish::from(bundle.clone()).verify(&world.rules) {
+                        ahead.keep(&welcome);
                     }
                 }
             }
@@ -89,14 +90,14 @@ fn i12_a_kept_client_vouches_for_no_other_bundle() {
     let state = world.founded_with(&[0]);
     let ahead = ahead(&world);
     let right = world.client(1).bundle().clone();
-    ahead.keep(&right.verify(&world.rules.instance).unwrap());
+    ahead.keep(&Wish::from(right.clone()).verify(&world.rules).unwrap());
     // The same client, as if it had asked for something else.
     let mut bytes = postcard::to_stdvec(&right).unwrap();
     let at = bytes.len() - 65;
     bytes[at] ^= 1;
     let other: ClientBundle = postcard::from_bytes(&bytes).unwrap();
     assert_eq!(other.client_id(), right.client_id());
-    let command = world.say(0, &Order::RegisterClients(vec![other]));
+    let command = world.say(0, &Order::clients(vec![other]));
     let (found, _) = outcome(&state, &command, Some(&ahead));
     assert!(matches!(found, Err(Refusal::Bundle(_))), "{found:?}");
 }
@@ -104,7 +105,7 @@ fn i12_a_kept_client_vouches_for_no_other_bundle() {
 #[test]
 fn only_registrations_of_clients_are_looked_into() {
     let world = World::new(1, 1);
-    let clients = Order::RegisterClients(world.client_bundles(&[0]));
+    let clients = Order::clients(world.client_bundles(&[0]));
     assert!(world.say(0, &clients).registers_clients());
     assert!(
         !world
@@ -123,18 +124,18 @@ fn a17_a_command_of_256_clients_holds_the_loop_up_for_little() {
     let mut state = world.founded_with(&[]);
     let old: Vec<_> = (MAX_BATCH..2000 + MAX_BATCH).collect();
     for some in old.chunks(MAX_BATCH) {
-        let order = Order::RegisterClients(world.client_bundles(some));
+        let order = Order::clients(world.client_bundles(some));
         state.apply(&world.say(0, &order)).unwrap();
     }
     let new: Vec<_> = (0..MAX_BATCH).collect();
     let bundles = world.client_bundles(&new);
-    let command = world.say(0, &Order::RegisterClients(bundles.clone()));
+    let command = world.say(0, &Order::clients(bundles.clone()));
     for _ in 0..5 {
         for (is_kept, times) in times.iter_mut().enumerate() {
             let ahead = ahead(&world);
             if is_kept == 1 {
                 for bundle in &bundles {
-                    ahead.keep(&bundle.verify(&world.rules.instance).unwrap());
+                    ahead.keep(&Wish::from(bundle.clone()).verify(&world.rules).unwrap());
                 }
             }
             let mut state = state.clone();

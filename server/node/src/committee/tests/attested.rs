@@ -116,7 +116,7 @@ impl Attested {
         let order = Order::RegisterAggregators(vec![self.world.aggregator(0)]);
         accept(&mut state, &self.world.say(0, &order));
         let all: Vec<_> = (0..clients).collect();
-        let order = Order::RegisterClients(self.world.client_bundles(&all));
+        let order = Order::clients(self.world.client_bundles(&all));
         accept(&mut state, &self.world.say(0, &order));
         state
     }

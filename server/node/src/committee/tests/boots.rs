@@ -55,7 +55,7 @@ fn i2_commands_of_a_replaced_process_no_longer_count() {
 
     // The old process still believes that it belongs to the committee.
     let orders = [
-        Order::RegisterClients(world.client_bundles(&[0])),
+        Order::clients(world.client_bundles(&[0])),
         Order::Leave,
         Order::OpenRound(
             world

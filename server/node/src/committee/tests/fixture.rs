@@ -16,7 +16,7 @@ use crate::{
         command::{Command, Order, PartialCommitment},
         state::{Applied, CommitteeState, Final, InFlight, Refusal},
     },
-    settings::{AggregatorRules, CommitteeRules},
+    settings::{AggregatorRules, ClientRules, CommitteeRules},
 };
 
 /// The epoch that honest leaders of these tests pick.
@@ -51,6 +51,7 @@ impl World {
             committee_size: Some(u32::try_from(servers).unwrap()),
             min_servers: None,
             clients_per_peer: 1,
+            clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
         };
         adjust(&mut rules);
@@ -176,7 +177,7 @@ impl World {
         let order = Order::RegisterAggregators(vec![self.aggregator(0)]);
         state.apply(&self.say(0, &order)).unwrap();
         if !clients.is_empty() {
-            let order = Order::RegisterClients(self.client_bundles(clients));
+            let order = Order::clients(self.client_bundles(clients));
             state.apply(&self.say(0, &order)).unwrap();
         }
         state

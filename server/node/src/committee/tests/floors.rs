@@ -89,7 +89,7 @@ fn i15_one_peer_registers_no_more_clients_than_the_rules_say() {
     let bundles = crowd.client_bundles(&[0, 1, 2, 3]);
     let peer = crowd.client_transport(0).peer_key();
     for bundle in &bundles {
-        let order = Order::RegisterClients(vec![bundle.clone()]);
+        let order = Order::clients(vec![bundle.clone()]);
         accept(&mut state, &world.say(0, &order));
     }
     assert_eq!(state.clients().len(), 2);
@@ -98,7 +98,7 @@ fn i15_one_peer_registers_no_more_clients_than_the_rules_say() {
     let honest = (0..4).find(|client| world.client_transport(*client).peer_key() != peer);
     let honest = world.client_bundles(&[honest.unwrap()]);
     let batch = [bundles, honest].concat();
-    let again = Order::RegisterClients(batch);
+    let again = Order::clients(batch);
     accept(&mut state, &world.say(0, &again));
     assert_eq!(state.clients().len(), 3);
 }
@@ -120,7 +120,7 @@ fn i15_the_floor_follows_the_record_and_drops_by_withdrawals() {
     withdraw(&world, &mut state, &[0, 1, 2]);
     assert_eq!(world.header(&state).floor, 5, "nine tenths of six");
     // To register again is to be counted again.
-    let order = Order::RegisterClients(world.client_bundles(&[0, 1, 2]));
+    let order = Order::clients(world.client_bundles(&[0, 1, 2]));
     accept(&mut state, &world.say(0, &order));
     assert_eq!(world.header(&state).floor, 8);
     // No leader has a say in it.
@@ -169,7 +169,7 @@ fn i15_after_a_mass_departure_the_leases_let_rounds_go_on() {
         // Who is still there says so again, as servers tell it to.
         let idle = |client: &&usize| state.is_idle(&world.client(**client).id());
         let idle: Vec<_> = stay.iter().filter(idle).copied().collect();
-        let order = Order::RegisterClients(world.client_bundles(&idle));
+        let order = Order::clients(world.client_bundles(&idle));
         accept(&mut state, &world.say(0, &order));
     }
     println!("rounds given up after a third of the clients had vanished: {given_up}");
@@ -188,7 +188,7 @@ fn i15_a_reminder_does_not_lower_the_floor() {
     assert_eq!(state.floor(), 4);
     // The one that forgot has another registry, so it cannot know whose bits
     // the record's participants are.
-    let late = Order::RegisterClients(world.client_bundles(&[5]));
+    let late = Order::clients(world.client_bundles(&[5]));
     accept(&mut behind, &world.say(0, &late));
     assert_eq!(behind.floor(), 2);
     let remind = |registry: Vec<ClientBundle>| {

@@ -282,7 +282,7 @@ fn i15_a_smaller_round_needs_enough_clients_that_take_part_in_it() {
     assert_eq!(state.floor(), 9);
     let ask_for_all = |world: &World, state: &mut CommitteeState, clients: &[usize]| {
         let bundles = clients.iter().map(|client| world.client_asking(*client, 0));
-        let order = Order::RegisterClients(bundles.collect());
+        let order = Order::clients(bundles);
         accept(state, &world.say(0, &order));
     };
     ask_for_all(&world, &mut state, &[0]);

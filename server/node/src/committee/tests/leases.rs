@@ -63,7 +63,7 @@ fn i2_registering_again_extends_the_lease() {
     let mut world = World::new(1, 3);
     let mut state = world.founded();
     play_up_to(&mut world, &mut state, 10, &[0, 1]);
-    let again = Order::RegisterClients(world.client_bundles(&[2]));
+    let again = Order::clients(world.client_bundles(&[2]));
     accept(&mut state, &world.say(0, &again));
     assert!(!state.is_idle(&world.client(2).id()));
     play_up_to(&mut world, &mut state, 10 + CLIENT_LEASE_ROUNDS, &[0, 1]);
@@ -82,12 +82,12 @@ fn i8_a_batch_has_a_limit() {
     let world = World::new(1, 2);
     let mut state = world.founded_with(&[0]);
     let bundle = world.client(1).bundle().clone();
-    let order = Order::RegisterClients(vec![bundle.clone(); MAX_BATCH + 1]);
+    let order = Order::clients(vec![bundle.clone(); MAX_BATCH + 1]);
     assert_eq!(
         refuse(&mut state, &world.say(0, &order)),
         Refusal::ClientsFull(MAX_BATCH + 1)
     );
-    let order = Order::RegisterClients(vec![bundle; MAX_BATCH]);
+    let order = Order::clients(vec![bundle; MAX_BATCH]);
     accept(&mut state, &world.say(0, &order));
     assert_eq!(state.clients().len(), 2);
 
@@ -119,9 +119,9 @@ fn i12_one_bad_bundle_refuses_its_batch() {
         &world.client_transport(1),
     );
     let with_bad = vec![bundles[0].clone(), weak];
-    let refusal = refuse(&mut state, &world.say(0, &Order::RegisterClients(with_bad)));
+    let refusal = refuse(&mut state, &world.say(0, &Order::clients(with_bad)));
     assert!(matches!(refusal, Refusal::Bundle(_)), "{refusal}");
-    accept(&mut state, &world.say(0, &Order::RegisterClients(bundles)));
+    accept(&mut state, &world.say(0, &Order::clients(bundles)));
     assert_eq!(state.clients().len(), 3);
 }
 
@@ -166,14 +166,14 @@ fn i8_the_registry_has_a_limit_and_a_batch_beyond_it_changes_nothing() {
     let mut state = CommitteeState::restore(world.rules.clone(), &snapshot.bytes()).unwrap();
     assert_eq!(state.clients().len(), MAX_CLIENTS - 2);
 
-    let three = Order::RegisterClients(beyond.to_vec());
+    let three = Order::clients(beyond.to_vec());
     assert_eq!(beyond.len(), 3);
     let full = Refusal::ClientsFull(MAX_CLIENTS - 2);
     assert_eq!(refuse(&mut state, &world.say(0, &three)), full);
-    let two = Order::RegisterClients(beyond[..2].to_vec());
+    let two = Order::clients(beyond[..2].to_vec());
     accept(&mut state, &world.say(0, &two));
     assert_eq!(state.clients().len(), MAX_CLIENTS);
-    let one = Order::RegisterClients(beyond[2..].to_vec());
+    let one = Order::clients(beyond[2..].to_vec());
     let full = Refusal::ClientsFull(MAX_CLIENTS);
     assert_eq!(refuse(&mut state, &world.say(0, &one)), full);
     // Those who are in may say so again.

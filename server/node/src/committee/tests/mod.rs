@@ -15,6 +15,7 @@ mod floors;
 mod force;
 mod gaps;
 mod guards;
+mod invites;
 mod leader;
 mod leases;
 mod machines;

@@ -118,7 +118,7 @@ fn restarted(world: &World, boots: [u64; 3]) -> (CommitteeState, Vec<Server>) {
             &server.say(&world.rules, &server.registration()),
         );
     }
-    let order = Order::RegisterClients(world.client_bundles(&[0, 1, 2]));
+    let order = Order::clients(world.client_bundles(&[0, 1, 2]));
     accept(&mut state, &servers[0].say(&world.rules, &order));
     let order = Order::RegisterAggregators(vec![world.aggregator(0)]);
     accept(&mut state, &servers[0].say(&world.rules, &order));
@@ -159,7 +159,7 @@ fn i2_leases_are_counted_anew_in_another_epoch() {
         world.play(&mut long, &[0, 1]);
     }
     accept(&mut long, &world.say(0, &of(None, EPOCH, 5000)));
-    let order = Order::RegisterClients(world.client_bundles(&[0, 1, 2]));
+    let order = Order::clients(world.client_bundles(&[0, 1, 2]));
     accept(&mut long, &world.say(0, &order));
     let far = world.play(&mut long, &[0, 1]);
 
@@ -267,7 +267,7 @@ fn i7_a_floor_raises_the_number_within_bounds() {
     assert!(matches!(applied, Applied::Resumed(None)));
     assert_eq!(state.opened(), before + 5);
     assert!(state.current().is_none());
-    let order = Order::RegisterClients(world.client_bundles(&[0, 1, 2]));
+    let order = Order::clients(world.client_bundles(&[0, 1, 2]));
     accept(&mut state, &world.say(0, &order));
     let next = world.play(&mut state, &[0, 1]);
     assert_eq!(next.rank().0, before + 6);

@@ -45,7 +45,7 @@ fn cases(world: &mut World) -> Vec<Case> {
     let later = world.reboot(0, 2);
     let registration = later.registration();
     case("register server", &base, later, registration);
-    let clients = Order::RegisterClients(world.client_bundles(&[2]));
+    let clients = Order::clients(world.client_bundles(&[2]));
     case("register clients", &base, first(world), clients);
     let leaver = Withdrawal::sign(
         &world.rules.instance,
@@ -197,7 +197,7 @@ fn i12_a_tampered_order_is_refused() {
 
         let mut swapped = honest.clone();
         let other = match &case.order {
-            Order::Leave => Order::RegisterClients(Vec::new()),
+            Order::Leave => Order::clients(Vec::new()),
             _ => Order::Leave,
         };
         swapped.order = postcard::to_stdvec(&other).unwrap().into();

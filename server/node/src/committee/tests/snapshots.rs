@@ -56,7 +56,7 @@ fn cases(world: &mut World) -> Vec<Case> {
     let words = words.map(|(at, word)| world.say(at, &word)).collect();
     case("given up without aggregate", &given_up, words);
 
-    let late = Order::RegisterClients(world.client_bundles(&[3]));
+    let late = Order::clients(world.client_bundles(&[3]));
     accept(&mut state, &world.say(0, &late));
     let leaver = Withdrawal::sign(
         &world.rules.instance,
@@ -97,7 +97,7 @@ fn cases(world: &mut World) -> Vec<Case> {
     accept(&mut over_it, &open);
     let current = over_it.current().unwrap();
     assert_ne!(head.registry, current.registry);
-    let again = Order::RegisterClients(world.client_bundles(&[0]));
+    let again = Order::clients(world.client_bundles(&[0]));
     case(
         "open over another registry than the head's",
         &over_it,

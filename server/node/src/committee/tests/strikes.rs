@@ -168,7 +168,7 @@ fn a2_votes_of_servers_that_are_gone_or_long_ago_do_not_count() {
     accept(&mut state, &vote(&world, 0));
     for _ in 0..VOTE_ROUNDS {
         world.open(&mut state);
-        let again = Order::RegisterClients(world.client_bundles(&[0, 1, 2]));
+        let again = Order::clients(world.client_bundles(&[0, 1, 2]));
         accept(&mut state, &world.say(0, &again));
         let again = Order::RegisterAggregators(vec![world.aggregator(0)]);
         accept(&mut state, &world.say(0, &again));

@@ -37,7 +37,7 @@ fn history() -> History {
         let order = world.servers[server].registration();
         say(&mut state, world.say(server, &order));
     }
-    let clients = Order::RegisterClients(world.client_bundles(&[0, 1, 2, 3]));
+    let clients = Order::clients(world.client_bundles(&[0, 1, 2, 3]));
     say(&mut state, world.say(0, &clients));
     let aggregators = Order::RegisterAggregators(vec![world.aggregator(0), world.aggregator(1)]);
     say(&mut state, world.say(1, &aggregators));

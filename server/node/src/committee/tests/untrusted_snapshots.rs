@@ -32,7 +32,7 @@ fn full() -> (World, CommitteeState) {
     let mut state = world.founded_with(&[0, 1, 2]);
     world.play(&mut state, &[0, 1, 2]);
     world.open(&mut state);
-    let late = Order::RegisterClients(world.client_bundles(&[3]));
+    let late = Order::clients(world.client_bundles(&[3]));
     accept(&mut state, &world.say(0, &late));
     world.aggregate(&mut state, &[0, 1, 2]);
     assert!(world.partials(&mut state, &[0, 1]).is_none());

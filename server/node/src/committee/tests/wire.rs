@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, AggregatorBundle, Canonical, Certification, ClientBundle, Digest, Epoch, PeerKey,
-    ServerBundle, ServerId, Signature, SignedHeader, SignedPartial,
+    Aggregate, AggregatorBundle, Canonical, Certification, ClientBundle, ClientId, Digest, Epoch,
+    PeerKey, ServerBundle, ServerId, ShownInvite, Signature, SignedHeader, SignedPartial,
 };
 
 use super::fixture::{Server, bytes};
@@ -66,6 +66,7 @@ pub struct WireSnapshot {
     pub turn: Option<PeerKey>,
     pub current: Option<WireOpen>,
     pub strikes: Strikes,
+    pub invites: Vec<(ClientId, ShownInvite)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ use tokio::{
 };
 use zipnet_door::Doors;
 use zipnet_protocol::{
-    DhSecret, Instance, LeastServers, RoundParams, Sealer, SigningSecret, SlotKey,
+    DhSecret, Instance, Invite, LeastServers, RoundParams, Sealer, SigningSecret, SlotKey,
 };
 
 pub use linger::{Linger, Stay};
@@ -55,6 +55,7 @@ use super::{
 use crate::{
     attestation::upkeep,
     book::{AtDoors, Book},
+    committee::invites::Wish,
     entropy::{self, EntropyError},
     ground::Ground,
     peers::Allowed,
@@ -87,6 +88,8 @@ pub struct ClientSettings {
     pub trust: TrustSettings,
     /// The shape of the broadcasts, to refuse over-long messages at once.
     pub params: RoundParams,
+    /// By what it is admitted, where that is needed.
+    pub invite: Option<Invite>,
 }
 
 /// What a client does in a round.
@@ -157,6 +160,7 @@ impl Client {
             network,
             trust,
             params,
+            invite,
         } = settings;
         let (doors, transport) = common::knock(&network).await.map_err(ClientError::Knock)?;
         common::up(&doors.id(), &network, &trust.name, "client");
@@ -195,7 +199,7 @@ impl Client {
             inboxes,
             tasks,
         };
-        Self::on(Arc::new(host), participation)
+        Self::on(Arc::new(host), participation, invite.as_ref())
     }
 
     /// Another client on the same connections, with fresh keys of its own. To the
@@ -204,10 +208,26 @@ impl Client {
     /// # Errors
     /// [`ClientError::Entropy`].
     pub fn another(&self, participation: Participation) -> Result<Self, ClientError> {
-        Self::on(self.host.clone(), participation)
+        Self::on(self.host.clone(), participation, None)
     }
 
-    fn on(host: Arc<Host>, participation: Participation) -> Result<Self, ClientError> {
+    /// As [`Client::another`], where clients need an invite: one of its own.
+    ///
+    /// # Errors
+    /// [`ClientError::Entropy`].
+    pub fn another_invited(
+        &self,
+        participation: Participation,
+        invite: &Invite,
+    ) -> Result<Self, ClientError> {
+        Self::on(self.host.clone(), participation, Some(invite))
+    }
+
+    fn on(
+        host: Arc<Host>,
+        participation: Participation,
+        invite: Option<&Invite>,
+    ) -> Result<Self, ClientError> {
         let (outbox, mut incoming) = mpsc::channel(OUTBOX);
         if participation == Participation::Cover {
             // Nobody publishes through a client that covers always.
@@ -227,16 +247,14 @@ impl Client {
             );
             let directory = host.directory.clone();
             let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
-            let bundle = sealer.bundle().clone();
+            let wish = Wish {
+                bundle: sealer.bundle().clone(),
+                invite: invite.map(|invite| invite.show(&host.instance, &sealer.id())),
+            };
             let witness = Witness::new(&host.ground, &host.instance, servers.clone());
             let rounds = Arc::new(Registries::default());
-            let registered = Registrar::new(
-                &host.ground,
-                &host.instance,
-                bundle,
-                rounds.clone(),
-                servers,
-            );
+            let registered =
+                Registrar::new(&host.ground, &host.instance, wish, rounds.clone(), servers);
             let registered = Arc::new(registered);
             let events = host.events.subscribe();
             tasks.spawn(async move { rounds.follow(events).await });

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use futures::future::join_all;
 use mosaik::PeerId;
 use tokio::{sync::Notify, time::timeout};
-use zipnet_protocol::{ClientBundle, Instance, RegistryEntry, SigningSecret, Withdrawal};
+use zipnet_protocol::{Instance, RegistryEntry, SigningSecret, Withdrawal};
 
 use super::listing::Registries;
 use crate::{
     backoff::Backoff,
+    committee::invites::Wish,
     entropy::Dice,
     ground::Ground,
     peers::{Allowed, PeerError, Peers},
@@ -27,9 +28,9 @@ const PENDING_MAX: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_secs(15);
 
 pub(super) struct Registrar {
-    bundle: ClientBundle,
+    wish: Wish,
     instance: Instance,
-    servers: Peers<ClientBundle, Enrolment>,
+    servers: Peers<Wish, Enrolment>,
     rounds: Arc<Registries>,
     withdrawals: Peers<Withdrawal, ()>,
     lost: Notify,
@@ -37,7 +38,7 @@ pub(super) struct Registrar {
 
 impl core::fmt::Debug for Registrar {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Registrar({})", self.bundle.client_id())
+        write!(f, "Registrar({})", self.wish.bundle.client_id())
     }
 }
 
@@ -45,7 +46,7 @@ impl Registrar {
     pub fn new(
         ground: &Arc<dyn Ground>,
         instance: &Instance,
-        bundle: ClientBundle,
+        wish: Wish,
         rounds: Arc<Registries>,
         servers: Allowed,
     ) -> Self {
@@ -54,7 +55,7 @@ impl Registrar {
             withdrawals: Peers::on::<WithdrawCall>(&**ground, instance, Some(servers)),
             instance: instance.clone(),
             rounds,
-            bundle,
+            wish,
             lost: Notify::new(),
         }
     }
@@ -72,11 +73,11 @@ impl Registrar {
         let mut backoff = Backoff::new(PENDING, PENDING_MAX);
         let mut listed_before = false;
         loop {
-            let answers = self.servers.call_two(&self.bundle, PATIENCE).await;
+            let answers = self.servers.call_two(&self.wish, PATIENCE).await;
             let answers = self.check(answers).await;
             let said = Said::of(&answers);
             if said == Said::Listed && !listed_before {
-                tracing::info!(client = %self.bundle.client_id().short(), "registered");
+                tracing::info!(client = %self.wish.bundle.client_id().short(), "registered");
             }
             listed_before = said == Said::Listed;
             let pause = match said {
@@ -110,7 +111,7 @@ impl Registrar {
         &self,
         answers: Vec<(PeerId, Result<Enrolment, PeerError>)>,
     ) -> Vec<(PeerId, Result<Heard, PeerError>)> {
-        let entry = RegistryEntry::from(&self.bundle);
+        let entry = RegistryEntry::from(&self.wish.bundle);
         let checks = answers.into_iter().map(async |(peer, answer)| {
             let heard = match answer {
                 Ok(Enrolment::Pending) => Ok(Heard::Pending),
@@ -135,7 +136,7 @@ impl Registrar {
 
     /// Takes leave of the committee, if it can be reached soon.
     pub async fn withdraw(&self, transport: &SigningSecret, patience: Duration) {
-        let withdrawal = Withdrawal::sign(&self.instance, self.bundle.client_id(), transport);
+        let withdrawal = Withdrawal::sign(&self.instance, self.wish.bundle.client_id(), transport);
         let farewell = self.withdrawals.call_two(&withdrawal, patience);
         let answers = timeout(patience, farewell).await.unwrap_or_default();
         if !answers.iter().any(|(_, answer)| answer.is_ok()) {

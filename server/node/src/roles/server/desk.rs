@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout_at};
 use zipnet_door::{Admission, Desk, gate::Places};
 use zipnet_protocol::{
     AdmittedServer, Aggregate, AggregatorBundle, ClientBundle, Digest, PeerKey, RegistryDelta,
-    Withdrawal,
+    ShownInvite, Withdrawal,
 };
 
 use super::{among::Among, auditor, context::Context, herald, link, listing};
 use crate::{
     attestation::{Credential, ticket::Verdict},
-    committee::{View, command::Order, state::InFlight},
+    committee::{View, command::Order, invites::Wish, state::InFlight},
     metrics,
     roles::common::{self, ServeError, Served},
     wire::{
@@ -111,7 +111,7 @@ pub(super) fn desk(context: &Arc<Context>) -> Desk {
         })
         .on::<RegisterCall, _, _>(
             registering,
-            with!(|of: &Arc<Context>, bundle, caller| register(of.clone(), bundle, caller)),
+            with!(|of: &Arc<Context>, wish, caller| register(of.clone(), wish, caller)),
         )
         .on::<EnlistCall, _, _>(
             enlisting,
@@ -223,22 +223,23 @@ fn opinion(context: &Context, caller: &PeerKey) -> Opinion {
     }
 }
 
-/// Takes a client's bundle, and waits a while for a certified round that lists it.
+/// Takes a client, and waits a while for a certified round that lists it.
 async fn register(
     context: Arc<Context>,
-    bundle: ClientBundle,
+    wish: Wish,
     caller: PeerKey,
 ) -> Result<Enrolment, Refused> {
-    let client = bundle
-        .verify(&context.rules.instance)
+    let welcome = wish
+        .verify(&context.rules)
         .map_err(|error| crate::wire::because(&error))?;
+    let client = welcome.client();
     if *client.peer() != caller {
         return Err(Refused::Text(
             "the bundle belongs to another peer than the caller".to_owned(),
         ));
     }
-    context.shared.ahead().keep(&client);
-    let is_listed = |view: &View| view.state.clients().get(client.id()) == Some(&client);
+    context.shared.ahead().keep(&welcome);
+    let is_listed = |view: &View| view.state.clients().get(client.id()) == Some(client);
     let mut views = context.shared.watch();
     let view = context.view();
     let listed = is_listed(&view);
@@ -248,15 +249,21 @@ async fn register(
             context.rules.clients_per_peer
         )));
     }
+    let admits = |invite: &ShownInvite| view.state.invites().admits(invite.key(), client.id());
+    if !listed && !welcome.invite().is_none_or(admits) {
+        return Err(Refused::Text(
+            "the invite has admitted another client, which is registered still".to_owned(),
+        ));
+    }
     let active = listed && !view.state.is_idle(client.id());
-    if !active && !context.waiting().register(bundle) {
+    if !active && !context.waiting().register(wish) {
         return Err(Refused::Busy);
     }
     let until = Instant::now() + REGISTRATION_WAIT;
     loop {
         let view = views.borrow_and_update().clone();
         if is_listed(&view)
-            && let Some(listing) = listing::of(&view, &client)
+            && let Some(listing) = listing::of(&view, client)
         {
             return Ok(Enrolment::Listed(listing));
         }

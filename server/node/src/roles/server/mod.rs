@@ -70,7 +70,7 @@ use crate::{
     entropy::{self, EntropyError},
     health::Health,
     network::{self, JoinError, Node, Presence},
-    settings::{self, AggregatorRules, CommitteeRules, NetworkSettings},
+    settings::{self, AggregatorRules, ClientRules, CommitteeRules, NetworkSettings},
     status::{StatusError, StatusSocket},
 };
 
@@ -115,6 +115,8 @@ pub struct ServerSettings {
     pub aggregators: AggregatorRules,
     /// Most clients that one peer may register.
     pub clients_per_peer: u32,
+    /// Which clients are admitted.
+    pub clients: ClientRules,
     /// Where it says how it is.
     pub health: Health,
     /// Socket at which it says more to whoever may open it; none by default.
@@ -334,6 +336,7 @@ fn rules(settings: &ServerSettings, committee: SigningPublic) -> Arc<CommitteeRu
         committee_size: settings.committee_size,
         min_servers: settings.min_servers,
         clients_per_peer: settings.clients_per_peer,
+        clients: settings.clients,
         aggregators: settings.aggregators.clone(),
     })
 }

@@ -5,9 +5,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use zipnet_protocol::{AggregatorBundle, ClientBundle, ClientId, PeerKey, Withdrawal};
+use zipnet_protocol::{AggregatorBundle, ClientId, PeerKey, Withdrawal};
 
-use crate::committee::{aggregators::MAX_AGGREGATORS, command::MAX_BATCH};
+use crate::committee::{aggregators::MAX_AGGREGATORS, command::MAX_BATCH, invites::Wish};
 
 /// Most clients that wait to be mirrored.
 const MAX_WAITING: usize = 8192;
@@ -16,15 +16,15 @@ const MAX_WAITING: usize = 8192;
 /// [`registrar`](super::registrar) takes them out.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    clients: Mutex<BTreeMap<ClientId, ClientBundle>>,
+    clients: Mutex<BTreeMap<ClientId, Wish>>,
     withdrawals: Mutex<BTreeMap<ClientId, Withdrawal>>,
     aggregators: Mutex<BTreeMap<PeerKey, AggregatorBundle>>,
 }
 
 impl Waiting {
-    /// Takes a verified client bundle; `false` if too many wait.
-    pub fn register(&self, bundle: ClientBundle) -> bool {
-        put(&self.clients, bundle.client_id(), bundle)
+    /// Takes a verified client; `false` if too many wait.
+    pub fn register(&self, wish: Wish) -> bool {
+        put(&self.clients, wish.bundle.client_id(), wish)
     }
 
     /// Takes a verified withdrawal; `false` if too many wait.
@@ -42,8 +42,8 @@ impl Waiting {
         take(&self.aggregators, MAX_AGGREGATORS)
     }
 
-    /// Gives up the next bundles, as many as go into one order.
-    pub fn next_clients(&self) -> Vec<ClientBundle> {
+    /// Gives up the next clients, as many as go into one order.
+    pub fn next_clients(&self) -> Vec<Wish> {
         take(&self.clients, MAX_BATCH)
     }
 
