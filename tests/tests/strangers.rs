@@ -128,8 +128,8 @@ fn i19_strangers_slow_nobody_down_and_fill_no_memory() -> TestResult {
     let mut hints: Vec<BootstrapHint> = hints.collect::<Result<_, _>>()?;
     let aggregator = cluster.aggregator.as_ref().and_then(|process| {
         let lines = process.lines().since(0).into_iter();
-        let hint = lines.filter_map(|line| Some(line.split_once("bootstrap=")?.1.to_owned()));
-        hint.last()
+        let mut hint = lines.filter_map(|line| Some(line.split_once("bootstrap=")?.1.to_owned()));
+        hint.next_back()
     });
     hints.push(aggregator.unwrap_or_default().parse()?);
     let runtime = tokio::runtime::Runtime::new()?;

@@ -231,8 +231,6 @@ mosaik {
         "Peers that gossip with this one", "above 0";
     "mosaik_discovery_peers_departed", Counter ["network"] "server",
         "Peers that said goodbye", "rises when nodes end";
-    "mosaik_discovery_peers_discovered", Counter ["network"] "server",
-        "Peers that were met for the first time", "rises when nodes start";
     "mosaik_discovery_peers_updated", Counter ["network"] "server",
         "Peers that said something new of themselves", "rises now and then";
     "mosaik_functions_calls_accepted", Counter ["network"] "server",
