@@ -18,6 +18,7 @@ pub mod keepsakes;
 mod lookups;
 mod newest;
 pub mod own;
+mod past;
 pub mod policy;
 #[cfg(test)]
 mod sources_tests;

@@ -29,6 +29,8 @@ pub enum Role {
     Server,
     /// An aggregator.
     Aggregator,
+    /// An archive.
+    Archive,
     /// A client, which is nothing that others rely on: it is ready when it runs.
     Client,
 }

@@ -37,11 +37,13 @@ pub enum Code {
     Round,
     /// The last round was made without this server.
     LeftOut,
+    /// A record could not be written.
+    Store,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Starting,
         Self::Leaving,
         Self::Stalled,
@@ -58,6 +60,7 @@ impl Code {
         Self::Clients,
         Self::Round,
         Self::LeftOut,
+        Self::Store,
     ];
 
     /// The word.
@@ -80,6 +83,7 @@ impl Code {
             Self::Clients => "clients",
             Self::Round => "round",
             Self::LeftOut => "left-out",
+            Self::Store => "store",
         }
     }
 }

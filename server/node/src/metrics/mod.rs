@@ -123,6 +123,7 @@ pub(crate) fn readiness(role: Role, unready: &[Reason]) {
     let name = match role {
         Role::Server => names::SERVER_READY,
         Role::Aggregator => names::AGGREGATOR_READY,
+        Role::Archive => names::ARCHIVE_READY,
         Role::Client => return,
     };
     gauge!(name).set(flag(unready.is_empty()));
@@ -130,6 +131,24 @@ pub(crate) fn readiness(role: Role, unready: &[Reason]) {
         let stands = unready.iter().any(|reason| reason.code == code);
         gauge!(names::NOT_READY, "reason" => code.word()).set(flag(stands));
     }
+}
+
+/// An archive has written a record.
+pub fn archive_kept() {
+    counter!(names::ARCHIVE_RECORDS).increment(1);
+}
+
+/// An archive has answered a request.
+pub fn archive_answered(status: u16) {
+    counter!(names::ARCHIVE_REQUESTS, "status" => status.to_string()).increment(1);
+}
+
+/// How many gaps and subscribers an archive has.
+pub fn archive_shelf(gaps: usize, subscribers: usize) {
+    gauge!(names::ARCHIVE_GAPS).set(gaps as f64);
+    gauge!(names::ARCHIVE_SUBSCRIBERS).set(subscribers as f64);
+    // A counter that begins with its first event has not risen, to Prometheus.
+    counter!(names::ARCHIVE_RECORDS).increment(0);
 }
 
 fn flag(is: bool) -> f64 {

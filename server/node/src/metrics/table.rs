@@ -72,13 +72,15 @@ macro_rules! table {
 table! {
 ours {
     // Whether it is well.
-    HEALTHY = "zipnet_healthy", Gauge [] "server, aggregator",
+    HEALTHY = "zipnet_healthy", Gauge [] "server, aggregator, archive",
         "1 while every loop of the process goes on, as `/healthz` says", "1";
     SERVER_READY = "zipnet_server_ready", Gauge [] "server",
         "1 while this server signs rounds, as `/readyz` says", "1";
     AGGREGATOR_READY = "zipnet_aggregator_ready", Gauge [] "aggregator",
         "1 while this aggregator can fold, as `/readyz` says", "1";
-    NOT_READY = "zipnet_not_ready", Gauge ["reason"] "server, aggregator",
+    ARCHIVE_READY = "zipnet_archive_ready", Gauge [] "archive",
+        "1 while this archive follows rounds and writes them, as `/readyz` says", "1";
+    NOT_READY = "zipnet_not_ready", Gauge ["reason"] "server, aggregator, archive",
         "1 for each reason for which it is not ready; the reasons are in [monitoring](monitoring.md#ready)", "0 everywhere";
     // The door.
     DOOR_CONNECTIONS = "zipnet_door_connections", Gauge ["who"] "server, aggregator",
@@ -192,6 +194,15 @@ ours {
         "Envelopes that reached this aggregator, by outcome", "`folded` alone rises";
     AGGREGATES = "zipnet_aggregates_total", Counter ["outcome"] "aggregator",
         "Aggregates that this aggregator delivered, by outcome", "`failed` does not rise";
+    // Archives.
+    ARCHIVE_RECORDS = "zipnet_archive_records_total", Counter [] "archive",
+        "Records that this archive has written", "one for each round";
+    ARCHIVE_GAPS = "zipnet_archive_gaps", Gauge [] "archive",
+        "Places in the chain where records are missing, those that no server has any more included", "does not rise";
+    ARCHIVE_SUBSCRIBERS = "zipnet_archive_subscribers", Gauge [] "archive",
+        "Connections that listen to events", "below half of `ZIPNET_ARCHIVE_CONNECTIONS`";
+    ARCHIVE_REQUESTS = "zipnet_archive_requests_total", Counter ["status"] "archive",
+        "Requests that were answered, by status", "`502` does not rise";
     // Traffic.
     MESSAGE_ATTEMPTS = "zipnet_message_attempts", Histogram [] "client",
         "Rounds that a message of this process's client was sealed for until it was in a record", "1 or 2 mostly";

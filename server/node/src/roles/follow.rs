@@ -15,6 +15,7 @@
 pub mod course;
 mod error;
 mod gap;
+mod kept;
 mod polls;
 mod seen;
 mod trust;
@@ -26,17 +27,19 @@ use mosaik::PeerId;
 use tokio::time::{Instant, sleep, sleep_until};
 use zipnet_protocol::{CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, RoundContext};
 
-pub use self::error::NewsError;
+pub use self::{error::NewsError, trust::pinned};
 
 use self::{
     course::{Course, Step, Turn},
     gap::{Gap, ToldBy},
+    kept::Kept,
     polls::{Answer, Asked, Polls},
     seen::Seen,
 };
 use super::directory::Directory;
 use crate::{
     attestation::Credential,
+    committee::command::Published,
     ground::Ground,
     peers::{Allowed, Peers},
     settings::TrustSettings,
@@ -94,6 +97,7 @@ pub struct Follower {
     course: Course,
     held: Option<Held>,
     gap: Option<Gap>,
+    kept: Kept,
     /// The open round that was complained of last.
     refused: Option<RoundContext>,
     /// When anything of use came last.
@@ -128,10 +132,26 @@ impl Follower {
             course: Course::default(),
             held: None,
             gap: None,
+            kept: Kept::default(),
             refused: None,
             useful: Instant::now(),
             told_few: false,
         }
+    }
+
+    /// Keeps the last records as they came, so many and so many bytes of vectors, for
+    /// whoever hands them on ([`Follower::published`]).
+    #[must_use]
+    pub fn keeping(mut self, most: usize, bytes: usize) -> Self {
+        self.kept = Kept::new(most, bytes);
+        self
+    }
+
+    /// A record as it came, if it is one of those that are kept. It was verified, and its
+    /// roster is trusted.
+    #[must_use]
+    pub fn published(&self, record: &Digest) -> Option<&Published> {
+        self.kept.get(record)
     }
 
     /// Waits for news, for ever if need be. Everything in it was verified. Once
@@ -283,6 +303,7 @@ impl Follower {
                 // and nobody makes a record any more whom this keeps away.
                 break;
             }
+            self.kept.push(&done, published);
             match self.course.record(&done, from, quorum) {
                 Step::Old => {}
                 Step::Start => taken.useful = true,

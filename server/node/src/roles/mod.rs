@@ -7,5 +7,5 @@ pub mod common;
 pub mod directory;
 mod enlist;
 pub mod follow;
-mod roll;
+pub mod roll;
 pub mod server;

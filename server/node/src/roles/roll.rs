@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// Keeps the book, for ever.
-pub(super) async fn keep(book: Arc<Book>, directory: Arc<Directory>) {
+pub async fn keep(book: Arc<Book>, directory: Arc<Directory>) {
     let servers = directory.clone();
     let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
     let ground = AtDoors(book.clone());

@@ -122,7 +122,10 @@ impl Follower {
         let before = gap.chain.last().map(|done| done.round().position());
         for published in news.records.iter().take(MAX_RECORDS) {
             match self.seen.record(published) {
-                Ok(done) if self.trusted_roster(done.round()).is_ok() => gap.chain.push(done),
+                Ok(done) if self.trusted_roster(done.round()).is_ok() => {
+                    self.kept.push(&done, published);
+                    gap.chain.push(done);
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let error = NewsError::Record(error);

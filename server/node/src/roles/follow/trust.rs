@@ -4,32 +4,37 @@
 use zipnet_protocol::{PeerKey, Round};
 
 use super::{Follower, NewsError};
-use crate::attestation::vouch;
+use crate::{attestation::vouch, settings::TrustSettings};
 
 /// Farthest that a round may be ahead of the last record.
 const MAX_JUMP: u64 = 1 << 20;
 
+/// What must hold of any roster, but for its evidence: its size, and the servers that are
+/// pinned.
+///
+/// # Errors
+/// [`NewsError`].
+pub fn pinned(trust: &TrustSettings, round: &Round) -> Result<(), NewsError> {
+    let header = round.header();
+    let found = round.roster().len();
+    if let Some(size) = trust.committee_size {
+        let needed = trust.min_servers.unwrap_or(size);
+        if header.committee_size != size || found < needed as usize {
+            return Err(NewsError::SmallRoster {
+                found,
+                committee: header.committee_size,
+                needed,
+            });
+        }
+    }
+    let required = trust.required.iter();
+    holds_all(round, required.map(|peer| PeerKey::new(*peer.as_bytes())))
+}
+
 impl Follower {
     /// What must hold of any roster.
     pub(super) fn trusted_roster(&self, round: &Round) -> Result<(), NewsError> {
-        let header = round.header();
-        let found = round.roster().len();
-        if let Some(size) = self.trust.committee_size {
-            let needed = self.trust.min_servers.unwrap_or(size);
-            if header.committee_size != size || found < needed as usize {
-                return Err(NewsError::SmallRoster {
-                    found,
-                    committee: header.committee_size,
-                    needed,
-                });
-            }
-        }
-        let required = self
-            .trust
-            .required
-            .iter()
-            .map(|peer| PeerKey::new(*peer.as_bytes()));
-        holds_all(round, required)?;
+        pinned(&self.trust, round)?;
         let authority = self.trust.authority.as_deref();
         vouch(&self.instance, authority, round, |server| {
             authority?.credential(server.digest())
