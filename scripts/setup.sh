@@ -100,6 +100,8 @@ if want test; then
     have minisign || packages+=(minisign)
     have jq || packages+=(jq)
     have curl || packages+=(curl)
+    # The archive's page is looked at.
+    have chromium || packages+=(chromium)
     # What libvirt's validator calls.
     have xmllint || packages+=(libxml2-utils)
 fi

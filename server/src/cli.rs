@@ -1,4 +1,4 @@
-//! The command lines of the three binaries. Their manuals are made of the same.
+//! The command lines of the binaries. Their manuals are made of the same.
 
 use clap::{Command, CommandFactory as _};
 

@@ -1,4 +1,4 @@
-//! What the three zipnet binaries share: arguments, logging, signals, and how
+//! What the zipnet binaries share: arguments, logging, signals, and how
 //! errors reach the operator.
 //!
 //! Contract: a refused setting is one line on standard error and exit status
@@ -9,6 +9,7 @@ pub mod admit;
 pub mod args;
 pub mod attestation;
 pub mod cli;
+pub mod history;
 pub mod invite;
 pub mod keys;
 pub mod log;

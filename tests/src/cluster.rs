@@ -403,10 +403,18 @@ impl Cluster {
     /// # Errors
     /// [`ProcessError`].
     pub fn client_command(&self, arguments: &[&str]) -> Result<Command, ProcessError> {
-        let mut command = self.command("zipnet-client", None)?;
-        command
-            .args(arguments)
-            .env("ZIPNET_BIND", format!("{}:0", self.address_of(None)));
+        let mut command = self.reader_command("zipnet-client")?;
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// The command of a program that follows the committee as any reader does.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn reader_command(&self, program: &str) -> Result<Command, ProcessError> {
+        let mut command = self.command(program, None)?;
+        command.env("ZIPNET_BIND", format!("{}:0", self.address_of(None)));
         if let Some(size) = self.settings.committee_size {
             command.env("ZIPNET_COMMITTEE_SIZE", size.to_string());
         }

@@ -6,6 +6,7 @@
 //! over the committed seeds and mutations of these on the stable toolchain.
 
 mod attestation;
+mod history;
 
 use core::pin::pin;
 use std::{
@@ -65,6 +66,8 @@ pub const TARGETS: &[Target] = &[
     ("calls", calls),
     ("door", door),
     ("settings", settings),
+    ("archive_record", history::archive_record),
+    ("archive_index", history::archive_index),
     ("evidence", attestation::evidence),
     ("collateral", attestation::collateral),
     ("policy", attestation::policy),
@@ -433,7 +436,8 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let partial = partial.sign(promised.ok_or("nobody committed")?, &signing);
     let order = Order::SubmitPartial(partial.clone());
     apply(&mut state, order.clone())?;
-    let head = state.head().ok_or("not finalized")?.published.clone();
+    let done = state.head().ok_or("not finalized")?.clone();
+    let head = done.published.clone();
     let opened = Opened {
         certificate: certified.certificate().clone(),
         bundles: vec![server.clone()],
@@ -476,6 +480,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         }),
         ("settings", b"acme.mix.prod".to_vec()),
     ];
+    seeds.extend(history::seeds(&head, &done.checked)?);
     seeds.extend(attestation::seeds()?);
     Ok(seeds)
 }

@@ -10,13 +10,15 @@
 //! `zipnet-local` (`make run`), `zipnet-bench` (`make bench`) and `zipnet-soak`
 //! (`make soak`, in [`soak`]) stand on the same ground.
 //!
-//! [`systemd`] is a whole machine, to install packages in.
+//! [`archive`] is an archive beside a cluster, [`browser`] one that looks at a page, and [`systemd`] a whole machine, to install packages in.
 //!
 //! Every wait has a time-out and is on a condition, never on time alone.
 
+pub mod archive;
 pub mod attacks;
 pub mod attestation;
 pub mod book;
+pub mod browser;
 pub mod cheat;
 pub mod clock;
 pub mod cluster;

@@ -2,7 +2,9 @@
 
 use zeroize::Zeroizing;
 use zipnet_node::settings::TransportSeed;
-use zipnet_protocol::{Admission, CommitteeSecret, InstanceName, InstanceNameError, SigningSecret};
+use zipnet_protocol::{
+    Admission, CommitteeSecret, InstanceName, InstanceNameError, PeerKey, SigningSecret,
+};
 
 use crate::process::ProcessError;
 
@@ -34,6 +36,17 @@ impl Settings {
     #[must_use]
     pub fn aggregator(&self) -> String {
         format!("the aggregator of {}", self.secret)
+    }
+
+    /// The committee key, as clients take it.
+    ///
+    /// # Errors
+    /// If the instance's name is none.
+    pub fn committee(&self) -> Result<String, InstanceNameError> {
+        let name: InstanceName = self.instance.parse()?;
+        let secret = CommitteeSecret::new(Zeroizing::new(self.secret.clone().into_bytes()));
+        let key = secret.committee_key(&name).public();
+        Ok(PeerKey::new(*key.as_bytes()).to_string())
     }
 
     /// The admission of an aggregator with this transport secret, as `zipnet-server

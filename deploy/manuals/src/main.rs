@@ -47,6 +47,11 @@ fn programs() -> Vec<Program> {
         files: page::READER_FILES,
         see_also: &["zipnet-server(8)", "zipnet-attest(1)"],
     };
+    let archive = Notes {
+        exit: page::ONE_LINE,
+        files: &[],
+        see_also: &["zipnet-client(1)", "zipnet-server(8)"],
+    };
     let attest = Notes {
         exit: "",
         files: &[],
@@ -74,6 +79,7 @@ fn programs() -> Vec<Program> {
             Section::Daemon,
             aggregator,
         ),
+        row(zipnet_archive::cli::command(), Section::Daemon, archive),
         row(zipnet_server::cli::client(), Section::User, client),
         row(zipnet_attest::cli::command(), Section::User, attest),
         row(zipnet_measurements::cli::command(), Section::User, measure),

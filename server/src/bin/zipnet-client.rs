@@ -5,6 +5,7 @@ use std::{io::Write as _, process::ExitCode, sync::Arc};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
+use zipnet_history::{index::Fate, read::Item};
 use zipnet_node::{
     health::{Health, Role},
     roles::client::{
@@ -15,8 +16,8 @@ use zipnet_node::{
 use zipnet_protocol::FinalizedRound;
 use zipnet_server::{
     Failure,
-    cli::client::{Cli, Verb},
-    main_with,
+    cli::client::{Cli, HistoryArgs, Verb},
+    history, main_with,
     process::start_metrics,
 };
 
@@ -46,10 +47,18 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             () = stop.cancelled() => Ok(()),
         };
     }
+    if let Verb::Watch { history } = &cli.verb
+        && history.archive.is_some()
+    {
+        return tokio::select! {
+            read = read_archive(&cli, history) => read,
+            () = stop.cancelled() => Ok(()),
+        };
+    }
     let participation = match cli.verb {
         Verb::Publish { .. } | Verb::Chat { .. } => Participation::Talk,
         Verb::Cover => Participation::Cover,
-        Verb::Watch | Verb::Evidence { .. } => Participation::Watch,
+        Verb::Watch { .. } | Verb::Evidence { .. } => Participation::Watch,
     };
     let params = cli.node.params()?;
     let network = cli.node.network()?;
@@ -124,10 +133,10 @@ async fn act(
         }
         // Done by now.
         Verb::Evidence { .. } => Ok(()),
-        Verb::Watch => {
+        Verb::Watch { .. } => {
             let mut reader = client.reader();
             while let Some(round) = reader.next().await {
-                say_round(&round, json);
+                say_round(&round, json, None);
             }
             Ok(())
         }
@@ -135,7 +144,7 @@ async fn act(
             let mut reader = client.reader();
             let listen = async {
                 while let Some(round) = reader.next().await {
-                    say_round(&round, json);
+                    say_round(&round, json, None);
                 }
                 Ok(())
             };
@@ -260,7 +269,65 @@ fn say_receipt(receipt: &Receipt, json: bool) {
     }
 }
 
-fn say_round(round: &Arc<FinalizedRound>, json: bool) {
+/// Prints what an archive has, each record verified.
+async fn read_archive(cli: &Cli, history: &HistoryArgs) -> Result<(), Failure> {
+    let name = cli.node.instance.clone();
+    let trust = (&cli.trust, &cli.attestation);
+    let archive = history.archive.as_deref().unwrap_or_default();
+    let mut items = history::read(
+        archive,
+        history.from,
+        history.once,
+        name,
+        trust,
+        cli.node.params()?,
+    )?;
+    while let Some(item) = items.recv().await {
+        say_item(&item.map_err(Failure::runtime)?, cli.json);
+    }
+    Ok(())
+}
+
+fn say_item(item: &Item, json: bool) {
+    let event = match item {
+        Item::Round(checked) => {
+            say_round(&checked.done, json, Some(checked.at));
+            return;
+        }
+        Item::Epoch(epoch) => {
+            tracing::warn!(epoch = %epoch.short(), "the archive goes on in another epoch");
+            json!({"event": "epoch", "epoch": epoch.to_string()})
+        }
+        Item::Gap {
+            after,
+            before,
+            said,
+        } => {
+            let said = said.map(Fate::word);
+            tracing::warn!(
+                after = after.map(|number| format!("r{number}")),
+                before = %format_args!("r{before}"),
+                said = said.unwrap_or("nothing"),
+                "records are missing in the archive"
+            );
+            json!({"event": "gap", "after": after, "before": before, "said": said})
+        }
+        Item::Refused { number, error } => {
+            let because = zipnet_node::report::chain(error);
+            tracing::warn!(
+                round = %format_args!("r{number}"),
+                because,
+                "a record of the archive is not shown"
+            );
+            json!({"event": "refused", "round": number, "because": because})
+        }
+    };
+    if json {
+        say(&event.to_string());
+    }
+}
+
+fn say_round(round: &Arc<FinalizedRound>, json: bool, at: Option<u64>) {
     let header = round.round().header();
     if json {
         let messages: Vec<_> = round
@@ -269,7 +336,7 @@ fn say_round(round: &Arc<FinalizedRound>, json: bool) {
                 json!({"slot": slot, "text": String::from_utf8_lossy(&bytes), "hex": hex::encode(&bytes)})
             })
             .collect();
-        say(&json!({
+        let mut event = json!({
             "event": "round",
             "round": header.number,
             "epoch": header.epoch.to_string(),
@@ -278,8 +345,12 @@ fn say_round(round: &Arc<FinalizedRound>, json: bool) {
             "record": round.digest().to_string(),
             "previous": header.previous.to_string(),
             "messages": messages,
-        })
-        .to_string());
+        });
+        // By whose word: an archive's.
+        if let (Some(at), Some(event)) = (at, event.as_object_mut()) {
+            event.insert("at".to_owned(), at.into());
+        }
+        say(&event.to_string());
     } else {
         for (slot, bytes) in round.messages() {
             say(&format!(

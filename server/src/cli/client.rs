@@ -3,6 +3,7 @@
 use core::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use zipnet_history::read::From;
 use zipnet_node::{roles::client::PublishOptions, settings::BootstrapHint};
 
 use crate::{
@@ -62,7 +63,11 @@ pub enum Verb {
     /// Take part silently, so that others have company
     Cover,
     /// Print what is published
-    Watch,
+    Watch {
+        /// Where from.
+        #[command(flatten)]
+        history: HistoryArgs,
+    },
     /// Print what a server shows of itself as JSON, without judging it;
     /// `zipnet-attest verify --live` does both
     Evidence {
@@ -70,6 +75,22 @@ pub enum Verb {
         #[arg(value_name = "PEERID@IP:PORT")]
         server: BootstrapHint,
     },
+}
+
+/// Where to read.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArgs {
+    /// Address of an archive to read from instead of the committee, which then is not asked; all of
+    /// it is verified, by the committee key that `ZIPNET_COMMITTEE` names
+    #[arg(long, env = "ZIPNET_ARCHIVE", value_name = "URL")]
+    pub archive: Option<String>,
+    /// Round of the archive to begin with: `17` in its newest epoch, `EPOCH:17`, or `start` [default:
+    /// the next one]
+    #[arg(long, value_name = "ROUND", requires = "archive")]
+    pub from: Option<From>,
+    /// End when all is printed that the archive has
+    #[arg(long, requires = "archive")]
+    pub once: bool,
 }
 
 /// How to publish.
