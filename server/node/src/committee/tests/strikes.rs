@@ -200,13 +200,13 @@ fn i19_votes_of_one_server_are_few_however_many_it_casts() {
 fn i19_a_snapshot_that_strikes_more_than_anybody_remembers_is_refused() {
     let world = World::new(3, 3);
     let state = world.founded();
-    // The strikes come last: nobody struck, and no votes.
+    // The strikes come last but for invites: nobody struck, no votes, and none shown.
     let snapshot = bytes(&state);
-    let (before, strikes) = snapshot.split_at(snapshot.len() - 2);
-    assert_eq!(strikes, [0, 0]);
+    let (before, strikes) = snapshot.split_at(snapshot.len() - 3);
+    assert_eq!(strikes, [0, 0, 0]);
     for (count, right) in [(MAX_STRUCK, true), (MAX_STRUCK + 1, false)] {
         let struck = vec![PeerKey::new([1; 32]); count];
-        let many = postcard::to_stdvec(&(struck, 0_u8)).unwrap();
+        let many = postcard::to_stdvec(&(struck, 0_u8, 0_u8)).unwrap();
         let forged = [before, &many].concat();
         let restored = CommitteeState::restore(world.rules.clone(), &forged);
         assert_eq!(restored.is_ok(), right, "{count}");

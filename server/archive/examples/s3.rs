@@ -1,12 +1,14 @@
-//! The same in a bucket as in a folder. Not run by itself: it takes an S3-compatible store.
+//! Writes an archive into a bucket and reads it back: the same as the tests do in a folder. No
+//! test, since it takes an S3-compatible store:
 //!
 //! ```sh
 //! AWS_ENDPOINT=http://127.0.0.1:5000 AWS_ALLOW_HTTP=true AWS_REGION=us-east-1 \
 //! AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x ZIPNET_TEST_BUCKET=BUCKET \
-//! cargo nextest run --workspace --locked --run-ignored only --test s3
+//! cargo run -p zipnet-archive --example s3
 //! ```
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
 
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use common::Committee;
@@ -17,9 +19,8 @@ use zipnet_history::{
     record::{MAX_RECORD, RecordFile},
 };
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a bucket of an S3-compatible store; the head of this file says how"]
-async fn a_bucket_holds_an_archive_as_a_folder_does() {
+#[tokio::main]
+async fn main() {
     let bucket = std::env::var("ZIPNET_TEST_BUCKET").unwrap();
     let place = format!("s3://{bucket}/run-{}", std::process::id());
     let open = || Objects::open(&place.parse().unwrap()).unwrap();
