@@ -10,6 +10,7 @@ use zipnet_node::{
     status::{EvidenceStatus, Status},
 };
 use zipnet_tests::{
+    archive::Archive,
     cluster::{Cluster, LEAVE, ROUND, Settings, UP},
     netns::Namespaces,
     process::{Failed, Process, TestResult, command, eventually},
@@ -132,7 +133,10 @@ fn a_committee_says_how_it_is() -> TestResult {
     let people = status(&cluster, 1, &[])?;
     assert!(people.contains("ready      yes"), "{people}");
 
-    the_metrics_are_those_of_the_table(&cluster, aggregator)?;
+    let folder = tempfile::tempdir()?;
+    let archive = Archive::start(&mut cluster, folder.path())?;
+    eventually("the archive has a record", ROUND, || archive.newest())?;
+    the_metrics_are_those_of_the_table(&cluster, &[aggregator, archive.metrics])?;
 
     // One is gone without a word.
     cluster.servers[2].process.kill();
@@ -143,10 +147,10 @@ fn a_committee_says_how_it_is() -> TestResult {
     Ok(())
 }
 
-fn the_metrics_are_those_of_the_table(cluster: &Cluster, aggregator: SocketAddr) -> TestResult {
+fn the_metrics_are_those_of_the_table(cluster: &Cluster, others: &[SocketAddr]) -> TestResult {
     let addresses = cluster.servers.iter().map(|server| server.metrics);
     let mut seen = BTreeSet::new();
-    for address in addresses.chain([aggregator]) {
+    for address in addresses.chain(others.iter().copied()) {
         let text = scrape(address).ok_or_else(|| Failed::because("no metrics"))?;
         for line in text
             .lines()
