@@ -10,7 +10,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 pub use zipnet_attest::SecretText;
 use zipnet_attest::secret::MAX_SECRET;
-use zipnet_protocol::{CommitteeSecret, Invite, InviteError};
+use zipnet_protocol::CommitteeSecret;
 
 use crate::process::Failure;
 
@@ -129,42 +129,6 @@ impl CommitteeArgs {
             .map_err(Failure::usage)
     }
 }
-
-/// How a client's invite is given.
-#[derive(Debug, Args)]
-pub struct InviteArgs {
-    /// Invite, where the committee admits nobody without: what `zipnet-server invite`
-    /// printed for this client. A secret
-    #[arg(
-        long,
-        env = "ZIPNET_INVITE",
-        value_name = "HEX",
-        hide_env_values = true
-    )]
-    invite: Option<SecretText>,
-    /// File that holds the invite
-    #[arg(long, env = "ZIPNET_INVITE_FILE", value_name = "FILE")]
-    invite_file: Option<PathBuf>,
-}
-
-impl InviteArgs {
-    /// The invite, if there is one.
-    ///
-    /// # Errors
-    /// [`Failure::Usage`].
-    pub fn invite(&self) -> Result<Option<Invite>, Failure> {
-        let file = self.invite_file.as_deref();
-        let text = resolve("ZIPNET_INVITE", self.invite.as_ref(), file).map_err(Failure::usage)?;
-        text.map(|text| text.expose().parse())
-            .transpose()
-            .map_err(|source| Failure::usage(NoInvite(source)))
-    }
-}
-
-/// Text that is no invite.
-#[derive(Debug, thiserror::Error)]
-#[error("ZIPNET_INVITE cannot be used")]
-struct NoInvite(#[source] InviteError);
 
 /// The same as the protocol takes it.
 #[must_use]

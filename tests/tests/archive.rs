@@ -140,10 +140,17 @@ fn a_browser_shows_what_was_said_and_what_comes() -> TestResult {
     )?;
     let mut shows = |text: &str| -> TestResult<String> {
         let what = format!("the page to show {text:?}");
+        let mut seen = String::new();
         let found = eventually(&what, ROUND, || {
-            page.html().ok().filter(|html| html.contains(text))
+            seen = page.html().ok()?;
+            seen.contains(text).then(|| seen.clone())
         });
-        Ok(found?)
+        found.map_err(|error| {
+            Failed::because(format!(
+                "{error}; it shows {seen}, of {:?}",
+                archive.get("/head")
+            ))
+        })
     };
     shows("&lt;img src=x onerror=alert(1)&gt; &amp; &lt;b&gt;bold&lt;/b&gt;")?;
     shows("data-live=\"yes\"")?;

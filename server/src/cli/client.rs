@@ -9,7 +9,7 @@ use zipnet_node::{roles::client::PublishOptions, settings::BootstrapHint};
 use crate::{
     args::{self, NodeArgs, TrustArgs},
     attestation::AttestationArgs,
-    secrets::InviteArgs,
+    invite::InviteArgs,
 };
 
 /// A zipnet client: publishes anonymously, takes part silently, or reads.

@@ -5,14 +5,24 @@
 
 const SHOWN = 100;
 const START = 30;
+const TRIES = 5;
+const AGAIN = 5000;
 const rounds = document.getElementById("rounds");
 const state = document.getElementById("state");
 const lines = (text) => text.split("\n").map((line) => line.split(" "));
 
+// A busy archive, or a connection that is cut, is asked again.
 async function fetched(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`${path}: status ${answer.status}`);
-  return answer;
+  for (let tried = 1; ; tried++) {
+    try {
+      const answer = await fetch(path);
+      if (answer.ok) return answer;
+      throw new Error(`${path}: status ${answer.status}`);
+    } catch (error) {
+      if (tried === TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, tried * 500));
+    }
+  }
 }
 
 function element(name, kind, text) {
@@ -64,7 +74,7 @@ async function showPage(epoch, page) {
 
 // One after the other, so that the list does not jump.
 let queue = Promise.resolve();
-const inTurn = (work) => { queue = queue.then(work).catch((error) => { state.textContent = String(error); }); };
+const inTurn = (work) => queue = queue.then(work).catch((error) => { state.textContent = String(error); });
 
 async function start() {
   const head = lines(await (await fetched("head")).text());
@@ -78,15 +88,25 @@ async function start() {
   state.textContent = "It is up to date.";
 }
 
+function follow() {
+  const events = new EventSource("events");
+  // From here on events tell what is new; the index has what came before, after a cut too.
+  events.addEventListener("open", () => { inTurn(start).then(() => { state.dataset.live = "yes"; }); });
+  events.addEventListener("record", (event) => {
+    const { epoch, number, record } = JSON.parse(event.data);
+    inTurn(() => showRecord(epoch, String(number), record));
+  });
+  events.addEventListener("gap", (event) => {
+    const { after, before, fate } = JSON.parse(event.data);
+    inTurn(() => showGap(after, before, fate));
+  });
+  events.addEventListener("reset", () => inTurn(start));
+  events.addEventListener("error", () => {
+    delete state.dataset.live;
+    // What is cut the browser asks for again by itself, but not what is refused.
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN);
+  });
+}
+
 inTurn(start);
-const events = new EventSource("events");
-events.addEventListener("open", () => { state.dataset.live = "yes"; });
-events.addEventListener("record", (event) => {
-  const { epoch, number, record } = JSON.parse(event.data);
-  inTurn(() => showRecord(epoch, String(number), record));
-});
-events.addEventListener("gap", (event) => {
-  const { after, before, fate } = JSON.parse(event.data);
-  inTurn(() => showGap(after, before, fate));
-});
-events.addEventListener("reset", () => inTurn(start));
+follow();
