@@ -9,8 +9,8 @@ use core::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    canonical::Canonical,
-    ids::PeerKey,
+    canonical::{Canonical, domain_digest},
+    ids::{Digest, PeerKey},
     instance::{Instance, InstanceName},
     keys::{KeyError, Signature, SigningPublic, SigningSecret},
     whereabouts::Whereabouts,
@@ -132,6 +132,16 @@ impl AggregatorBundle {
     #[must_use]
     pub const fn peer(&self) -> &PeerKey {
         &self.peer
+    }
+
+    /// By what its holder says that it has it: a digest of the signature, which covers
+    /// all that is said of the peer.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        domain_digest(
+            "zipnet/aggregator-bundle-told/v1",
+            &self.transport.to_bytes(),
+        )
     }
 
     /// Checks the signature of the transport key, and the admission unless the

@@ -19,7 +19,7 @@
 //! | unblinding | [`SignedPartial`] | [`Tally`] |
 //! | registry | [`RegistryDelta`], [`RegistryProof`] | [`ClientRegistry`] with the root of a [`Round`] |
 //! | auditing | [`EnvelopeReceipt`], [`Proof`] | [`Audit`], the [`PeerKey`] that a proof is against |
-//! | reading | [`BroadcastRecord`] | [`FinalizedRound`] |
+//! | reading | [`BroadcastRecord`], [`LightRecord`] | [`FinalizedRound`] |
 //!
 //! The paper is ZIPNet, eprint 2024/1227: sealing is its algorithm 1, folding
 //! algorithm 2, partials and finalization algorithm 3. Every derivation is
@@ -39,10 +39,12 @@ mod certificate;
 mod envelope;
 mod floor;
 mod fold;
+mod header_delta;
 mod ids;
 mod instance;
 mod invite;
 mod keys;
+mod light;
 mod merkle;
 mod pad;
 mod pad_table;
@@ -74,12 +76,14 @@ pub use certificate::{
 pub use envelope::{CheckedEnvelope, FoldError, SealError, SealedEnvelope, Sealer};
 pub use floor::{distinct_peers, participation_floor};
 pub use fold::{Aggregate, AggregateError, CheckedAggregate, Fold};
+pub use header_delta::{HeaderDelta, NoBase};
 pub use ids::{
     ClientId, Digest, Epoch, InstanceId, Nonce, ParseIdError, PeerKey, RoundContext, ServerId,
 };
 pub use instance::{CommitteeSecret, Instance, InstanceName, InstanceNameError};
 pub use invite::{Invite, InviteError, ShownInvite};
 pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret};
+pub use light::{ClaimedRound, LightError, LightRecord};
 pub use pad::{PadSecret, RoundPads};
 pub use pad_table::PadTable;
 pub use params::{ParamsError, RoundParams, TAG_BYTES};

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::ServerBundle,
-    canonical::{Canonical, domain_digest},
     fold::{Aggregate, AggregateError},
     ids::{Digest, RoundContext},
     instance::Instance,
+    light,
     pad::xor,
     partial::{PartialError, SignedPartial, commitments_digest},
     participants::Participants,
@@ -97,18 +97,13 @@ impl BroadcastRecord {
             });
         }
         let mut broadcast = self.aggregate.vector.to_vec();
-        let mut canonical = Canonical::new()
-            .fixed(round.context().as_bytes())
-            .fixed(aggregate.as_bytes())
-            .count(self.partials.len());
+        let mut vectors = Vec::with_capacity(self.partials.len());
         for partial in &self.partials {
             partial
                 .verify(&round, &aggregate)
                 .map_err(RecordError::Partial)?;
             xor(&mut broadcast, &partial.vector);
-            canonical = canonical
-                .fixed(partial.server.as_bytes())
-                .fixed(partial.vector_digest().as_bytes());
+            vectors.push((&partial.server, partial.vector_digest()));
         }
         // I17: each was given for the commitments to all of these.
         let commitments = commitments_digest(
@@ -127,27 +122,39 @@ impl BroadcastRecord {
                 server: other.server,
             }));
         }
-        let canonical =
-            canonical.fixed(domain_digest("zipnet/broadcast/v1", &broadcast).as_bytes());
-        Ok(FinalizedRound {
-            participants: self.aggregate.participants.clone(),
-            digest: canonical.digest("zipnet/record/v1"),
-            round,
-            broadcast,
-        })
+        let vectors = light::vectors_digest(&aggregate, vectors.into_iter());
+        let participants = self.aggregate.participants.clone();
+        Ok(FinalizedRound::new(round, broadcast, participants, vectors))
     }
 }
 
-/// A record whose every signature and length was checked.
+/// A record whose every signature and length was checked, or whose digest a round names
+/// that was ([`ClaimedRound`](crate::ClaimedRound)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinalizedRound {
     round: Round,
-    broadcast: Vec<u8>,
-    participants: Participants,
+    pub(crate) broadcast: Vec<u8>,
+    pub(crate) participants: Participants,
+    pub(crate) vectors: Digest,
     digest: Digest,
 }
 
 impl FinalizedRound {
+    pub(crate) fn new(
+        round: Round,
+        broadcast: Vec<u8>,
+        participants: Participants,
+        vectors: Digest,
+    ) -> Self {
+        Self {
+            digest: light::record_digest(round.context(), &participants, &vectors, &broadcast),
+            round,
+            broadcast,
+            participants,
+            vectors,
+        }
+    }
+
     /// The round.
     #[must_use]
     pub const fn round(&self) -> &Round {

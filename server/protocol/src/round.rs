@@ -194,6 +194,23 @@ pub struct SignedHeader {
 }
 
 impl SignedHeader {
+    pub(crate) const fn from_parts(
+        header: RoundHeader,
+        opener: ServerId,
+        signature: Signature,
+    ) -> Self {
+        Self {
+            header,
+            opener,
+            signature,
+        }
+    }
+
+    /// The opener's signature, unverified.
+    pub(crate) const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
     /// What the header says, unverified.
     #[must_use]
     pub const fn header(&self) -> &RoundHeader {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use zipnet_protocol::{
-    ClientId, ClientRegistry, DhPublic, DhSecret, EnvelopeReceipt, RoundContext, RoundPads,
-    RoundParams, ServerId,
+    ClientId, ClientRegistry, DhPublic, DhSecret, EnvelopeReceipt, LightRecord, RoundContext,
+    RoundPads, RoundParams, ServerId,
 };
 
 use super::{
@@ -292,7 +292,9 @@ pub fn round() -> Value {
             "digest": hex(closed.digest),
             "broadcast": hex(&closed.broadcast),
             "slots": slots,
+            "vectors": hex(closed.vectors),
             "wire": hex(&closed.wire),
+            "light_wire": hex(&closed.light),
         },
     })
 }
@@ -303,7 +305,9 @@ struct Closed {
     partials: Vec<Value>,
     broadcast: Vec<u8>,
     digest: Bytes32,
+    vectors: Bytes32,
     wire: Vec<u8>,
+    light: Vec<u8>,
 }
 
 impl Closed {
@@ -336,7 +340,7 @@ impl Closed {
         ]);
         let mut closed = Self {
             aggregate: json!({
-                "participants": hex(participants),
+                "participants": hex(&participants),
                 "envelope_list": hex(list),
                 "envelopes": hex(envelopes),
                 "vector": hex(&vector),
@@ -348,10 +352,12 @@ impl Closed {
             partials: Vec::new(),
             broadcast: vector,
             digest: [0; 32],
+            vectors: [0; 32],
+            light: Vec::new(),
             wire: cat(&[&opened.wire, &aggregate_wire, &spec::varint(SERVERS as u64)]),
         };
-        let mut record = cat(&[context, &digest, &length(&[0; SERVERS])]);
-        let mut commitments = record.clone();
+        let mut vectors = cat(&[&digest, &length(&[0; SERVERS])]);
+        let mut commitments = cat(&[context, &vectors]);
         let mut committed = Vec::new();
         for (server, vector) in parties.servers.iter().zip(&partials) {
             let vector_digest = spec::digest("zipnet/partial-vector/v1", vector);
@@ -378,7 +384,7 @@ impl Closed {
                 &commitments,
                 &signature,
             ]));
-            record.extend(cat(&[&server.id, &vector_digest]));
+            vectors.extend(cat(&[&server.id, &vector_digest]));
             closed.partials.push(json!({
                 "server_id": hex(server.id),
                 "vector": hex(&vector),
@@ -390,8 +396,19 @@ impl Closed {
                 "commitments": hex(commitments),
             }));
         }
-        record.extend(spec::digest("zipnet/broadcast/v1", &closed.broadcast));
-        closed.digest = spec::digest("zipnet/record/v1", &record);
+        closed.vectors = spec::digest("zipnet/record-vectors/v1", &vectors);
+        let record = cat(&[
+            context,
+            &sized(&participants),
+            &closed.vectors,
+            &spec::digest("zipnet/broadcast/v1", &closed.broadcast),
+        ]);
+        closed.digest = spec::digest("zipnet/record/v2", &record);
+        closed.light = cat(&[
+            &spec::wire_bytes(&participants),
+            &closed.vectors,
+            &spec::wire_bytes(&closed.broadcast),
+        ]);
         closed
     }
 
@@ -417,6 +434,12 @@ impl Closed {
         let read = record.verify(&world.instance, &world.bundles()).unwrap();
         assert_eq!(read.broadcast(), self.broadcast);
         assert_eq!(read.digest().as_bytes(), &self.digest);
+        let light = LightRecord::of(&read);
+        assert_eq!(wire(&light), self.light);
+        assert_eq!(
+            light.claim(round.round().clone()).unwrap().digest(),
+            read.digest()
+        );
         let said: Vec<_> = read.messages().map(|(_, message)| message).collect();
         for (_, message) in SPEECH {
             assert!(message.is_none_or(|message| said.contains(&message.to_vec())));

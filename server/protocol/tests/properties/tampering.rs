@@ -19,7 +19,7 @@ fn finalized() -> (World, CertifiedRound, BroadcastRecord) {
 
 /// Decodes every single-bit change of a wire encoding and asks for none to be
 /// accepted. The count of those that decode at all is returned.
-fn flip_all<T>(wire: &[u8], accepted: impl Fn(&T) -> bool + Sync) -> usize
+pub fn flip_all<T>(wire: &[u8], accepted: impl Fn(&T) -> bool + Sync) -> usize
 where
     T: serde::de::DeserializeOwned,
 {
@@ -37,7 +37,7 @@ where
         .count()
 }
 
-fn wire(value: &impl serde::Serialize) -> Vec<u8> {
+pub fn wire(value: &impl serde::Serialize) -> Vec<u8> {
     postcard::to_stdvec(value).unwrap()
 }
 
