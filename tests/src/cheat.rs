@@ -275,6 +275,7 @@ async fn aggregate(inner: Arc<Inner>, ground: AtDoors, instance: Instance, serve
             after: None,
             seen: None,
             wait: 0,
+            aggregator: None,
         };
         let Ok((_, news)) = news.call(&now, PATIENCE).await else {
             continue;

@@ -7,6 +7,7 @@
 
 mod attestation;
 mod history;
+mod light;
 
 use core::pin::pin;
 use std::{
@@ -27,9 +28,9 @@ use zipnet_node::{
     settings::{AggregatorRules, ClientRules, CommitteeRules},
     wire::{
         AggregateCall, AuditCall, Call, ChangesCall, ChangesRequest, CollectsCall, ComplainCall,
-        CredentialCall, EnlistCall, Enrolment, EnvelopeCall, Follow, FollowCall, Hello, HelloCall,
-        LinkCall, Listing, MemberCall, News, Opened, Refused, RegisterCall, Registration,
-        RegistryCall, RegistryRequest, RollCall, WithdrawCall,
+        CredentialCall, EnlistCall, Enrolment, EnvelopeCall, Follow, FollowCall, FollowLightCall,
+        Hello, HelloCall, LinkCall, Listing, MemberCall, News, Opened, Refused, RegisterCall,
+        Registration, RegistryCall, RegistryRequest, RollCall, WithdrawCall,
     },
 };
 use zipnet_protocol::{
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("order", order),
     ("snapshot", snapshot),
     ("news", news),
+    ("light_news", light::light_news),
     ("calls", calls),
     ("door", door),
     ("settings", settings),
@@ -271,6 +273,7 @@ frames![
     MemberCall,
     CredentialCall,
     FollowCall,
+    FollowLightCall,
     RegisterCall,
     WithdrawCall,
     ComplainCall,
@@ -451,6 +454,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         after: Some((Epoch::new([8; 32]), 1)),
         seen: Some(*current.round.context()),
         wait: 1000,
+        aggregator: None,
     };
     let mut seeds = vec![
         ("client_bundle", postcard::to_stdvec(&client)?),
@@ -480,6 +484,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         }),
         ("settings", b"acme.mix.prod".to_vec()),
     ];
+    seeds.push(light::seed(&head, &done.checked, &signing)?);
     seeds.extend(history::seeds(&head, &done.checked)?);
     seeds.extend(attestation::seeds()?);
     Ok(seeds)

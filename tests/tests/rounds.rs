@@ -13,6 +13,7 @@ use zipnet_tests::{
     cluster::{Cluster, ROUND, Settings, UP},
     embedded::client_settings,
     process::{Failed, Process, TestResult},
+    server::scrape,
 };
 
 /// Bytes that fit into a slot of default size.
@@ -219,4 +220,64 @@ fn clients_of_one_node_take_part_each_for_itself() -> TestResult {
         timeout(ROUND, ended).await?;
         Ok(())
     })
+}
+
+/// What servers have pushed to those who read lightly, in bytes.
+fn pushed(cluster: &Cluster) -> TestResult<f64> {
+    let mut all = 0.0;
+    for server in &cluster.servers {
+        let text = scrape(server.metrics).ok_or_else(|| Failed::because("no metrics"))?;
+        let lines = text.lines().filter(|line| {
+            line.starts_with("zipnet_payload_bytes_total")
+                && line.contains("link=\"server-follower-light\"")
+        });
+        for line in lines {
+            all += line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?;
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_light_reader_prints_what_an_auditor_prints_for_a_broadcast_a_round() -> TestResult {
+    const ROUNDS: usize = 20;
+    let mut cluster = Cluster::start(Settings::default(), 3)?;
+    let mut auditor = cluster.watcher()?;
+    let mut light = cluster.client(&["--json", "watch", "--light"])?;
+    let (mut at, first) = light.expect_json(0, "a round with 3 participants", ROUND, |round| {
+        is_round(round) && round["participants"] == 3
+    })?;
+    let mut writer = cluster.client(&["publish", "--now", "read by both"])?;
+    let (next, round, slot) = seen(&mut light, at, "read by both")?;
+    assert_eq!(seen(&mut auditor, 0, "read by both")?.1, round);
+    writer.expect(&format!("landed: round r{round} slot {slot} among "), ROUND)?;
+    writer.wait(ROUND)?;
+    at = next;
+    // One after another in both, the same.
+    let before = pushed(&cluster)?;
+    let mut last = Value::Null;
+    for _ in 0..ROUNDS {
+        (at, last) = light.expect_json(at, "the next round", ROUND, is_round)?;
+    }
+    let after = pushed(&cluster)?;
+    let from = number(&first, "round")?;
+    let until = number(&last, "round")?;
+    auditor.expect_json(0, "the last round", ROUND, |round| *round == last)?;
+    let rounds = |process: &Process| -> Vec<Value> {
+        let all = process.json_since(0).into_iter().filter(is_round);
+        let within = all.filter(|round| {
+            let number = round["round"].as_u64().unwrap_or_default();
+            (from..=until).contains(&number)
+        });
+        within.collect()
+    };
+    assert_eq!(rounds(&light), rounds(&auditor));
+    // Three that cover and this one; the bound is loose by one round.
+    let broadcast = 16_384.0;
+    let each = (after - before) / 4.0 / (ROUNDS as f64) / broadcast;
+    assert!(
+        each <= 1.05 * (1.0 + 1.0 / ROUNDS as f64),
+        "{each} broadcasts"
+    );
+    Ok(())
 }

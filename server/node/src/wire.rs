@@ -7,6 +7,7 @@
 
 pub mod among;
 pub mod calls;
+pub mod light;
 
 use mosaik::{FunctionId, UniqueId};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use zipnet_protocol::{
 pub use self::{
     among::{Floor, FloorRequest, Keeper, Keepsake, Link, LinkRequest, Opinion},
     calls::*,
+    light::{LightHeader, LightNews, LightOpened, LightPublished},
 };
 pub use zipnet_door::{Call, Refused};
 
@@ -102,6 +104,8 @@ pub struct Follow {
     pub seen: Option<RoundContext>,
     /// How long the server may wait for news, in milliseconds.
     pub wait: u32,
+    /// The digest of the aggregator's bundle that the caller has, if it reads lightly.
+    pub aggregator: Option<Digest>,
 }
 
 impl Follow {
@@ -119,13 +123,14 @@ impl Follow {
                 Some(open.certificate.header.header().context())
             }),
             wait: self.wait,
+            aggregator: self.aggregator,
         }
     }
 
     /// Whether another one stands there as well.
     #[must_use]
     pub fn stands_as(&self, other: &Self) -> bool {
-        self.after == other.after && self.seen == other.seen
+        self.after == other.after && self.seen == other.seen && self.aggregator == other.aggregator
     }
 
     /// Whether what is pushed from there on is of use to one who asks this: it does not
@@ -250,6 +255,7 @@ mod tests {
             after,
             seen,
             wait: 1,
+            aggregator: None,
         };
         let at = |number| Some((EPOCH, number));
         let alone = at(u64::MAX);

@@ -47,7 +47,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             () = stop.cancelled() => Ok(()),
         };
     }
-    if let Verb::Watch { history } = &cli.verb
+    if let Verb::Watch { history, .. } = &cli.verb
         && history.archive.is_some()
     {
         return tokio::select! {
@@ -58,7 +58,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     let participation = match cli.verb {
         Verb::Publish { .. } | Verb::Chat { .. } => Participation::Talk,
         Verb::Cover => Participation::Cover,
-        Verb::Watch { .. } | Verb::Evidence { .. } => Participation::Watch,
+        Verb::Watch { light: true, .. } => Participation::Watch,
+        Verb::Watch { .. } | Verb::Evidence { .. } => Participation::Audit,
     };
     let params = cli.node.params()?;
     let network = cli.node.network()?;

@@ -64,6 +64,10 @@ pub enum Verb {
     Cover,
     /// Print what is published
     Watch {
+        /// Fetch broadcasts alone, a third or less of the bytes; each is printed when the
+        /// next round has proven it
+        #[arg(long, conflicts_with = "archive")]
+        light: bool,
         /// Where from.
         #[command(flatten)]
         history: HistoryArgs,

@@ -207,7 +207,7 @@ ours {
     MESSAGE_ATTEMPTS = "zipnet_message_attempts", Histogram [] "client",
         "Rounds that a message of this process's client was sealed for until it was in a record", "1 or 2 mostly";
     PAYLOAD_BYTES = "zipnet_payload_bytes_total", Counter ["link"] "server, aggregator",
-        "Bytes of vectors that this process moved, by link", "in proportion to the rounds";
+        "Bytes that this process moved, by link: of vectors, and to followers of whole answers", "in proportion to the rounds";
 }
 mosaik {
     "mosaik_groups_active", Gauge ["network"] "server",

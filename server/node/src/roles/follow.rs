@@ -12,12 +12,15 @@
 //! Nothing here knows whether its process talks: what is asked, when and of whom
 //! is the same for all.
 
+mod claims;
 pub mod course;
 mod error;
 mod gap;
 mod kept;
+mod light;
 mod polls;
 mod seen;
+mod tale;
 mod trust;
 
 use core::time::Duration;
@@ -25,16 +28,21 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use mosaik::PeerId;
 use tokio::time::{Instant, sleep, sleep_until};
-use zipnet_protocol::{CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, RoundContext};
+use zipnet_protocol::{
+    AdmittedServer, CertifiedRound, Digest, FinalizedRound, Instance, MAX_ROSTER, RoundContext,
+};
 
 pub use self::{error::NewsError, trust::pinned};
 
 use self::{
+    claims::Claims,
     course::{Course, Step, Turn},
     gap::{Gap, ToldBy},
     kept::Kept,
-    polls::{Answer, Asked, Polls},
+    light::Told,
+    polls::{Answer, Asked, Given, Polls},
     seen::Seen,
+    tale::Tale,
 };
 use super::directory::Directory;
 use crate::{
@@ -43,7 +51,7 @@ use crate::{
     ground::Ground,
     peers::{Allowed, Peers},
     settings::TrustSettings,
-    wire::{CredentialCall, FollowCall, MAX_RECORDS, News},
+    wire::{CredentialCall, FollowCall, MAX_RECORDS},
 };
 
 /// How long a server may take to hand on evidence.
@@ -81,8 +89,12 @@ struct Taken {
     problem: Option<NewsError>,
     /// Whether any of it was of use.
     useful: bool,
+    /// Whether there were records that nothing proves yet.
+    claims: bool,
     /// Whether records were left out.
     gap: bool,
+    /// Whether records were of an epoch that too few servers speak of.
+    foreign: bool,
 }
 
 /// Follows the committee of an instance.
@@ -98,6 +110,8 @@ pub struct Follower {
     held: Option<Held>,
     gap: Option<Gap>,
     kept: Kept,
+    /// Light records, where these are read.
+    claims: Option<Claims>,
     /// The open round that was complained of last.
     refused: Option<RoundContext>,
     /// When anything of use came last.
@@ -133,6 +147,7 @@ impl Follower {
             held: None,
             gap: None,
             kept: Kept::default(),
+            claims: None,
             refused: None,
             useful: Instant::now(),
             told_few: false,
@@ -158,7 +173,7 @@ impl Follower {
     /// this was dropped before it was done, nothing more need come.
     pub async fn next(&mut self) -> Vec<Event> {
         loop {
-            let all = self.polls.keep(self.course.position());
+            let all = self.polls.keep(self.position());
             let until = self.held.as_ref().map(|held| held.until);
             let events = tokio::select! {
                 Some(answer) = self.polls.next() => self.hear(answer).await,
@@ -186,27 +201,36 @@ impl Follower {
             stream,
         } = answer;
         match outcome {
-            Ok(news) => {
-                self.fetch_credentials(&news).await;
+            Ok(tale) => {
+                let told = match tale {
+                    Tale::Full(news) => Told::from(news),
+                    Tale::Light(news) => self.understand(news, &peer),
+                };
+                self.fetch_credentials(&told).await;
                 match asked {
                     Asked::Seat { at, turn } => {
-                        let seen = news
+                        let seen = told
+                            .news
                             .open
                             .as_ref()
                             .map(|open| open.certificate.header.header().context());
-                        let taken = self.take(news, peer);
+                        let taken = self.take(told, peer);
                         if let Some(error) = &taken.problem {
                             tracing::warn!(
                                 because = %crate::report::chain(error),
                                 "refused news of a server"
                             );
                         }
-                        let nonsense = taken.problem.is_some() || taken.gap;
-                        self.polls
-                            .answered((at, turn), seen, taken.useful, nonsense, stream);
+                        let given = Given {
+                            seen,
+                            useful: taken.useful,
+                            claims: taken.claims,
+                            nonsense: taken.problem.is_some() || taken.gap,
+                        };
+                        self.polls.answered((at, turn), &given, stream);
                         taken.events
                     }
-                    Asked::Gap => self.filling(&news, peer),
+                    Asked::Gap => self.filling(&told.news, peer),
                 }
             }
             Err(error) => {
@@ -225,10 +249,14 @@ impl Follower {
 
     /// Fetches the evidence of servers in the news that is not known, or not
     /// in force any more. It is judged when it is used.
-    async fn fetch_credentials(&self, news: &News) {
+    async fn fetch_credentials(&self, told: &Told) {
         let Some(authority) = &self.trust.authority else {
             return;
         };
+        let news = &told.news;
+        let claims = told.claims.iter().flat_map(|claim| claim.round().roster());
+        // Where a roster is left out, it is the last one.
+        let known = claims.chain(self.seen.roster()).map(AdmittedServer::bundle);
         let records = news.records.iter().take(MAX_RECORDS);
         let bundles = records
             .flat_map(|published| published.bundles.iter().take(MAX_ROSTER))
@@ -236,7 +264,8 @@ impl Follower {
                 news.open
                     .iter()
                     .flat_map(|open| open.bundles.iter().take(MAX_ROSTER)),
-            );
+            )
+            .chain(known.filter(|_| self.claims.is_some()));
         let mut asked = BTreeSet::new();
         for bundle in bundles {
             let Some(server) = self.seen.server(bundle) else {
@@ -263,27 +292,34 @@ impl Follower {
     }
 
     /// Takes news in.
-    fn take(&mut self, news: News, from: PeerId) -> Taken {
+    fn take(&mut self, told: Told, from: PeerId) -> Taken {
         // Records of another epoch are no reason to go there, since one server
         // may have kept those of a life that is over. Two servers' word is, and
         // so is one's certified round if nobody has anything else (A13).
         let lone = self.useful.elapsed() > STALE
-            && news.open.as_ref().is_some_and(|open| {
+            && told.news.open.as_ref().is_some_and(|open| {
                 let round = self.seen.open(open);
                 round.is_ok_and(|round| self.trusted_open(&round).is_ok())
             });
         let quorum = if lone { 1 } else { self.polls.quorum() };
-        let taken = self.take_of(news, from, quorum);
+        let taken = self.take_of(told, from, quorum);
         if taken.useful {
             self.useful = Instant::now();
         }
         taken
     }
 
-    fn take_of(&mut self, news: News, from: PeerId, quorum: usize) -> Taken {
-        let mut taken = Taken::default();
+    fn take_of(&mut self, told: impl Into<Told>, from: PeerId, quorum: usize) -> Taken {
+        let Told {
+            news,
+            claims,
+            problem,
+        } = told.into();
+        let mut taken = Taken {
+            problem,
+            ..Taken::default()
+        };
         let full = news.records.len() >= MAX_RECORDS;
-        let mut foreign = false;
         for published in news.records.iter().take(MAX_RECORDS) {
             let done = match self.seen.record(published) {
                 Ok(done) => done,
@@ -304,32 +340,18 @@ impl Follower {
                 break;
             }
             self.kept.push(&done, published);
-            match self.course.record(&done, from, quorum) {
-                Step::Old => {}
-                Step::Start => taken.useful = true,
-                Step::New => {
-                    taken.useful = true;
-                    taken.events.push(Event::Finalized(Arc::new(done)));
-                }
-                Step::Gap => {
-                    taken.gap = true;
-                    taken
-                        .events
-                        .extend(self.miss(*done.digest(), ToldBy::Record(Box::new(done))));
+            if !self.step(done, from, quorum, &mut taken) {
+                if taken.gap {
                     return taken;
                 }
-                // A server that was asked for another epoch begins with its
-                // oldest records. Where it is now, its open round says.
-                Step::Foreign => {
-                    foreign = true;
-                    break;
-                }
+                break;
             }
         }
+        self.take_claims(claims, from, quorum, &mut taken);
         self.unhold(&mut taken.events);
         // With a full page there may be a record of the open round's
         // predecessor that has not been seen.
-        if let Some(open) = news.open.filter(|_| foreign || !full) {
+        if let Some(open) = news.open.filter(|_| taken.foreign || !full) {
             let round = self
                 .seen
                 .open(&open)
@@ -338,12 +360,24 @@ impl Follower {
             match round {
                 Ok(round) => {
                     taken.problem = None;
+                    if let Some(claims) = &mut self.claims {
+                        claims.certify(&round);
+                    }
+                    self.prove(from, quorum, &mut taken);
                     let named = &round.header().aggregator;
                     let told = open.aggregator.as_ref();
                     if let Some(bundle) = told.filter(|bundle| bundle.peer() == named) {
                         self.ground.told(&self.instance, bundle);
+                        if self.claims.is_some() {
+                            self.polls.has_aggregator(bundle.digest());
+                        }
                     }
+                    let context = *round.context();
                     self.take_open(round, from, quorum, &mut taken);
+                    // Of another epoch a second server has to speak as well.
+                    if self.claims.is_some() && taken.problem.is_none() {
+                        self.polls.has_round(context);
+                    }
                 }
                 Err(error) => {
                     // Each server shows it. It is complained of once.
@@ -356,10 +390,41 @@ impl Follower {
                 }
             }
         }
-        if foreign && !taken.useful && taken.problem.is_none() {
+        if taken.foreign && !taken.useful && taken.problem.is_none() {
             taken.problem = Some(NewsError::OtherEpoch);
         }
         taken
+    }
+
+    /// Goes on to a record. Whether those behind it may follow.
+    fn step(
+        &mut self,
+        done: FinalizedRound,
+        from: PeerId,
+        quorum: usize,
+        taken: &mut Taken,
+    ) -> bool {
+        match self.course.record(&done, from, quorum) {
+            Step::Old => {}
+            Step::Start => taken.useful = true,
+            Step::New => {
+                taken.useful = true;
+                taken.events.push(Event::Finalized(Arc::new(done)));
+            }
+            Step::Gap => {
+                taken.gap = true;
+                let told_by = ToldBy::Record(Box::new(done.clone()));
+                taken.events.extend(self.miss(*done.digest(), told_by));
+                return false;
+            }
+            // A server that was asked for another epoch begins with its
+            // oldest records. Where it is now, its open round says.
+            Step::Foreign => {
+                taken.foreign = true;
+                return false;
+            }
+        }
+        true
     }
 
     fn take_open(
@@ -438,6 +503,9 @@ impl core::fmt::Debug for Follower {
 #[cfg(test)]
 #[path = "follow_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod light_tests;
 
 #[cfg(test)]
 mod network_tests;

@@ -24,10 +24,13 @@ use crate::{
     network::{Node, Presence},
     roles::common::peer_id,
     settings::{NetworkSettings, RelaySetting, TransportSeed},
-    wire::Opened,
+    wire::{News, Opened},
 };
 
-async fn follower(world: &World, adjust: impl FnOnce(&mut TrustSettings)) -> (Node, Follower) {
+pub(super) async fn follower(
+    world: &World,
+    adjust: impl FnOnce(&mut TrustSettings),
+) -> (Node, Follower) {
     let settings = NetworkSettings {
         universe: "zipnet.follow.test".to_owned(),
         seed: Some(TransportSeed::from_text("a follower")),
@@ -110,7 +113,7 @@ fn forged(record: &Published) -> News {
 }
 
 /// Who hands the news out.
-fn server_peer(server: usize) -> PeerId {
+pub(super) fn server_peer(server: usize) -> PeerId {
     let seed = zeroize::Zeroizing::new([u8::try_from(server).unwrap(); 32]);
     let key = zipnet_protocol::SigningSecret::from_seed(&seed).peer_key();
     peer_id(&key).unwrap()

@@ -7,8 +7,9 @@ use zipnet_protocol::{
 
 use super::{
     AUDIT_PAGE_BYTES, AuditRequest, Call, ChangesRequest, Credential, Enrolment, Floor,
-    FloorRequest, Follow, Hello, Keeper, Keepsake, Link, LinkRequest, MAX_NEWS, Member, News,
-    Opinion, Published, REGISTRY_PAGE, Registration, RegistryRequest, Roll, Wish,
+    FloorRequest, Follow, Hello, Keeper, Keepsake, LightNews, Link, LinkRequest, MAX_NEWS,
+    MAX_RECORDS, Member, News, Opinion, Published, REGISTRY_PAGE, Registration, RegistryRequest,
+    Roll, Wish,
 };
 
 /// Longest answer of any call, in bytes: one record of the largest round that
@@ -26,6 +27,19 @@ const NEWS_REPLY: u32 = {
     #[expect(clippy::cast_possible_truncation, reason = "it is below 2^27")]
     let round = round as u32;
     round
+};
+/// A page of light records, or one of the largest round, with bundles and the open round.
+const LIGHT_REPLY: u32 = {
+    let page = if MAX_NEWS > MAX_BROADCAST {
+        MAX_NEWS
+    } else {
+        MAX_BROADCAST
+    };
+    let besides = (BESIDES * MAX_ROSTER + MAX_CLIENTS) * (MAX_RECORDS + 1);
+    #[expect(clippy::cast_possible_truncation, reason = "it is below 6 MiB")]
+    let light = (page + besides) as u32;
+    assert!(light < (6 << 20));
+    light
 };
 /// A bundle of a client is 160 bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is 256 KiB")]
@@ -129,6 +143,10 @@ call! {
     /// Clients ask the aggregator whether it would answer their envelope of a round
     /// by now, before they hand it over once more (A12).
     CollectsCall = 10, "collects" (,): (RoundContext, ClientId) => ()
+}
+call! {
+    /// Those who read lightly ask servers for news.
+    FollowLightCall = 11, "follow-light" (, LIGHT_REPLY): Follow => LightNews
 }
 // Between aggregators and servers.
 call! {

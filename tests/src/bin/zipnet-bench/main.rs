@@ -333,9 +333,9 @@ impl Bytes {
                 ),
             ),
             (
-                "servers to one client (headers, record)",
+                "servers to one client (headers, light record)",
                 sum(
-                    "zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"server-follower\"}",
+                    "zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"server-follower-light\"}",
                 ),
             ),
             (
@@ -356,8 +356,7 @@ impl Bytes {
             .map(|(row, ((link, before), (_, after)))| {
                 let bytes = match row {
                     0 => after * rounds,
-                    // The aggregator follows, too.
-                    2 => (after - before) / (clients + 1.0),
+                    2 => (after - before) / clients,
                     _ => after - before,
                 };
                 (*link, bytes)

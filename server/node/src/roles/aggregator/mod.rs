@@ -296,6 +296,7 @@ impl Aggregator {
             after: None,
             seen: None,
             wait: 0,
+            aggregator: None,
         };
         loop {
             let asked = servers.serving().into_iter();

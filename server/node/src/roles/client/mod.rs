@@ -99,8 +99,17 @@ pub enum Participation {
     Talk,
     /// Seals cover always.
     Cover,
-    /// Only reads.
+    /// Only reads, lightly like those who take part: the broadcasts, each proven by the
+    /// certificate of the round behind it.
     Watch,
+    /// Only reads, whole records, and adds their vectors up by itself.
+    Audit,
+}
+
+impl Participation {
+    const fn seals(self) -> bool {
+        matches!(self, Self::Talk | Self::Cover)
+    }
 }
 
 /// A client could not start.
@@ -115,6 +124,11 @@ pub enum ClientError {
     /// No committee key.
     #[error("Could not learn which committee to talk to")]
     CommitteeKey(#[source] CommitteeKeyError),
+    /// An auditor beside those who read lightly.
+    #[error(
+        "A client that audits cannot share what another one hears, which reads lightly; one that is started by itself would be right"
+    )]
+    Audit,
 }
 
 /// What clients of one process share: its connections, and what it hears.
@@ -128,6 +142,8 @@ struct Host {
     directory: Arc<Directory>,
     events: broadcast::Sender<Event>,
     inboxes: Inboxes,
+    /// Whether whole records are read.
+    audits: bool,
     tasks: JoinSet<()>,
 }
 
@@ -177,7 +193,12 @@ impl Client {
         let authority = trust.authority.clone();
         let directory = Directory::new(&ground, &instance, authority.clone());
         let directory = Arc::new(directory);
-        let follower = Follower::new(&ground, &instance, &trust, &directory);
+        let audits = participation == Participation::Audit;
+        let mut follower = Follower::new(&ground, &instance, &trust, &directory);
+        if !audits {
+            // Whether they talk or cover: what is asked is the same for all.
+            follower = follower.light();
+        }
         let events = broadcast::Sender::new(BACKLOG);
         let mut tasks = JoinSet::new();
         if let Some(authority) = authority {
@@ -197,6 +218,7 @@ impl Client {
             directory,
             events,
             inboxes,
+            audits,
             tasks,
         };
         Self::on(Arc::new(host), participation, invite.as_ref())
@@ -206,7 +228,7 @@ impl Client {
     /// committee they are two; whoever sees connections sees one host.
     ///
     /// # Errors
-    /// [`ClientError::Entropy`].
+    /// [`ClientError::Entropy`], or [`ClientError::Audit`].
     pub fn another(&self, participation: Participation) -> Result<Self, ClientError> {
         Self::on(self.host.clone(), participation, None)
     }
@@ -214,7 +236,7 @@ impl Client {
     /// As [`Client::another`], where clients need an invite: one of its own.
     ///
     /// # Errors
-    /// [`ClientError::Entropy`].
+    /// [`ClientError::Entropy`], or [`ClientError::Audit`].
     pub fn another_invited(
         &self,
         participation: Participation,
@@ -228,6 +250,9 @@ impl Client {
         participation: Participation,
         invite: Option<&Invite>,
     ) -> Result<Self, ClientError> {
+        if participation == Participation::Audit && !host.audits {
+            return Err(ClientError::Audit);
+        }
         let (outbox, mut incoming) = mpsc::channel(OUTBOX);
         if participation == Participation::Cover {
             // Nobody publishes through a client that covers always.
@@ -235,7 +260,7 @@ impl Client {
         }
         let mut tasks = JoinSet::new();
         let mut registrar = None;
-        if participation != Participation::Watch {
+        if participation.seals() {
             let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
             let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
             let sealer = Sealer::new(

@@ -135,6 +135,15 @@ impl Course {
         here.map(|here| (here.epoch, here.number.max(here.passed)))
     }
 
+    /// The digest of the newest record, if it is that of this round.
+    #[must_use]
+    pub fn tip_of(&self, (epoch, number): (Epoch, u64)) -> Option<&Digest> {
+        let here = self.here.as_ref().filter(|here| here.epoch == epoch)?;
+        let newest = here.known.iter().rev();
+        let mut found = newest.filter(|(at, _)| *at == number);
+        found.next().map(|(_, digest)| digest)
+    }
+
     /// The number of the newest record that a certified round named: what comes
     /// after it is to be asked for to fill a gap.
     #[must_use]

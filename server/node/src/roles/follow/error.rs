@@ -1,6 +1,6 @@
 //! What a follower does not believe.
 
-use zipnet_protocol::{CertificateError, PeerKey, RecordError};
+use zipnet_protocol::{CertificateError, HeaderError, LightError, NoBase, PeerKey, RecordError};
 
 use crate::attestation::VouchError;
 
@@ -13,6 +13,18 @@ pub enum NewsError {
     /// A record.
     #[error("A broadcast record is refused")]
     Record(#[source] RecordError),
+    /// A light record.
+    #[error("A light record is refused")]
+    Light(#[source] LightError),
+    /// The header of a light record.
+    #[error("The header of a light record is refused")]
+    LightHeader(#[source] HeaderError),
+    /// It builds on what is not at hand.
+    #[error("The news build on a round that was not told of here")]
+    Base,
+    /// A header by what is new in it.
+    #[error("The header of an open round cannot be rebuilt")]
+    Delta(#[source] NoBase),
     /// The roster is not trusted (I5).
     #[error("The roster lacks server {server}, which this process requires or knows to be there")]
     Required {

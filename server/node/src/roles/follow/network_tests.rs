@@ -8,7 +8,7 @@ use core::{
 };
 
 use tokio::{sync::watch, task::JoinSet, time::timeout_at};
-use zipnet_protocol::SigningSecret;
+use zipnet_protocol::{LightRecord, SigningSecret};
 
 use super::*;
 use crate::ground::{Ground, Members};
@@ -21,7 +21,10 @@ use crate::{
     network::{Node, Presence},
     roles::common::{self, Served},
     settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed},
-    wire::{Follow, Member, MemberCall, Opened, Refused},
+    wire::{
+        Follow, FollowLightCall, LightHeader, LightNews, LightOpened, LightPublished, Member,
+        MemberCall, News, Opened, Refused,
+    },
 };
 
 /// How long anything may take.
@@ -46,6 +49,9 @@ enum Manner {
     Empty,
     /// Fails two of three times when it is asked for what is missing.
     Stumbles,
+    /// Shows light records of broadcasts that nobody made, and no whole record but the
+    /// first.
+    MakesUp,
 }
 
 fn settings(seed: TransportSeed, bootstrap: Vec<BootstrapHint>) -> NetworkSettings {
@@ -79,7 +85,7 @@ fn news(history: &History, request: &Follow, manner: Manner) -> Option<News> {
         .open
         .clone()
         .filter(|open| request.seen != Some(context(open)));
-    if manner == Manner::KeepsRecords && request.after.is_some() {
+    if matches!(manner, Manner::KeepsRecords | Manner::MakesUp) && request.after.is_some() {
         records.clear();
     }
     if manner == Manner::KeepsRounds {
@@ -89,10 +95,72 @@ fn news(history: &History, request: &Follow, manner: Manner) -> Option<News> {
     some.then_some(News { records, open })
 }
 
+/// The same for one who reads lightly.
+fn light_news(
+    world: &Instance,
+    history: &History,
+    request: &Follow,
+    manner: Manner,
+) -> Option<LightNews> {
+    let shown = match manner {
+        Manner::MakesUp => Manner::Honest,
+        other => other,
+    };
+    let News { records, open } = news(history, request, shown)?;
+    let records = records.into_iter().map(|published| {
+        let header = published.record.header.clone();
+        let done = published.record.verify(world, &published.bundles).unwrap();
+        let mut record = LightRecord::of(&done);
+        if manner == Manner::MakesUp {
+            record.broadcast = vec![7; record.broadcast.len()].into();
+        }
+        LightPublished {
+            number: header.header().number,
+            round: Some((header, published.bundles)),
+            record,
+        }
+    });
+    Some(LightNews {
+        records: records.collect(),
+        open: open.map(|open| LightOpened {
+            header: LightHeader::Whole(open.certificate.header, open.bundles),
+            signatures: open.certificate.signatures,
+            aggregator: None,
+        }),
+    })
+}
+
 struct Played {
     node: Node,
     _member: Served<MemberCall>,
     _follow: Served<FollowCall>,
+    _light: Served<FollowLightCall>,
+}
+
+/// Answers when there is something to say, or nothing after the time that the caller
+/// waits.
+async fn wait_for<N: Default>(
+    mut history: watch::Receiver<History>,
+    request: &Follow,
+    manner: Manner,
+    news: impl Fn(&History, &Follow, Manner) -> Option<N>,
+) -> Result<N, Refused> {
+    match manner {
+        Manner::Refuses => return Err(Refused::Text("not today".to_owned())),
+        Manner::Empty => return Ok(N::default()),
+        _ => {}
+    }
+    let wait = Duration::from_millis(request.wait.into());
+    let until = Instant::now() + wait;
+    loop {
+        let found = news(&history.borrow_and_update(), request, manner);
+        if let Some(news) = found {
+            return Ok(news);
+        }
+        if !matches!(timeout_at(until, history.changed()).await, Ok(Ok(()))) {
+            return Ok(N::default());
+        }
+    }
 }
 
 async fn server(
@@ -120,33 +188,32 @@ async fn server(
         core::future::ready(Ok(member.clone()))
     })
     .unwrap();
-    let history = history.clone();
     let asked = Arc::new(AtomicU32::new(0));
+    let (told, light, of) = (history.clone(), history.clone(), instance.clone());
     let follow = common::serve::<FollowCall, _, _>(node.network(), instance, 64, {
         move |request: Follow, _| {
-            let mut history = history.clone();
+            let history = told.clone();
             // Whoever has a seat lets a server wait.
             let stumbles = manner == Manner::Stumbles
                 && request.wait == 0
                 && asked.fetch_add(1, Ordering::Relaxed) % 3 < 2;
             async move {
-                match manner {
-                    _ if stumbles => return Err(Refused::Busy),
-                    Manner::Refuses => return Err(Refused::Text("not today".to_owned())),
-                    Manner::Empty => return Ok(News::default()),
-                    _ => {}
+                if stumbles {
+                    return Err(Refused::Busy);
                 }
-                let wait = Duration::from_millis(request.wait.into());
-                let until = Instant::now() + wait;
-                loop {
-                    let found = news(&history.borrow_and_update(), &request, manner);
-                    if let Some(news) = found {
-                        return Ok(news);
-                    }
-                    if !matches!(timeout_at(until, history.changed()).await, Ok(Ok(()))) {
-                        return Ok(News::default());
-                    }
-                }
+                wait_for(history, &request, manner, news).await
+            }
+        }
+    })
+    .unwrap();
+    let light = common::serve::<FollowLightCall, _, _>(node.network(), instance, 64, {
+        move |request: Follow, _| {
+            let (history, instance) = (light.clone(), of.clone());
+            async move {
+                wait_for(history, &request, manner, |history, request, manner| {
+                    light_news(&instance, history, request, manner)
+                })
+                .await
             }
         }
     })
@@ -156,6 +223,7 @@ async fn server(
         node,
         _member: member,
         _follow: follow,
+        _light: light,
     }
 }
 
@@ -169,9 +237,16 @@ fn shown(state: &CommitteeState) -> Opened {
     }
 }
 
+/// How a follower reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Full,
+    Light,
+}
+
 /// Plays rounds before servers of these manners and checks that the follower
 /// reports each record and each open round, once and in order.
-async fn all_is_reported(manners: &[Manner]) {
+async fn all_is_reported(reading: Reading, manners: &[Manner]) {
     let mut world = World::new(manners.len(), 3);
     let mut state = world.founded();
     let mut history = History::default();
@@ -211,6 +286,9 @@ async fn all_is_reported(manners: &[Manner]) {
         assert!(Instant::now() < until, "servers were not found");
     }
     let mut follower = Follower::new(&ground, instance, &trust, &directory);
+    if reading == Reading::Light {
+        follower = follower.light();
+    }
     let (report, mut reported) = tokio::sync::mpsc::unbounded_channel();
     tasks.spawn(async move {
         loop {
@@ -254,20 +332,48 @@ async fn all_is_reported(manners: &[Manner]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a1_servers_that_keep_records_back_keep_nobody_from_them() {
-    all_is_reported(&[Manner::KeepsRecords, Manner::Honest, Manner::KeepsRecords]).await;
+    all_is_reported(
+        Reading::Full,
+        &[Manner::KeepsRecords, Manner::Honest, Manner::KeepsRecords],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_servers_that_refuse_or_say_nothing_blind_nobody() {
-    all_is_reported(&[Manner::Refuses, Manner::Empty, Manner::Honest]).await;
+    all_is_reported(
+        Reading::Full,
+        &[Manner::Refuses, Manner::Empty, Manner::Honest],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a6_a_server_that_keeps_rounds_back_and_one_that_keeps_records_back_blind_nobody() {
-    all_is_reported(&[Manner::Honest, Manner::KeepsRounds, Manner::KeepsRecords]).await;
+    all_is_reported(
+        Reading::Full,
+        &[Manner::Honest, Manner::KeepsRounds, Manner::KeepsRecords],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a1_the_only_server_that_hands_records_on_is_asked_again_if_it_does_not_answer() {
-    all_is_reported(&[Manner::KeepsRecords, Manner::Stumbles, Manner::KeepsRecords]).await;
+    all_is_reported(
+        Reading::Full,
+        &[Manner::KeepsRecords, Manner::Stumbles, Manner::KeepsRecords],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_servers_that_make_light_records_up_or_keep_them_back_keep_nobody_from_them() {
+    let manners = [Manner::MakesUp, Manner::Honest, Manner::KeepsRecords];
+    all_is_reported(Reading::Light, &manners).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a6_servers_that_make_light_records_up_and_keep_rounds_back_blind_nobody() {
+    let manners = [Manner::MakesUp, Manner::KeepsRounds, Manner::Honest];
+    all_is_reported(Reading::Light, &manners).await;
 }

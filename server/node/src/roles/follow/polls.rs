@@ -11,21 +11,22 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep},
 };
-use zipnet_protocol::{Epoch, RoundContext};
+use zipnet_protocol::{Digest, Epoch, RoundContext};
 
+use super::tale::{Held, Servers, Tale};
 use crate::{
     backoff::Backoff,
     entropy::Dice,
-    peers::{PeerError, Peers, Subscription},
+    peers::{PeerError, Peers},
     wire::{Follow, News},
 };
 
 /// How many servers are followed at once.
 const SEATS: usize = 2;
 /// How long a server may keep us waiting for news.
-const WAIT: Duration = Duration::from_secs(4);
+pub(super) const WAIT: Duration = Duration::from_secs(4);
 /// How much longer the call may take.
-const SLACK: Duration = Duration::from_secs(2);
+pub(super) const SLACK: Duration = Duration::from_secs(2);
 /// How long a server may take to hand on records that are missing: a page of them is
 /// 256 KiB by default, and the link may be one that carries 64 KiB a second.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -61,51 +62,22 @@ pub(super) enum Asked {
 pub(super) struct Answer {
     pub asked: Asked,
     pub peer: PeerId,
-    pub outcome: Result<News, PeerError>,
+    pub outcome: Result<Tale, PeerError>,
     /// What it will say next.
     pub stream: Option<Held>,
 }
 
-/// The stream on which a server pushes news, and the question that the next one
-/// answers.
-#[derive(Debug)]
-pub(super) struct Held {
-    stream: Subscription<News>,
-    answers: Follow,
-}
-
-impl Held {
-    /// Waits for news on a stream, or opens one.
-    async fn next(
-        held: Option<Self>,
-        servers: &Peers<Follow, News>,
-        peer: PeerId,
-        request: Follow,
-    ) -> (Result<News, PeerError>, Option<Self>) {
-        let mut held = held;
-        // A stream that has ended is opened anew, once.
-        for _ in 0..2 {
-            let mut at = match held.take() {
-                Some(at) => at,
-                None => match servers.subscribe(peer, &request, SLACK).await {
-                    Ok(stream) => Self {
-                        stream,
-                        answers: request.clone(),
-                    },
-                    Err(error) => return (Err(error), None),
-                },
-            };
-            match at.stream.next(WAIT + SLACK).await {
-                Ok(Some(news)) => {
-                    at.answers = at.answers.behind(&news);
-                    return (Ok(news), Some(at));
-                }
-                Ok(None) => {}
-                Err(error) => return (Err(error), None),
-            }
-        }
-        (Ok(News::default()), None)
-    }
+/// What a server's answer was worth.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given {
+    /// The open round that it told of.
+    pub seen: Option<RoundContext>,
+    /// Whether there was anything new in it.
+    pub useful: bool,
+    /// Whether there was what may turn out to be new.
+    pub claims: bool,
+    /// Whether there was what does not hold.
+    pub nonsense: bool,
 }
 
 /// A server that is followed.
@@ -123,7 +95,14 @@ struct Seat {
 
 /// The questions that are out.
 pub(super) struct Polls {
+    /// Asked for what is missing.
     servers: Arc<Peers<Follow, News>>,
+    /// Followed.
+    followed: Arc<Servers>,
+    /// The digest of the aggregator's bundle that is at hand, where none is sent again.
+    aggregator: Option<Digest>,
+    /// The newest open round, where others may build on what one server told.
+    newest: Option<RoundContext>,
     seats: [Option<Seat>; SEATS],
     backoffs: [Backoff; SEATS],
     /// The seat that is asked for records. The other one is asked for open
@@ -139,8 +118,12 @@ pub(super) struct Polls {
 
 impl Polls {
     pub fn new(servers: Peers<Follow, News>) -> Self {
+        let servers = Arc::new(servers);
         Self {
-            servers: Arc::new(servers),
+            followed: Arc::new(Servers::Full(servers.clone())),
+            servers,
+            aggregator: None,
+            newest: None,
             seats: [const { None }; SEATS],
             backoffs: [Backoff::new(PAUSES.0, PAUSES.1); SEATS],
             records: 0,
@@ -149,6 +132,21 @@ impl Polls {
             turns: 0,
             dice: Dice::fresh(),
         }
+    }
+
+    /// Follows servers another way.
+    pub fn following(&mut self, servers: Servers) {
+        self.followed = Arc::new(servers);
+    }
+
+    /// A round was told of that anybody's news may build on.
+    pub const fn has_round(&mut self, round: RoundContext) {
+        self.newest = Some(round);
+    }
+
+    /// The aggregator's bundle is at hand.
+    pub const fn has_aggregator(&mut self, bundle: Digest) {
+        self.aggregator = Some(bundle);
     }
 
     /// How many servers have to speak of an epoch: two, if there are as many.
@@ -180,15 +178,16 @@ impl Polls {
             }
             let request = Follow {
                 after,
-                seen: seat.seen,
+                seen: seat.seen.or(self.newest),
                 wait: u32::try_from(WAIT.as_millis()).unwrap_or(u32::MAX),
+                aggregator: self.aggregator,
             };
             let pause = core::mem::take(&mut seat.pause);
             seat.asked = Instant::now() + pause;
             self.turns = self.turns.wrapping_add(1);
-            let (servers, peer, turn) = (self.servers.clone(), seat.peer, self.turns);
+            let (servers, peer, turn) = (self.followed.clone(), seat.peer, self.turns);
             let held = seat.stream.take();
-            let held = held.filter(|held| held.answers.covers(&request));
+            let held = held.filter(|held| held.covers(&request));
             let poll = self.out.spawn(async move {
                 sleep(pause).await;
                 let (outcome, stream) = Held::next(held, &servers, peer, request).await;
@@ -227,16 +226,14 @@ impl Polls {
         }
     }
 
-    /// The server in a seat has told `seen`, something of use or nothing, or
-    /// nonsense.
-    pub fn answered(
-        &mut self,
-        asked: (usize, u64),
-        seen: Option<RoundContext>,
-        useful: bool,
-        nonsense: bool,
-        stream: Option<Held>,
-    ) {
+    /// The server in a seat has told something or nothing.
+    pub fn answered(&mut self, asked: (usize, u64), given: &Given, stream: Option<Held>) {
+        let Given {
+            seen,
+            useful,
+            claims,
+            nonsense,
+        } = *given;
         let ahead = self.useful.filter(|_| !useful);
         if useful {
             self.useful = Some(Instant::now());
@@ -249,9 +246,13 @@ impl Polls {
             return;
         };
         seat.stream = stream;
-        let news = seen.is_some() && seen != seat.seen;
+        let news = claims || (seen.is_some() && seen != seat.seen);
         if seen.is_some() {
             seat.seen = seen;
+        }
+        if nonsense {
+            // What it builds on next is not at hand: it says that whole.
+            (seat.seen, seat.stream) = (None, None);
         }
         // The other server was faster, and this one had time to tell as well.
         let slow = !news && ahead.is_some_and(|since| since > seat.asked && since.elapsed() > SLOW);
@@ -323,13 +324,17 @@ impl Polls {
             after: Some(after),
             seen: None,
             wait: 0,
+            aggregator: None,
         };
         self.out.spawn(async move {
             sleep(pause).await;
             Answer {
                 asked: Asked::Gap,
                 peer,
-                outcome: servers.call_peer(peer, &request, PATIENCE).await,
+                outcome: servers
+                    .call_peer(peer, &request, PATIENCE)
+                    .await
+                    .map(Tale::Full),
                 stream: None,
             }
         });

@@ -1,30 +1,38 @@
 //! What a follower has verified, so that nothing is verified twice: two servers
 //! tell of each round, and rosters seldom change.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use zipnet_protocol::{
-    AdmittedServer, CertificateError, CertifiedRound, FinalizedRound, HeaderError, Instance,
-    RecordError, Round, ServerBundle, SignedHeader,
+    AdmittedServer, CertificateError, CertifiedRound, ClaimedRound, FinalizedRound, HeaderError,
+    Instance, RecordError, Round, ServerBundle, SignedHeader,
 };
 
-use crate::{committee::command::Published, wire::Opened};
+use super::NewsError;
+use crate::{
+    committee::command::Published,
+    wire::{LightPublished, Opened},
+};
 
-/// Verifies for an instance, and remembers the last certified round and the
+/// Most certified rounds that are remembered: what is told next builds on one of them.
+const MOST: usize = 4;
+
+/// Verifies for an instance, and remembers the last certified rounds and the
 /// last roster. Only what verified is remembered; whether the servers are
 /// trusted is another question.
 #[derive(Debug)]
 pub(super) struct Seen {
     instance: Instance,
-    round: Option<Arc<CertifiedRound>>,
+    /// Newest first.
+    rounds: VecDeque<Arc<CertifiedRound>>,
     roster: Vec<AdmittedServer>,
 }
 
 impl Seen {
-    pub const fn new(instance: Instance) -> Self {
+    pub fn new(instance: Instance) -> Self {
         Self {
             instance,
-            round: None,
+            rounds: VecDeque::new(),
             roster: Vec::new(),
         }
     }
@@ -32,29 +40,55 @@ impl Seen {
     /// An open round that a server tells of.
     pub fn open(&mut self, open: &Opened) -> Result<Arc<CertifiedRound>, CertificateError> {
         let certificate = &open.certificate;
-        if let Some(round) = &self.round
-            && round.certificate() == certificate
-        {
+        let mut rounds = self.rounds.iter();
+        if let Some(round) = rounds.find(|round| round.certificate() == certificate) {
             return Ok(round.clone());
         }
         let round = self
             .round_of(&certificate.header, &open.bundles)
             .map_err(CertificateError::Header)?;
         let round = Arc::new(certificate.verify_in(round)?);
-        self.round = Some(round.clone());
+        self.rounds.truncate(MOST - 1);
+        self.rounds.push_front(round.clone());
         Ok(round)
     }
 
     /// A record that a server hands on.
     pub fn record(&mut self, published: &Published) -> Result<FinalizedRound, RecordError> {
         let record = &published.record;
-        let round = match &self.round {
-            Some(round) if *round.signed() == record.header => (***round).clone(),
-            _ => self
+        let mut rounds = self.rounds.iter();
+        let round = match rounds.find(|round| *round.signed() == record.header) {
+            Some(round) => round.round().clone(),
+            None => self
                 .round_of(&record.header, &published.bundles)
                 .map_err(RecordError::Header)?,
         };
         record.verify_in(round)
+    }
+
+    /// A light record that a server hands on.
+    pub fn claim(&mut self, published: LightPublished) -> Result<ClaimedRound, NewsError> {
+        let round = match published.round {
+            Some((header, bundles)) => self
+                .round_of(&header, &bundles)
+                .map_err(NewsError::LightHeader)?,
+            None => {
+                let round = self.numbered(published.number).ok_or(NewsError::Base)?;
+                round.round().clone()
+            }
+        };
+        published.record.claim(round).map_err(NewsError::Light)
+    }
+
+    /// The newest certified round of this number.
+    pub fn numbered(&self, number: u64) -> Option<&Arc<CertifiedRound>> {
+        let mut rounds = self.rounds.iter();
+        rounds.find(|round| round.position().1 == number)
+    }
+
+    /// The last roster.
+    pub fn roster(&self) -> &[AdmittedServer] {
+        &self.roster
     }
 
     /// A server as it was admitted, if its bundle holds.

@@ -19,9 +19,9 @@ use crate::{
     roles::common::{self, ServeError, Served},
     wire::{
         AggregateCall, ChangesCall, ChangesRequest, ComplainCall, CredentialCall, EnlistCall,
-        Enrolment, FollowCall, HelloCall, LinkCall, Member, MemberCall, Opinion, OpinionCall,
-        REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest, Roll,
-        RollCall, WithdrawCall,
+        Enrolment, FollowCall, FollowLightCall, HelloCall, LinkCall, Member, MemberCall, Opinion,
+        OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall,
+        RegistryRequest, Roll, RollCall, WithdrawCall,
     },
 };
 
@@ -95,7 +95,8 @@ pub(super) fn desk(context: &Arc<Context>) -> Desk {
     // Each waits until it is listed, all of a peer's at once.
     let each = (context.rules.clients_per_peer as usize).max(CALLS_EACH);
     let registering = known(Admission::of(Places::new(1024, each)));
-    let following = known(Admission::of(Places::new(MOST_FOLLOWERS, FOLLOWS_EACH)));
+    let follows = || Admission::of(Places::new(MOST_FOLLOWERS, FOLLOWS_EACH));
+    let (following, following_lightly) = (known(follows()), known(follows()));
     let of_door = context.clone();
     Desk::new(move |caller| is_known(&of_door, caller))
         .on::<HelloCall, _, _>(256, move |(), _| ready(Ok(hello.clone())))
@@ -106,6 +107,10 @@ pub(super) fn desk(context: &Arc<Context>) -> Desk {
             with!(|of: &Arc<Context>, bundle, _| ready(credential(of, &bundle))),
         )
         .push::<FollowCall, _, _>(following, {
+            let context = context.clone();
+            move |request, _, pushes| herald::follow(context.clone(), request, pushes)
+        })
+        .push::<FollowLightCall, _, _>(following_lightly, {
             let context = context.clone();
             move |request, _, pushes| herald::follow(context.clone(), request, pushes)
         })

@@ -15,11 +15,14 @@ use tokio::{sync::watch, time::timeout};
 use zipnet_door::Pushes;
 use zipnet_protocol::{Digest, RoundContext};
 
-use super::context::Context;
+use super::{
+    context::Context,
+    tidings::{Fresh, Telling},
+};
 use crate::{
-    committee::{Kept, View},
+    committee::View,
     metrics,
-    wire::{Follow, FollowCall, MAX_NEWS, MAX_RECORDS, News, Opened, Refused},
+    wire::{Follow, Refused},
 };
 
 /// Longest time for which a follower hears nothing.
@@ -60,32 +63,40 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Herald {
     now: watch::Sender<Now>,
-    told: Mutex<VecDeque<(Now, Follow, Told)>>,
+    /// By the number of the call.
+    told: Mutex<VecDeque<(u8, Now, Follow, Told)>>,
 }
 
 impl Herald {
     /// What is told to one who stands there.
-    fn tell(&self, context: &Context, now: Now, request: &Follow) -> Option<Told> {
+    fn tell<C: Telling>(&self, context: &Context, now: Now, request: &Follow) -> Option<Told> {
         let mut kept = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |(at, asked, _): &&(Now, Follow, Told)| *at == now && asked.stands_as(request);
-        if let Some((_, _, told)) = kept.iter().find(same) {
+        let same = |(kind, at, asked, _): &&(u8, Now, Follow, Told)| {
+            *kind == C::KIND && *at == now && asked.stands_as(request)
+        };
+        if let Some((.., told)) = kept.iter().find(same) {
             return Some(told.clone());
         }
         // Under the lock: others who stand there wait for this one.
-        let news = news(context, request);
+        // The state first: a record that it no longer mentions is among the
+        // broadcasts by then.
+        let view = context.view();
+        let fresh = Fresh::of(&view.state, &context.shared.broadcasts(), request);
+        let (next, news) = (fresh.behind(request), fresh.is_news(request));
+        let reply = C::reply(fresh, request);
         let told = Told {
-            frame: Pushes::<FollowCall>::encode(&news).ok()?,
-            vectors: news.vector_bytes(),
-            next: request.behind(&news),
-            news: request.after.is_none() || !news.records.is_empty() || news.open.is_some(),
+            frame: Pushes::<C>::encode(&reply).ok()?,
+            vectors: C::weight(&reply),
+            next,
+            news,
         };
         // What is told of a state that is over by now is told to nobody else.
         if Now::of(&context.view()) == now {
-            kept.retain(|(at, _, _)| *at == now);
+            kept.retain(|(_, at, ..)| *at == now);
             if kept.len() >= KEPT {
                 kept.pop_front();
             }
-            kept.push_back((now, request.clone(), told.clone()));
+            kept.push_back((C::KIND, now, request.clone(), told.clone()));
         }
         Some(told)
     }
@@ -114,20 +125,22 @@ pub(super) async fn run(context: Arc<Context>) {
 
 /// Tells a follower what is new, as long as it listens. One that does not wait is
 /// answered once.
-pub(super) async fn follow(
+pub(super) async fn follow<C: Telling>(
     context: Arc<Context>,
     mut request: Follow,
-    mut pushes: Pushes<FollowCall>,
-) {
+    mut pushes: Pushes<C>,
+) where
+    C::Reply: Default,
+{
     let wait = Duration::from_millis(u64::from(request.wait)).min(MAX_WAIT);
     let mut told_of = context.herald().now.subscribe();
     loop {
         let now = *told_of.borrow_and_update();
-        let Some(told) = context.herald().tell(&context, now, &request) else {
+        let Some(told) = context.herald().tell::<C>(&context, now, &request) else {
             return pushes.refuse(&Refused::Busy).await;
         };
         if told.news || wait.is_zero() {
-            metrics::payload("server-follower", told.vectors);
+            metrics::payload(C::LINK, told.frame.len());
             if !pushes.push(told.frame).await || wait.is_zero() {
                 return pushes.end();
             }
@@ -145,7 +158,7 @@ pub(super) async fn follow(
                 Ok(Err(_)) => return pushes.end(),
                 // So that it is seen that this server lives.
                 Err(_) => {
-                    let Ok(nothing) = Pushes::<FollowCall>::encode(&News::default()) else {
+                    let Ok(nothing) = Pushes::<C>::encode(&C::Reply::default()) else {
                         return pushes.end();
                     };
                     if !pushes.push(nothing).await {
@@ -154,49 +167,5 @@ pub(super) async fn follow(
                 }
             }
         }
-    }
-}
-
-fn news(context: &Context, request: &Follow) -> News {
-    // The state first: a record that it no longer mentions is among the
-    // broadcasts by then.
-    let view = context.view();
-    let head = view.state.head();
-    let (records, more) = match (head, request.after) {
-        (None, _) => (Vec::new(), false),
-        (Some(head), None) => (vec![Kept::Own(head.clone())], false),
-        (Some(head), Some((epoch, number))) => {
-            let from = if epoch == head.epoch() {
-                number.saturating_add(1)
-            } else {
-                0
-            };
-            let broadcasts = context.shared.broadcasts();
-            broadcasts.page(&head.epoch(), from, MAX_RECORDS, MAX_NEWS)
-        }
-    };
-    // Who is still behind cannot tell yet what the open round follows.
-    let open = view
-        .state
-        .current()
-        .filter(|_| !more)
-        .filter(|current| current.tally.is_none())
-        .and_then(|current| current.certified.as_ref())
-        .filter(|round| request.seen != Some(*round.context()))
-        .map(|round| Opened {
-            certificate: round.certificate().clone(),
-            bundles: round.bundles(),
-            aggregator: view
-                .state
-                .aggregators()
-                .bundle(&round.header().aggregator)
-                .cloned(),
-        });
-    News {
-        records: records
-            .iter()
-            .map(|kept| kept.published().clone())
-            .collect(),
-        open,
     }
 }

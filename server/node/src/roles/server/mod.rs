@@ -32,6 +32,7 @@ mod readiness;
 mod registrar;
 mod report;
 mod silence;
+mod tidings;
 mod unblinder;
 mod unready;
 mod waiting;
