@@ -33,9 +33,9 @@ function element(name, kind, text) {
 }
 
 function put(key, order, made) {
-  for (const other of rounds.children) if (other.dataset.key === key) return other.replaceWith(made);
   made.dataset.key = key;
   made.dataset.order = order;
+  for (const other of rounds.children) if (other.dataset.key === key) return other.replaceWith(made);
   const before = [...rounds.children].find((other) => BigInt(other.dataset.order) < BigInt(order));
   rounds.insertBefore(made, before ?? null);
   while (rounds.children.length > SHOWN) rounds.lastChild.remove();
