@@ -296,6 +296,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_another_end_is_none() {
+        let page = Page {
+            epoch: Epoch::new([1; 32]),
+            page: 10,
+            entries: Vec::new(),
+            gaps: Vec::new(),
+        };
+        let text = page.encode().replacen("\nend", "\r\nend", 1);
+        let refused = Page::decode(text.as_bytes());
+        assert_eq!(refused, Err(TextError::Line { line: 3 }));
+    }
+
+    #[test]
     fn a_page_of_128_records_is_within_bounds() {
         let entry = |number| Entry {
             number,

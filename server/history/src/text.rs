@@ -64,7 +64,7 @@ pub fn lines<'a>(
     if !body.is_empty() && !body.ends_with('\n') {
         return Err(TextError::Cut);
     }
-    Ok((2..).zip(body.lines()))
+    Ok((2..).zip(body.split_terminator('\n')))
 }
 
 /// The words of a line, taken one after the other.
