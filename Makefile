@@ -103,7 +103,7 @@ reproduce: ## build the image twice in unlike surroundings and compare every byt
 
 release: ## the programs as they ship (panic=abort)
 	@scripts/setup.sh build
-	@cargo build --release -p zipnet-server -p zipnet-archive -p zipnet-attest -p zipnet-measurements -p zipnet-host -p zipnet-manuals --locked
+	@cargo build --release -p zipnet-server -p zipnet-cli -p zipnet-archive -p zipnet-attest -p zipnet-measurements -p zipnet-host -p zipnet-manuals --locked
 
 .PHONY: packages
 packages: release ## Debian packages of them, in target/deb

@@ -99,6 +99,8 @@ owner() {
         zipnet-attest) echo zipnet-attest ;;
         zipnet-measure) echo zipnet-measurements ;;
         zipnet-host) echo zipnet-host ;;
+        zipnet-client) echo zipnet-cli ;;
+        zipnet-archive) echo zipnet-archive ;;
         *) echo zipnet-server ;;
     esac
 }

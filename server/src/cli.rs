@@ -5,7 +5,6 @@ use clap::{Command, CommandFactory as _};
 use crate::{admit::Admit, keys::Keys, status::Ask};
 
 pub mod aggregator;
-pub mod client;
 pub mod server;
 
 /// What `zipnet-server` takes, with its verbs, which it tells apart by itself: without
@@ -23,10 +22,4 @@ pub fn server() -> Command {
 #[must_use]
 pub fn aggregator() -> Command {
     aggregator::Cli::command()
-}
-
-/// What `zipnet-client` takes.
-#[must_use]
-pub fn client() -> Command {
-    client::Cli::command()
 }

@@ -19,6 +19,7 @@ use zipnet_node::{
     attestation::{Credential, ticket},
     book::{AtDoors, Book},
     committee::{Committee, Shared},
+    members::Members,
     network::{Node, Presence},
     peers::Peers,
     roles::{
@@ -173,7 +174,8 @@ impl Rogue {
         let Some(node) = &self.node else {
             return Vec::new();
         };
-        let peers = Peers::of::<OpinionCall>(node.network().clone(), &self.instance, None);
+        let peers =
+            Peers::on::<OpinionCall>(&Members(node.network().clone()), &self.instance, None);
         let mut opinions = Vec::new();
         for peer in peers.serving() {
             opinions.extend(peers.call_peer(peer, &(), PATIENCE).await);
@@ -236,7 +238,7 @@ pub async fn shown_by(
     network: &Arc<mosaik::Network>,
     peer: PeerId,
 ) -> TestResult<Credential> {
-    let peers = Peers::of::<MemberCall>(network.clone(), instance, None);
+    let peers = Peers::on::<MemberCall>(&Members(network.clone()), instance, None);
     let until = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         for member in peers.serving() {

@@ -1,5 +1,5 @@
 //! What cargo compiles for `make run` and `make test`: each crate once, whatever it is
-//! for. Nothing is compiled here that was not before.
+//! for; and what clients are not compiled with. Nothing is compiled here that was not before.
 #![allow(missing_docs)]
 
 use std::{
@@ -20,9 +20,8 @@ const SEVERAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/several-versio
 /// runs while compiling has no say in what is shipped.
 const AGAIN: [&str; 3] = ["libc", "serde", "serde_core"];
 
-/// Runs cargo in the repository as a shell would, and yields the objects that it
-/// prints.
-fn cargo(arguments: &[&str]) -> TestResult<Vec<Value>> {
+/// Runs cargo in the repository as a shell would, and yields what it prints.
+fn cargo(arguments: &[&str]) -> TestResult<String> {
     let mut cargo = Command::new("cargo");
     cargo
         .args(arguments)
@@ -47,7 +46,12 @@ fn cargo(arguments: &[&str]) -> TestResult<Vec<Value>> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(Failed::because(format!("cargo {arguments:?}: {said}")));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The objects that cargo prints.
+fn objects(arguments: &[&str]) -> TestResult<Vec<Value>> {
+    let text = cargo(arguments)?;
     let objects = text.lines().map(serde_json::from_str);
     Ok(objects.collect::<Result<_, _>>()?)
 }
@@ -84,7 +88,7 @@ fn no_crate_is_compiled_twice() -> TestResult {
         ["build", "--workspace", "--bins", "--message-format=json"],
         ["test", "--workspace", "--no-run", "--message-format=json"],
     ] {
-        for (package, host, file) in cargo(&arguments)?.iter().filter_map(compiled) {
+        for (package, host, file) in objects(&arguments)?.iter().filter_map(compiled) {
             files.entry((package, host)).or_default().insert(file);
         }
     }
@@ -122,7 +126,7 @@ fn no_crate_is_compiled_twice() -> TestResult {
 /// with the packages that need it.
 fn several(files: &BTreeMap<(String, bool), BTreeSet<PathBuf>>) -> TestResult<String> {
     let triple = triple();
-    let metadata = cargo(&[
+    let metadata = objects(&[
         "metadata",
         "--format-version",
         "1",
@@ -179,4 +183,38 @@ fn several(files: &BTreeMap<(String, bool), BTreeSet<PathBuf>>) -> TestResult<St
         })
     });
     Ok(lines.collect())
+}
+
+/// The crates of the library that clients are made of, of `zipnet-client`, and of other
+/// programs, with all that they are linked with.
+#[test]
+fn clients_are_not_linked_with_the_committee() -> TestResult {
+    let linked = |package: &str, features: &[&str]| -> TestResult<BTreeSet<String>> {
+        let mut arguments = vec!["tree", "-p", package, "-e", "normal", "--prefix", "none"];
+        arguments.extend(features);
+        let tree = cargo(&arguments)?;
+        let names = tree.lines().filter_map(|line| line.split(' ').next());
+        Ok(names.map(str::to_owned).collect())
+    };
+    // The list is of something.
+    let server = linked("zipnet-server", &[])?;
+    assert!(server.contains("mosaik") && server.contains("zipnet-node"));
+    for package in ["zipnet", "zipnet-cli", "zipnet-archive"] {
+        for features in [&[][..], &["--all-features"]] {
+            let linked = linked(package, features)?;
+            assert!(linked.contains("zipnet-door") && linked.contains("iroh"));
+            let committee = ["mosaik", "zipnet-node", "zipnet-server"];
+            let found: Vec<_> = committee
+                .into_iter()
+                .filter(|name| linked.contains(*name))
+                .collect();
+            assert!(found.is_empty(), "{package} {features:?}: {found:?}");
+        }
+    }
+    // Nor is the library with what serves metrics, or reads arguments.
+    let library = linked("zipnet", &[])?;
+    for program in ["clap", "metrics-exporter-prometheus", "tracing-subscriber"] {
+        assert!(!library.contains(program), "{program}");
+    }
+    Ok(())
 }

@@ -166,7 +166,8 @@ fn is_rust(path: &str) -> bool {
 fn unsaid(text: &str, sources: &[(String, String)]) -> Option<String> {
     let said = |part: &str| {
         sources.iter().any(|(name, source)| {
-            let program = name.starts_with("server/") || name.starts_with("attest/src/");
+            let programs = ["attest/src/", "client/", "server/"];
+            let program = programs.iter().any(|folder| name.starts_with(folder));
             program && source.contains(part)
         })
     };
@@ -265,8 +266,10 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn metrics_that_pages_of_incidents_name_exist() {
-    let sources = files("server/node/src", ".rs").into_iter();
+    let sources = [files("server/node/src", ".rs"), files("client/src", ".rs")];
     let source: String = sources
+        .into_iter()
+        .flatten()
         .filter(|path| path.contains("/metrics"))
         .map(|path| fs::read_to_string(repository().join(path)).unwrap())
         .collect();

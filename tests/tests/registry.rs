@@ -92,7 +92,7 @@ fn invites(cluster: &Cluster, count: usize) -> TestResult<Vec<String>> {
 /// A client that covers, with an invite or without.
 fn cover(cluster: &mut Cluster, invite: Option<&str>) -> TestResult<Process> {
     let mut command = cluster.client_command(&["cover"])?;
-    command.env("RUST_LOG", "zipnet_node=debug");
+    command.env("RUST_LOG", "zipnet=debug");
     if let Some(invite) = invite {
         command.env("ZIPNET_INVITE", invite);
     }

@@ -16,7 +16,6 @@ use zeroize::Zeroizing;
 use zipnet_node::{
     door::DoorOptions,
     health::{Health, Role},
-    metrics,
     roles::{
         aggregator::{self, AggregatorSettings},
         client::{Client, ClientSettings, Participation},
@@ -136,7 +135,7 @@ async fn soak() -> TestResult {
     let name: InstanceName = "zipnet.soak.test".parse()?;
     let params = RoundParams::new(8, 64)?;
     let exporter = free_port();
-    metrics::serve(exporter, &name, Health::new(Role::Server))?;
+    zipnet_cli::metrics::serve(exporter, &name, Health::new(Role::Server))?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
 

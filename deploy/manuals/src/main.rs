@@ -80,7 +80,7 @@ fn programs() -> Vec<Program> {
             aggregator,
         ),
         row(zipnet_archive::cli::command(), Section::Daemon, archive),
-        row(zipnet_server::cli::client(), Section::User, client),
+        row(zipnet_cli::client::command(), Section::User, client),
         row(zipnet_attest::cli::command(), Section::User, attest),
         row(zipnet_measurements::cli::command(), Section::User, measure),
         row(zipnet_host::command(), Section::Daemon, host),

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use clap::{Command, CommandFactory as _, Parser};
-use zipnet_server::{
+use zipnet_cli::{
     args::{NodeArgs, TrustArgs},
     attestation::AttestationArgs,
 };

@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast};
-use zipnet_node::{attestation::Credential, committee::command::Published};
+use zipnet::{attestation::Credential, wire::Published};
 use zipnet_protocol::{Digest, Epoch, FinalizedRound, Instance};
 
 use crate::objects::{ObjectError, Objects};

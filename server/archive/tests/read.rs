@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use common::{Committee, archive, params, serve, trust};
 use object_store::{ObjectStoreExt as _, memory::InMemory, path::Path};
+use zipnet::settings::TrustSettings;
 use zipnet_archive::{Arrival, Keeper, serve::Limits};
 use zipnet_history::{
     index::Fate,
@@ -15,7 +16,6 @@ use zipnet_history::{
     read::{CheckError, From, History, Item, ReadError, ReadSettings},
     record::RecordFile,
 };
-use zipnet_node::settings::TrustSettings;
 use zipnet_protocol::{Epoch, Instance, PeerKey};
 
 const EPOCH: Epoch = Epoch::new([1; 32]);

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use zipnet_node::{attestation::Credential, committee::command::Published, wire::LONGEST_REPLY};
+use zipnet::{
+    attestation::Credential,
+    wire::{LONGEST_REPLY, Published},
+};
 use zipnet_protocol::{Digest, MAX_ROSTER};
 
 const RECORD: &[u8; 8] = b"zipnetR1";

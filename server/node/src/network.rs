@@ -21,6 +21,7 @@ use self::closing::Closer;
 use crate::{
     entropy::EntropyError,
     relay::{EmbeddedRelay, RelayError},
+    rules::network_id,
     settings::{BootstrapHint, NetworkSettings, RelaySetting, TransportSeed},
 };
 
@@ -145,7 +146,7 @@ impl Node {
             lasting.map(|seed| steady_address(seed, Ipv4Addr::UNSPECIFIED.into()))
         };
         let bind = settings.bind.or_else(steady);
-        let builder = Network::builder(settings.network_id())
+        let builder = Network::builder(network_id(settings))
             .with_secret_key(secret_key)
             .with_relay_mode(relay_mode)
             .with_addresses(bind.into_iter().collect::<BTreeSet<_>>())

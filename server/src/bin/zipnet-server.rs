@@ -45,7 +45,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             "ZIPNET_COMMITTEE_SECRET has fewer than 16 characters; the committee key is public, so a short secret can be guessed"
         );
     }
-    let attestation = cli.attestation.server(&cli.evidence, &secret)?;
+    let attestation = cli.evidence.server(&cli.attestation, &secret)?;
     let secret = secrets::committee_secret(&secret);
     if let (Some(min), Some(size)) = (cli.min_servers, cli.committee_size)
         && min > size

@@ -1,6 +1,6 @@
 use std::error::Error;
 
-use zipnet_node::roles::client::{Client, ClientSettings, Participation};
+use zipnet::roles::client::{Client, ClientSettings, Participation};
 
 /// Publishes a text, and yields the messages of the round that it landed in.
 pub async fn say(settings: ClientSettings, text: &str) -> Result<Vec<String>, Box<dyn Error>> {

@@ -120,16 +120,18 @@ mod tests {
 
     #[test]
     fn every_variable_of_the_server_has_a_meaning() {
-        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/src");
-        let read = |name: &str| fs::read_to_string(server.join(name)).unwrap();
-        let shared = read("args.rs");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+        let shared = read("client/cli/src/args.rs");
         let (shared, _) = shared.split_once("pub struct TrustArgs").unwrap();
         let text = [
             shared,
-            &read("attestation.rs"),
-            &read("cli/server.rs"),
-            &read("secrets.rs"),
-            &read("status.rs"),
+            &read("client/cli/src/attestation.rs"),
+            &read("server/src/args.rs"),
+            &read("server/src/attestation.rs"),
+            &read("server/src/cli/server.rs"),
+            &read("server/src/secrets.rs"),
+            &read("server/src/status.rs"),
         ]
         .concat();
         let variables: BTreeSet<_> = text

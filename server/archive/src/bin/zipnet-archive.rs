@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
+use zipnet::health::{Health, Role};
 use zipnet_archive::{
     cli::Cli,
     follow::{self, ArchiveSettings},
     serve::Limits,
 };
-use zipnet_node::health::{Health, Role};
-use zipnet_server::{Failure, main_with, process::start_metrics};
+use zipnet_cli::{Failure, main_with, process::start_metrics};
 
 fn main() -> ExitCode {
     main_with(|cli: &Cli| &cli.node, run)

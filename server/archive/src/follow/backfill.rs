@@ -9,17 +9,17 @@ use std::{
 };
 
 use tokio::time::{Instant, timeout};
-use zipnet_history::index::{Fate, Gap};
-use zipnet_node::{
+use zipnet::{
     attestation::Credential,
-    committee::command::Published,
     ground::Ground,
     peers::{Allowed, PeerError, Peers},
     report::chain,
     roles::{directory::Directory, follow},
     settings::{PeerId, TrustSettings},
+    wire::Published,
     wire::{CredentialCall, Follow, FollowCall, MAX_RECORDS, News},
 };
+use zipnet_history::index::{Fate, Gap};
 use zipnet_protocol::{Digest, Epoch, FinalizedRound, Instance};
 
 use super::Desk;

@@ -20,10 +20,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use zipnet_node::{
+use zipnet::{
     attestation::{Authority, upkeep},
     book::{AtDoors, Book},
-    committee::command::Published,
     ground::Ground,
     health::{Code, Health, Pulse, Reason},
     metrics,
@@ -35,6 +34,7 @@ use zipnet_node::{
         roll,
     },
     settings::{NetworkSettings, TrustSettings},
+    wire::Published,
 };
 use zipnet_protocol::{Digest, FinalizedRound, Instance};
 

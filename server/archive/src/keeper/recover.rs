@@ -41,7 +41,7 @@ pub async fn chains(instance: &Instance, objects: &Objects) -> Result<Vec<Chain>
         Ok(head) => Some(head),
         Err(error) => {
             tracing::warn!(
-                because = %zipnet_node::report::chain(&error),
+                because = %zipnet::report::chain(&error),
                 "archive: the head cannot be read; it is made anew of the files that are there"
             );
             None

@@ -322,7 +322,7 @@ fn refuse(wrong: &Wrong) -> Response<Body> {
             "Too many listen to events\n",
         ),
         Wrong::Store(error) => {
-            tracing::warn!(because = %zipnet_node::report::chain(error), "archive: a file could not be served");
+            tracing::warn!(because = %zipnet::report::chain(error), "archive: a file could not be served");
             (
                 StatusCode::BAD_GATEWAY,
                 "The archive's store does not answer\n",

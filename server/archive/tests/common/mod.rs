@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
+use zipnet::{settings::TrustSettings, wire::Published};
 use zipnet_archive::{
     Arrival, Keeper,
     objects::Objects,
     serve::{Limits, Meter, Server},
 };
-use zipnet_node::{committee::command::Published, settings::TrustSettings};
 use zipnet_protocol::{Digest, Epoch, Instance, RoundParams};
 
 #[path = "../../../protocol/tests/common/mod.rs"]

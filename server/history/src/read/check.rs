@@ -7,11 +7,11 @@ use std::{
     time::SystemTime,
 };
 
-use zipnet_attest::Refusal;
-use zipnet_node::{
+use zipnet::{
     roles::follow::{self, NewsError},
     settings::TrustSettings,
 };
+use zipnet_attest::Refusal;
 use zipnet_protocol::{
     AdmittedServer, Digest, Instance, MAX_ROSTER, PeerKey, RecordError, RoundParams,
 };

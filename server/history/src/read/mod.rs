@@ -9,7 +9,7 @@ mod remote;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use zipnet_node::settings::TrustSettings;
+use zipnet::settings::TrustSettings;
 use zipnet_protocol::{Digest, Epoch, FinalizedRound, Instance, RoundParams};
 
 use crate::{

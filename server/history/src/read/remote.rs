@@ -6,7 +6,7 @@ use ureq::{
     Agent,
     http::{Uri, header},
 };
-use zipnet_node::attestation::Credential;
+use zipnet::attestation::Credential;
 use zipnet_protocol::InstanceId;
 
 use crate::{

@@ -133,7 +133,7 @@ impl Ahead {
         let id = wish.bundle.client_id();
         let kept = lock(&self.kept).clients.get(&id).cloned();
         kept.filter(|welcome| welcome.is_of(wish, &self.rules))
-            .map_or_else(|| wish.verify(&self.rules), Ok)
+            .map_or_else(|| self.rules.welcome(wish), Ok)
     }
 }
 

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    Aggregate, AggregatorBundle, BroadcastRecord, Canonical, Certification, ClientBundle, Digest,
-    Epoch, Instance, KeyError, PeerKey, RoundContext, ServerBundle, ServerId, Signature,
-    SignedHeader, SignedPartial, SigningPublic, SigningSecret, Withdrawal,
+    Aggregate, AggregatorBundle, Canonical, Certification, ClientBundle, Digest, Epoch, Instance,
+    KeyError, PeerKey, RoundContext, ServerBundle, ServerId, Signature, SignedHeader,
+    SignedPartial, SigningPublic, SigningSecret, Withdrawal,
 };
 
 use super::{invites::Wish, strikes::Strike};
 use crate::attestation::Credential;
+pub use crate::wire::Published;
 
 const COMMAND: &str = "zipnet/command/v1";
 
@@ -151,15 +152,6 @@ pub struct Resume {
     pub epoch: Epoch,
     /// The highest round number that the server has signed a partial for.
     pub floor: u64,
-}
-
-/// A record with what is needed to check it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// The record.
-    pub record: BroadcastRecord,
-    /// The bundles of its roster.
-    pub bundles: Vec<ServerBundle>,
 }
 
 /// An order with its sender's signature, as it travels and as the replicated

@@ -2,24 +2,13 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
-    BundleError, ClientBundle, ClientId, ClientRegistry, InviteError, RegisteredClient,
-    ShownInvite, SigningPublic,
+    BundleError, ClientId, ClientRegistry, InviteError, RegisteredClient, ShownInvite,
+    SigningPublic,
 };
 
-use crate::settings::{ClientRules, CommitteeRules};
-
-/// A client that is to be listed, as it travels. Not trusted before
-/// [`Wish::verify`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
-    /// Its bundle.
-    pub bundle: ClientBundle,
-    /// Its invite, where one is needed. It stays with the servers: the registry
-    /// that others get does not hold it.
-    pub invite: Option<ShownInvite>,
-}
+use crate::rules::{ClientRules, CommitteeRules};
+pub use crate::wire::Wish;
 
 /// A client that is not listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,31 +48,22 @@ impl Welcome {
     }
 }
 
-impl From<ClientBundle> for Wish {
-    fn from(bundle: ClientBundle) -> Self {
-        Self {
-            bundle,
-            invite: None,
-        }
-    }
-}
-
-impl Wish {
-    /// Checks the bundle, and the invite where one is needed.
+impl CommitteeRules {
+    /// Checks the bundle of a wish, and the invite where one is needed.
     ///
     /// # Errors
     /// [`WishError`].
-    pub fn verify(&self, rules: &CommitteeRules) -> Result<Welcome, WishError> {
-        let client = self
+    pub fn welcome(&self, wish: &Wish) -> Result<Welcome, WishError> {
+        let client = wish
             .bundle
-            .verify(&rules.instance)
+            .verify(&self.instance)
             .map_err(WishError::Bundle)?;
-        let invite = rules.needed(self);
-        match (rules.clients, invite) {
+        let invite = self.needed(wish);
+        match (self.clients, invite) {
             (ClientRules::Open, _) => {}
             (ClientRules::Invite, None) => return Err(WishError::Invite(InviteError::Missing)),
             (ClientRules::Invite, Some(invite)) => invite
-                .verify(&rules.instance, client.id())
+                .verify(&self.instance, client.id())
                 .map_err(WishError::Invite)?,
         }
         Ok(Welcome {
@@ -91,9 +71,7 @@ impl Wish {
             client,
         })
     }
-}
 
-impl CommitteeRules {
     /// The invite of a wish that has to be looked at: none if everybody is let in.
     const fn needed<'a>(&self, wish: &'a Wish) -> Option<&'a ShownInvite> {
         match self.clients {

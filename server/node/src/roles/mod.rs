@@ -1,11 +1,15 @@
 //! What a process can be.
 
 pub mod aggregator;
-pub mod asking;
-pub mod client;
-pub mod common;
-pub mod directory;
 mod enlist;
-pub mod follow;
-pub mod roll;
+mod serve;
 pub mod server;
+
+pub use zipnet::roles::{asking, client, directory, follow, roll};
+
+/// What all roles do alike: say that they are up, serve calls, tell the
+/// committee key.
+pub mod common {
+    pub use super::serve::*;
+    pub use zipnet::roles::common::*;
+}

@@ -66,7 +66,7 @@ fn i8_who_was_faster_does_not_matter() {
             if round % 2 == 0 {
                 for bundle in &bundles {
                     // As the desk does: only what verifies is kept.
-                    if let Ok(welcome) = Wish::from(bundle.clone()).verify(&world.rules) {
+                    if let Ok(welcome) = world.rules.welcome(&Wish::from(bundle.clone())) {
                         ahead.keep(&welcome);
                     }
                 }
@@ -90,7 +90,7 @@ fn i12_a_kept_client_vouches_for_no_other_bundle() {
     let state = world.founded_with(&[0]);
     let ahead = ahead(&world);
     let right = world.client(1).bundle().clone();
-    ahead.keep(&Wish::from(right.clone()).verify(&world.rules).unwrap());
+    ahead.keep(&world.rules.welcome(&Wish::from(right.clone())).unwrap());
     // The same client, as if it had asked for something else.
     let mut bytes = postcard::to_stdvec(&right).unwrap();
     let at = bytes.len() - 65;
@@ -135,7 +135,7 @@ fn a17_a_command_of_256_clients_holds_the_loop_up_for_little() {
             let ahead = ahead(&world);
             if is_kept == 1 {
                 for bundle in &bundles {
-                    ahead.keep(&Wish::from(bundle.clone()).verify(&world.rules).unwrap());
+                    ahead.keep(&world.rules.welcome(&Wish::from(bundle.clone())).unwrap());
                 }
             }
             let mut state = state.clone();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use zipnet::testing::evidence;
 use zipnet_attest::{
     Policy,
     simulation::{Draft, Publisher},
@@ -10,7 +11,7 @@ use zipnet_protocol::{Digest, Instance};
 
 use super::fixture::{Server, World, accept};
 use crate::{
-    attestation::{Credential, fixture},
+    attestation::Credential,
     committee::{
         command::{Command, Order, Presented, ServerRegistration, SignedPolicy},
         state::CommitteeState,
@@ -24,7 +25,7 @@ pub const NOW: u64 = ISSUED + 3600;
 
 /// An attested committee with its Intel.
 pub struct Attested {
-    pub intel: Publisher,
+    pub intel: Arc<Publisher>,
     pub world: World,
 }
 
@@ -35,7 +36,7 @@ impl Attested {
 
     /// A committee whose Intel began at a time in seconds since 1970.
     pub fn since(servers: usize, issued: u64) -> Self {
-        let intel = Publisher::new(b"a committee", issued).unwrap();
+        let intel = Arc::new(Publisher::new(b"a committee", issued).unwrap());
         let base = Arc::new(intel.base().unwrap());
         let world = World::with(servers, 2, |rules| {
             let anchor = Digest::new(*base.anchor());
@@ -91,7 +92,7 @@ impl Attested {
 
     /// A server's credential with something changed.
     pub fn credential(&self, server: &Server, change: impl FnOnce(&mut Draft)) -> Credential {
-        fixture::credential(&self.intel, self.instance(), &server.admitted, change)
+        evidence::credential(&self.intel, self.instance(), &server.admitted, change)
     }
 
     /// Gets a server registered.

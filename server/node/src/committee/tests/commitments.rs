@@ -246,7 +246,7 @@ fn i17_a_guard_reveals_nothing_before_it_sees_everybodys_commitment() {
     let server = &mut world.servers[0];
     let answer = server
         .guard
-        .reveal(&current.round, &another, &server.signing);
+        .reveal(&current.round, &another, &server.keys.signing);
     assert_eq!(answer, uncommitted);
 
     accept(&mut state, &world.say(0, &commitment(&ours)));
@@ -277,7 +277,9 @@ fn i17_a_partial_is_given_for_one_set_of_commitments_only() {
         let current = state.current().unwrap();
         let tally = current.tally.as_ref().unwrap();
         let asked = &mut world.servers[server];
-        let partial = asked.guard.reveal(&current.round, tally, &asked.signing);
+        let partial = asked
+            .guard
+            .reveal(&current.round, tally, &asked.keys.signing);
         given.push(partial.unwrap());
     }
     // It has seen all vectors but its own, and chooses.
@@ -303,7 +305,9 @@ fn i17_a_partial_is_given_for_one_set_of_commitments_only() {
         let tally = current.tally.as_ref().unwrap();
         let asked = &mut world.servers[server];
         assert_eq!(
-            asked.guard.reveal(&current.round, tally, &asked.signing),
+            asked
+                .guard
+                .reveal(&current.round, tally, &asked.keys.signing),
             Err(GuardError::Given { number: 1 }),
             "nor does it give it again"
         );
@@ -317,5 +321,7 @@ fn reveal(world: &mut World, state: &CommitteeState) -> Result<SignedPartial, Gu
     let current = state.current().unwrap();
     let tally = current.tally.as_ref().unwrap();
     let asked = &mut world.servers[0];
-    asked.guard.reveal(&current.round, tally, &asked.signing)
+    asked
+        .guard
+        .reveal(&current.round, tally, &asked.keys.signing)
 }

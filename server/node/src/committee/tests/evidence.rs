@@ -8,15 +8,14 @@ use zipnet_attest::{
 };
 use zipnet_protocol::ServerBundle;
 
+use zipnet::testing::evidence::{self, DAY};
+
 use super::{
     attested::{Attested, ISSUED, NOW},
     fixture::{Server, World, accept, bytes, refuse},
 };
 use crate::{
-    attestation::{
-        Credential,
-        fixture::{self, DAY},
-    },
+    attestation::Credential,
     committee::{
         command::{Order, Presented, ServerRegistration},
         state::Refusal,
@@ -39,7 +38,7 @@ fn i3_a_server_without_evidence_is_not_admitted() {
     let mut state = plain.founded();
     let stranger = plain.newcomer(1);
     let instance = &plain.rules.instance;
-    let credential = fixture::credential(&attested.intel, instance, &stranger.admitted, |_| {});
+    let credential = evidence::credential(&attested.intel, instance, &stranger.admitted, |_| {});
     let order = Order::RegisterServer(ServerRegistration {
         bundle: stranger.admitted.bundle().clone(),
         presented: Some(Presented {
@@ -273,7 +272,7 @@ fn i3_two_servers_cannot_have_the_same_key() {
         1,
         zipnet_protocol::Whereabouts::nowhere(),
     );
-    twin.admitted = bundle.verify(attested.instance()).unwrap();
+    twin.keys.admitted = bundle.verify(attested.instance()).unwrap();
     let credential = attested.credential(&twin, |_| {});
     let refusal = refuse(&mut state, &attested.register(&twin, credential, NOW));
     assert_eq!(

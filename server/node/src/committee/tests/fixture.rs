@@ -1,16 +1,15 @@
 //! A committee and its clients in memory, made of fixed seeds.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-use zeroize::Zeroizing;
+use zipnet::testing;
+pub use zipnet::testing::{EPOCH, NOBODY, World as Plain, aggregator, entropy, entry, nonce};
 use zipnet_protocol::{
-    Admission, AdmittedServer, Aggregate, AggregatorBundle, Certification, Certifications,
-    CertifiedRound, ClientBundle, ClientRegistry, CommitteeSecret, DhSecret, Digest, Epoch, Fold,
-    Instance, LeastServers, Message, Partial, RosterEntry, Round, RoundHeader, RoundParams, Sealer,
-    SignedPartial, SigningSecret, SlotKey, commitments_digest,
+    Aggregate, Certifications, CertifiedRound, ClientBundle, ClientRegistry, Partial, Round,
+    RoundHeader,
 };
 
-pub use super::server::{Server, agreeing, entropy, nonce};
+pub use super::server::{Server, agreeing};
 use crate::{
     committee::{
         command::{Command, Order, PartialCommitment},
@@ -19,17 +18,20 @@ use crate::{
     settings::{AggregatorRules, ClientRules, CommitteeRules},
 };
 
-/// The epoch that honest leaders of these tests pick.
-pub const EPOCH: Epoch = Epoch::new([0xee; 32]);
-
-/// A deployment: servers (in their first boot) and clients, each ascending by
-/// id, so that position `i` of the full registry is client `i`.
+/// A deployment whose servers replicate a state and guard themselves: what the protocol
+/// alone knows of it, and these servers (in their first boot).
 pub struct World {
+    plain: Plain,
     pub rules: Arc<CommitteeRules>,
-    pub committee: SigningSecret,
     pub servers: Vec<Server>,
-    clients: Vec<usize>,
-    seeds: Vec<usize>,
+}
+
+impl Deref for World {
+    type Target = Plain;
+
+    fn deref(&self) -> &Plain {
+        &self.plain
+    }
 }
 
 impl World {
@@ -40,122 +42,44 @@ impl World {
     }
 
     pub fn with(servers: usize, clients: usize, adjust: impl Fn(&mut CommitteeRules)) -> Self {
-        let name = "acme.mix.test".parse().unwrap();
-        let secret = CommitteeSecret::new(Zeroizing::new(b"a secret for the tests".to_vec()));
-        let committee = secret.committee_key(&name);
+        let (_, shape) = Plain::shape();
         let mut rules = CommitteeRules {
-            instance: Instance::new(name, committee.public()),
+            instance: shape.instance,
             trust: None,
-            params: RoundParams::new(4, 64).unwrap(),
-            min_participants: 2,
+            params: shape.params,
+            min_participants: shape.min_participants,
             committee_size: Some(u32::try_from(servers).unwrap()),
             min_servers: None,
-            clients_per_peer: 1,
+            clients_per_peer: shape.clients_per_peer,
             clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
         };
         adjust(&mut rules);
+        let plain = Plain::with(servers, clients, |shape| {
+            shape.instance = rules.instance.clone();
+            shape.params = rules.params;
+            shape.min_participants = rules.min_participants;
+            shape.clients_per_peer = rules.clients_per_peer;
+        });
         let rules = Arc::new(rules);
-        let mut seeds: Vec<_> = (0..servers).collect();
-        seeds.sort_by_key(|seed| Server::new(&rules, &committee, *seed, 1).id());
-        let servers = seeds
-            .iter()
-            .map(|seed| Server::new(&rules, &committee, *seed, 1))
+        let servers = (0..servers)
+            .map(|at| Server::new(&rules, &plain.committee, plain.seed(at), 1))
             .collect();
-        let mut world = Self {
+        Self {
+            plain,
             rules,
-            committee,
             servers,
-            clients: (0..clients).collect(),
-            seeds,
-        };
-        let ids: Vec<_> = (0..clients).map(|at| world.client(at).id()).collect();
-        world.clients.sort_by_key(|seed| ids[*seed]);
-        world
+        }
     }
 
     /// Another boot of a server, with fresh keys and an empty memory.
     pub fn reboot(&self, server: usize, boot: u64) -> Server {
-        Server::new(&self.rules, &self.committee, self.seeds[server], boot)
+        Server::new(&self.rules, &self.committee, self.seed(server), boot)
     }
 
     /// A server that holds the committee secret and is none of the committee.
     pub fn newcomer(&self, seed: usize) -> Server {
         Server::new(&self.rules, &self.committee, 1000 + seed, 1)
-    }
-
-    /// A client's sealer, as if it had sealed nothing yet.
-    pub fn client(&self, client: usize) -> Sealer {
-        let seed = self.clients[client];
-        Sealer::new(
-            &self.rules.instance,
-            DhSecret::from_entropy(&entropy("client dh", seed, 0)),
-            SlotKey::from_entropy(entropy("client slot key", seed, 0)),
-            LeastServers::new(1),
-            &self.client_transport(client),
-        )
-    }
-
-    /// A client's bundle, if it asked for so many servers.
-    pub fn client_asking(&self, client: usize, least: u32) -> ClientBundle {
-        let seed = self.clients[client];
-        ClientBundle::sign(
-            &self.rules.instance,
-            &DhSecret::from_entropy(&entropy("client dh", seed, 0)).public(),
-            LeastServers::new(least),
-            &self.client_transport(client),
-        )
-    }
-
-    /// A client's transport key. A peer has as many clients as the rules let it.
-    pub fn client_transport(&self, client: usize) -> SigningSecret {
-        let peer = self.clients[client] / self.rules.clients_per_peer.max(1) as usize;
-        SigningSecret::from_seed(&entropy("client transport", peer, 0))
-    }
-
-    /// An aggregate that was changed, signed again by the aggregator.
-    pub fn resigned(&self, aggregate: Aggregate) -> Aggregate {
-        Aggregate::sign(
-            aggregate.context,
-            aggregate.participants,
-            aggregate.envelopes,
-            aggregate.vector,
-            &self.aggregator_transport(0),
-        )
-    }
-
-    pub fn client_bundles(&self, clients: &[usize]) -> Vec<ClientBundle> {
-        clients
-            .iter()
-            .map(|client| self.client(*client).bundle().clone())
-            .collect()
-    }
-
-    /// The transport key of an aggregator.
-    #[expect(clippy::unused_self, reason = "it is of a world, as the clients' are")]
-    pub fn aggregator_transport(&self, seed: usize) -> SigningSecret {
-        aggregator(seed)
-    }
-
-    /// The transport key of the aggregator that a round's header names.
-    pub fn aggregator_of(&self, round: &Round) -> SigningSecret {
-        let named = round.header().aggregator;
-        let keys = (0..4).map(|seed| self.aggregator_transport(seed));
-        let mut keys = keys.filter(|key| key.peer_key() == named);
-        keys.next().unwrap_or_else(|| self.aggregator_transport(0))
-    }
-
-    /// The bundle of an admitted aggregator.
-    pub fn aggregator(&self, seed: usize) -> AggregatorBundle {
-        let transport = self.aggregator_transport(seed);
-        let instance = &self.rules.instance;
-        let admission = Admission::sign(instance.name(), &transport.peer_key(), &self.committee);
-        AggregatorBundle::sign(
-            instance,
-            Some(admission),
-            &transport,
-            zipnet_protocol::Whereabouts::nowhere(),
-        )
     }
 
     /// An order of a server in its first boot.
@@ -185,7 +109,7 @@ impl World {
 
     /// The state in which all servers and clients are registered.
     pub fn founded(&self) -> CommitteeState {
-        let all: Vec<_> = (0..self.clients.len()).collect();
+        let all: Vec<_> = (0..self.clients()).collect();
         self.founded_with(&all)
     }
 
@@ -262,20 +186,9 @@ impl World {
 
     /// The honest aggregate of these clients in a round; each says its number.
     pub fn fold(&self, current: &InFlight, clients: &[usize]) -> Aggregate {
-        let mut fold = Fold::new(
-            *current.round.context(),
-            current.round.header(),
-            current.registry.len(),
-        );
         let round = current.certified.as_deref().cloned();
         let round = round.unwrap_or_else(|| certified_anyhow(&self.servers, &current.round));
-        for client in clients {
-            let text = format!("client {client}").into_bytes();
-            let message = Message::new(text, &self.rules.params).unwrap();
-            let (_, envelope) = self.client(*client).seal(&round, Some(&message)).unwrap();
-            fold.add(&current.registry, &envelope).unwrap();
-        }
-        fold.finish(&self.aggregator_of(&current.round))
+        self.fold_of(&round, &current.registry, clients)
     }
 
     /// Gets the aggregate of these clients committed, by way of server 0.
@@ -371,22 +284,6 @@ pub fn registry_of(done: &Arc<Final>) -> Vec<ClientBundle> {
     clients.map(|client| client.bundle().clone()).collect()
 }
 
-/// Partials that their servers sign for the commitments to them, whatever they ought to.
-pub fn give_all(servers: &[&Server], partials: &[Partial]) -> Vec<SignedPartial> {
-    let Some(first) = partials.first() else {
-        return Vec::new();
-    };
-    let all = partials.iter().map(|one| (one.server(), one.commitment()));
-    let commitments = commitments_digest(first.context(), first.aggregate(), all);
-    let signing = |partial: &Partial| {
-        let server = servers
-            .iter()
-            .find(|server| server.id() == *partial.server());
-        partial.sign(commitments, &server.unwrap().signing)
-    };
-    partials.iter().map(signing).collect()
-}
-
 /// A server's order that gives a partial, for what all have committed to.
 pub fn giving(server: &Server, partial: &Partial, state: &CommitteeState) -> Order {
     let current = state.current().unwrap();
@@ -405,27 +302,7 @@ pub fn commitment(partial: &Partial) -> Order {
 
 /// A round that its roster certifies whatever the guards would say.
 pub fn certified_anyhow(servers: &[Server], round: &Round) -> CertifiedRound {
-    let mut all = Certifications::default();
-    let mut certified = None;
-    for server in servers {
-        if round.server(&server.id()).is_some() {
-            let word = Certification::sign(*round.context(), server.id(), &server.signing);
-            certified = all.add(round, &word).unwrap();
-        }
-    }
-    certified.unwrap()
-}
-
-/// The transport key of an aggregator of these tests.
-pub fn aggregator(seed: usize) -> SigningSecret {
-    SigningSecret::from_seed(&entropy("aggregator transport", seed, 0))
-}
-
-pub fn entry(server: &AdmittedServer) -> RosterEntry {
-    RosterEntry {
-        server: *server.id(),
-        bundle: *server.digest(),
-    }
+    testing::certified_anyhow(servers.iter().map(|server| &server.keys), round)
 }
 
 /// The whole state, byte for byte.
@@ -459,6 +336,3 @@ pub fn messages(done: &Final) -> Vec<String> {
     texts.sort();
     texts
 }
-
-/// Any digest that is none of ours.
-pub const NOBODY: Digest = Digest::new([0x99; 32]);

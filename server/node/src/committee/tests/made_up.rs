@@ -1,9 +1,10 @@
 //! Records that verify by themselves, and are none of this committee's.
 
-use zipnet_protocol::{BroadcastRecord, Nonce, RoundHeader};
+use zipnet::testing;
+use zipnet_protocol::RoundHeader;
 
 use super::{
-    fixture::{EPOCH, Server, World, accept, give_all, refuse},
+    fixture::{EPOCH, Server, World, accept, refuse},
     resume::{forked, of, remind},
 };
 use crate::committee::{
@@ -18,41 +19,12 @@ pub fn made_up(
     signers: &[&Server],
     change: impl FnOnce(&mut RoundHeader),
 ) -> Published {
-    let mut roster: Vec<_> = signers.iter().map(|server| server.entry()).collect();
-    roster.sort_by_key(|entry| entry.server);
-    let mut header = RoundHeader {
-        nonce: Nonce::new([7; 32]),
-        roster,
-        ..world.header(state)
-    };
-    header.number = 9;
-    change(&mut header);
-    let header = header.sign(signers[0].id(), &signers[0].signing);
-    let servers = signers.iter().map(|server| server.admitted.clone());
-    let round = header.verify_with(&world.rules.instance, servers).unwrap();
     let mut current = state.clone();
     world.open_only(&mut current);
-    let mut aggregate = world.fold(current.current().unwrap(), &[0, 1]);
-    aggregate.context = *round.context();
-    let aggregate = world.resigned(aggregate);
-    let mut partials: Vec<_> = signers
-        .iter()
-        .map(|server| server.unblind_anything(&round, state.clients(), &aggregate))
-        .collect();
-    partials.sort_by_key(|partial| *partial.server());
-    let partials = give_all(signers, &partials);
-    let record = BroadcastRecord {
-        header,
-        aggregate,
-        partials,
-    };
-    record
-        .verify_in(round.clone())
-        .expect("it verifies by itself");
-    Published {
-        record,
-        bundles: round.bundles(),
-    }
+    let aggregate = world.fold(current.current().unwrap(), &[0, 1]);
+    let signers: Vec<_> = signers.iter().map(|server| &server.keys).collect();
+    let header = world.header(state);
+    testing::made_up(world, &header, state.clients(), aggregate, &signers, change)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zipnet_protocol::{Partial, PartialError, SignedPartial};
 
-use super::fixture::{NOBODY, Server, World, accept, commitment, giving, refuse};
+use super::fixture::{NOBODY, World, accept, commitment, giving, refuse};
 use crate::committee::{
     command::Order,
     state::{Applied, CommitteeState, Refusal},
@@ -203,7 +203,7 @@ fn i6_a_record_holds_every_partial_of_the_roster() {
     assert!(state.current().is_none());
     let partials = &done.published.record.partials;
     let signers: Vec<_> = partials.iter().map(|partial| partial.server).collect();
-    let roster: Vec<_> = world.servers.iter().map(Server::id).collect();
+    let roster: Vec<_> = world.servers.iter().map(|server| server.id()).collect();
     assert_eq!(signers, roster);
     // A reader that trusts no server comes to the same broadcast.
     let read = done

@@ -1,15 +1,13 @@
 //! A server of the tests, honest or not.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-use zeroize::Zeroizing;
+use zipnet::testing;
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, Certification, ClientRegistry, DhSecret, Digest, Nonce, PadTable,
-    Partial, RosterEntry, Round, RoundHeader, ServerBundle, ServerId, SignedPartial, SigningSecret,
-    Tally,
+    Aggregate, Certification, ClientRegistry, Digest, PadTable, Partial, Round, RoundHeader,
+    SignedPartial, SigningSecret, Tally,
 };
 
-use super::fixture::entry;
 use crate::{
     attestation::vouch,
     committee::{
@@ -19,16 +17,6 @@ use crate::{
     guard::{Guard, GuardError, Held},
     settings::CommitteeRules,
 };
-
-/// Thirty-two bytes that belong to a label and two numbers.
-pub fn entropy(label: &str, index: usize, boot: u64) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(*blake3::hash(format!("{label} {index} {boot}").as_bytes()).as_bytes())
-}
-
-/// A nonce that belongs to a number.
-pub fn nonce(seed: u64) -> Nonce {
-    Nonce::new(*entropy("nonce", 0, seed))
-}
 
 /// What a server in this state holds of a round over a registry.
 pub fn held(round: &Round, state: &CommitteeState, registry: &ClientRegistry) -> Held {
@@ -56,15 +44,20 @@ pub fn agreeing(header: &RoundHeader) -> Held {
     }
 }
 
-/// One boot of a server, with all its secrets.
+/// One boot of a server, with all its secrets and its guard.
 pub struct Server {
-    pub dh: DhSecret,
-    pub signing: SigningSecret,
-    pub transport: SigningSecret,
-    pub admitted: AdmittedServer,
+    pub keys: testing::Server,
     pub guard: Guard,
     rules: Arc<CommitteeRules>,
     pads: Option<(Digest, PadTable)>,
+}
+
+impl Deref for Server {
+    type Target = testing::Server;
+
+    fn deref(&self) -> &testing::Server {
+        &self.keys
+    }
 }
 
 impl Server {
@@ -74,38 +67,15 @@ impl Server {
         index: usize,
         boot: u64,
     ) -> Self {
-        let dh = DhSecret::from_entropy(&entropy("server dh", index, boot));
-        let signing = SigningSecret::from_seed(&entropy("server signing", index, boot));
-        let transport = SigningSecret::from_seed(&entropy("server transport", index, 0));
-        let instance = &rules.instance;
-        let bundle = ServerBundle::sign(
-            instance,
-            &dh,
-            &signing,
-            &transport,
-            committee,
-            boot,
-            zipnet_protocol::Whereabouts::nowhere(),
-        );
-        let admitted = bundle.verify(instance).unwrap();
+        let keys = testing::Server::new(&rules.instance, committee, index, boot);
+        let admitted = &keys.admitted;
         let guard = Guard::new(rules.clone(), *admitted.id(), *admitted.digest());
         Self {
-            dh,
-            signing,
-            transport,
-            admitted,
+            keys,
             guard,
             rules: rules.clone(),
             pads: None,
         }
-    }
-
-    pub fn id(&self) -> ServerId {
-        *self.admitted.id()
-    }
-
-    pub fn entry(&self) -> RosterEntry {
-        entry(&self.admitted)
     }
 
     pub fn registration(&self) -> Order {
@@ -133,7 +103,8 @@ impl Server {
         held: &Held,
     ) -> Result<Certification, GuardError> {
         let vouched = vouch(&self.rules.instance, None, round, |_| None).unwrap();
-        self.guard.certify(round, &vouched, held, &self.signing)
+        self.guard
+            .certify(round, &vouched, held, &self.keys.signing)
     }
 
     /// The server's partial of an aggregate, if its guard makes one. That it is
@@ -151,8 +122,14 @@ impl Server {
         }
         let (_, pads) = self.pads.as_ref().unwrap();
         let vouched = vouch(&self.rules.instance, None, round, |_| None).unwrap();
-        self.guard
-            .unblind(round, &vouched, registry, aggregate, pads, &self.signing)?;
+        self.guard.unblind(
+            round,
+            &vouched,
+            registry,
+            aggregate,
+            pads,
+            &self.keys.signing,
+        )?;
         let checked = aggregate.check(round.context(), round.header(), registry);
         Ok(Partial::compute(
             round,
@@ -167,28 +144,5 @@ impl Server {
     pub fn give(&self, partial: &Partial, round: &Round, tally: &Tally) -> SignedPartial {
         let commitments = tally.committed(round).unwrap_or(Digest::ZERO);
         partial.sign(commitments, &self.signing)
-    }
-
-    /// The partial of a server that holds itself to nothing.
-    pub fn unblind_anything(
-        &self,
-        round: &Round,
-        registry: &ClientRegistry,
-        aggregate: &Aggregate,
-    ) -> Partial {
-        let pads = PadTable::agree(&self.dh, registry, None).unwrap();
-        let vector = pads.xor_of(
-            round.context(),
-            &aggregate.participants,
-            &self.id(),
-            round.header().params.broadcast_bytes(),
-        );
-        Partial::new(
-            *round.context(),
-            aggregate.digest(),
-            self.id(),
-            vector.into(),
-            &self.signing,
-        )
     }
 }

@@ -234,8 +234,9 @@ async fn register(
     wish: Wish,
     caller: PeerKey,
 ) -> Result<Enrolment, Refused> {
-    let welcome = wish
-        .verify(&context.rules)
+    let welcome = context
+        .rules
+        .welcome(&wish)
         .map_err(|error| crate::wire::because(&error))?;
     let client = welcome.client();
     if *client.peer() != caller {

@@ -17,7 +17,7 @@ use zipnet_protocol::{AdmittedServer, Epoch, PeerKey, ServerId};
 use super::{context::Context, desk::member_of};
 use crate::{
     committee::{MAX_FLOOR, View},
-    entropy,
+    entropy, members,
     peers::Peers,
     roles::common::peer_id,
     wire::{Floor, FloorCall, FloorRequest, Refused},
@@ -60,7 +60,11 @@ pub(super) struct Others {
 impl Others {
     pub fn new(context: &Context, network: Arc<Network>) -> Self {
         Self {
-            peers: Peers::of::<FloorCall>(network, &context.rules.instance, None),
+            peers: Peers::on::<FloorCall>(
+                &members::Members(network),
+                &context.rules.instance,
+                None,
+            ),
         }
     }
 

@@ -16,7 +16,7 @@ use zipnet_protocol::{AdmittedServer, Digest, PeerKey, RecordError};
 use super::context::Context;
 use crate::{
     committee::{Fetched, Missing, View, command::Published},
-    metrics,
+    members, metrics,
     peers::{PeerError, Peers},
     roles::common::peer_id,
     wire::{HistoryCall, MAX_NEWS, MAX_RECORDS, Refused},
@@ -53,7 +53,7 @@ enum PageError {
 }
 
 pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
-    let peers = Peers::of::<HistoryCall>(network, &context.rules.instance, None);
+    let peers = Peers::on::<HistoryCall>(&members::Members(network), &context.rules.instance, None);
     let mut refused: BTreeMap<PeerKey, Instant> = BTreeMap::new();
     loop {
         tokio::select! {

@@ -18,7 +18,7 @@ use crate::{
         Credential,
         ticket::{Claim, Verdict},
     },
-    metrics,
+    members, metrics,
     peers::Peers,
     roles::common::peer_id,
     wire::{Member, MemberCall, Opinion, OpinionCall},
@@ -57,8 +57,12 @@ pub(super) async fn run(
     };
     let instance = &context.rules.instance;
     let this = Arc::new(Introductions {
-        members: Arc::new(Peers::of::<MemberCall>(network.clone(), instance, None)),
-        opinions: Peers::of::<OpinionCall>(network, instance, None),
+        members: Arc::new(Peers::on::<MemberCall>(
+            &members::Members(network.clone()),
+            instance,
+            None,
+        )),
+        opinions: Peers::on::<OpinionCall>(&members::Members(network), instance, None),
         said: Mutex::default(),
         with,
         context: context.clone(),

@@ -15,6 +15,7 @@ use zipnet_protocol::{AdmittedServer, Digest, KeyError, PeerKey};
 use super::{context::Context, desk::member_of};
 use crate::{
     attestation::{Giving, ServerAttestation},
+    members,
     peers::{PeerError, Peers},
     roles::common::peer_id,
     wire::{KeepCall, Keeper, KeeperCall, Keepsake, Refused},
@@ -47,8 +48,8 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
     let instance = &context.rules.instance;
     let members = Members {
         seed: SecretText::from(seed.as_str()),
-        keepers: Peers::of::<KeeperCall>(network.clone(), instance, None),
-        keeps: Peers::of::<KeepCall>(network, instance, None),
+        keepers: Peers::on::<KeeperCall>(&members::Members(network.clone()), instance, None),
+        keeps: Peers::on::<KeepCall>(&members::Members(network), instance, None),
     };
     let mut asked: BTreeMap<Digest, Asked> = BTreeMap::new();
     loop {
