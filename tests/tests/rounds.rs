@@ -240,7 +240,7 @@ fn pushed(cluster: &Cluster) -> TestResult<f64> {
 
 #[test]
 fn a_light_reader_prints_what_an_auditor_prints_for_a_broadcast_a_round() -> TestResult {
-    const ROUNDS: usize = 20;
+    const ROUNDS: u32 = 20;
     let mut cluster = Cluster::start(Settings::default(), 3)?;
     let mut auditor = cluster.watcher()?;
     let mut light = cluster.client(&["--json", "watch", "--light"])?;
@@ -274,9 +274,9 @@ fn a_light_reader_prints_what_an_auditor_prints_for_a_broadcast_a_round() -> Tes
     assert_eq!(rounds(&light), rounds(&auditor));
     // Three that cover and this one; the bound is loose by one round.
     let broadcast = 16_384.0;
-    let each = (after - before) / 4.0 / (ROUNDS as f64) / broadcast;
+    let each = (after - before) / 4.0 / f64::from(ROUNDS) / broadcast;
     assert!(
-        each <= 1.05 * (1.0 + 1.0 / ROUNDS as f64),
+        each <= 1.05 * (1.0 + 1.0 / f64::from(ROUNDS)),
         "{each} broadcasts"
     );
     Ok(())

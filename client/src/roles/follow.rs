@@ -61,6 +61,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// from the other server. A client that knows what became of its message can go
 /// on in this round.
 const GRACE: Duration = Duration::from_millis(300);
+/// How long that record may still take before others are asked for it, and its server
+/// loses its seat. Servers and links under load are late, and whoever asks twice for what
+/// is on its way makes them later. A server that withholds gains these seconds, once: the
+/// client covers meanwhile.
+const LATE: Duration = Duration::from_secs(2);
 /// After how long without anything of use one server's certified round is enough
 /// to go into another epoch. Otherwise two must speak of it.
 const STALE: Duration = Duration::from_secs(10);
@@ -80,8 +85,21 @@ struct Held {
     until: Instant,
 }
 
+/// The record before a certified round that was reported without it.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    wanted: Digest,
+    /// The number of the certified round.
+    number: u64,
+    until: Instant,
+}
+
 /// What became of news.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "any of them may hold beside any other"
+)]
 struct Taken {
     events: Vec<Event>,
     /// What does not hold.
@@ -107,6 +125,7 @@ pub struct Follower {
     seen: Seen,
     course: Course,
     held: Option<Held>,
+    late: Option<Late>,
     gap: Option<Gap>,
     kept: Kept,
     /// Light records, where these are read.
@@ -144,6 +163,7 @@ impl Follower {
             directory: directory.clone(),
             course: Course::default(),
             held: None,
+            late: None,
             gap: None,
             kept: Kept::default(),
             claims: None,
@@ -173,13 +193,15 @@ impl Follower {
     pub async fn next(&mut self) -> Vec<Event> {
         loop {
             let all = self.polls.keep(self.position());
-            let until = self.held.as_ref().map(|held| held.until);
+            let held = self.held.as_ref().map(|held| held.until);
+            let until = held
+                .into_iter()
+                .chain(self.late.map(|late| late.until))
+                .min();
             let events = tokio::select! {
                 Some(answer) = self.polls.next() => self.hear(answer).await,
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
-                    // Whoever is asked for records has kept one back.
-                    self.polls.blame_records();
-                    self.release()
+                    self.overdue(Instant::now())
                 }
                 // A server that was just met may take the place.
                 () = sleep(PAUSE), if !all => Vec::new(),
@@ -479,16 +501,27 @@ impl Follower {
         }
     }
 
-    /// Reports the round that was kept back although its predecessor is missing:
-    /// a client can cover in it. What is missing is fetched meanwhile.
-    fn release(&mut self) -> Vec<Event> {
-        let Some(held) = self.held.take() else {
-            return Vec::new();
-        };
-        let header = held.round.header();
-        let (previous, number) = (header.previous, header.number);
-        let mut events = vec![Event::Opened(held.round)];
-        events.extend(self.miss(previous, ToldBy::Round(number)));
+    /// Reports the round that was kept back although its predecessor is missing: a
+    /// client can cover in it. If that is missing for too long, whoever is asked for
+    /// records has kept it back, and others are asked.
+    fn overdue(&mut self, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(held) = self.held.take_if(|held| held.until <= now) {
+            let header = held.round.header();
+            // A newer one that is missing, too, gives nobody more time.
+            let until = self.late.map_or(now + LATE, |late| late.until);
+            self.late = Some(Late {
+                wanted: header.previous,
+                number: header.number,
+                until,
+            });
+            events.push(Event::Opened(held.round));
+        }
+        self.late.take_if(|late| self.course.knows(&late.wanted));
+        if let Some(late) = self.late.take_if(|late| late.until <= now) {
+            self.polls.blame_records();
+            events.extend(self.miss(late.wanted, ToldBy::Round(late.number)));
+        }
         events
     }
 }

@@ -124,27 +124,19 @@ impl ClaimedRound {
     }
 
     /// The record, if a certified round names it as the newest.
-    ///
-    /// # Errors
-    /// This claim, if it names another one.
-    pub fn named_by(self, later: &CertifiedRound) -> Result<FinalizedRound, Self> {
+    #[must_use]
+    pub fn named_by(self, later: &CertifiedRound) -> Option<FinalizedRound> {
         self.named(later.round())
     }
 
     /// The record, if a finalized round names it as its predecessor.
-    ///
-    /// # Errors
-    /// This claim, if it names another one.
-    pub fn behind(self, later: &FinalizedRound) -> Result<FinalizedRound, Self> {
+    #[must_use]
+    pub fn behind(self, later: &FinalizedRound) -> Option<FinalizedRound> {
         self.named(later.round())
     }
 
-    fn named(self, later: &Round) -> Result<FinalizedRound, Self> {
-        if later.header().previous == *self.digest() {
-            Ok(self.0)
-        } else {
-            Err(self)
-        }
+    fn named(self, later: &Round) -> Option<FinalizedRound> {
+        (later.header().previous == *self.digest()).then_some(self.0)
     }
 }
 

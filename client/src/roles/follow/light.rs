@@ -42,12 +42,8 @@ impl Follower {
     pub fn light(mut self) -> Self {
         let directory = self.directory.clone();
         let allowed: Allowed = Arc::new(move |peer| directory.is_server(peer));
-        self.polls
-            .following(Servers::Light(Peers::on::<FollowLightCall>(
-                &*self.ground,
-                &self.instance,
-                Some(allowed),
-            )));
+        let servers = Peers::on::<FollowLightCall>(&*self.ground, &self.instance, Some(allowed));
+        self.polls.following(Servers::Light(Arc::new(servers)));
         self.claims = Some(Claims::default());
         self
     }

@@ -65,14 +65,12 @@ impl Seen {
 
     /// A light record that a server hands on.
     pub fn claim(&mut self, published: LightPublished) -> Result<ClaimedRound, NewsError> {
-        let round = match published.round {
-            Some((header, bundles)) => self
-                .round_of(&header, &bundles)
-                .map_err(NewsError::LightHeader)?,
-            None => {
-                let round = self.numbered(published.number).ok_or(NewsError::Base)?;
-                round.round().clone()
-            }
+        let round = if let Some((header, bundles)) = published.round {
+            self.round_of(&header, &bundles)
+                .map_err(NewsError::LightHeader)?
+        } else {
+            let round = self.numbered(published.number).ok_or(NewsError::Base)?;
+            round.round().clone()
         };
         published.record.claim(round).map_err(NewsError::Light)
     }

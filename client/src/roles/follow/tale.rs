@@ -25,7 +25,7 @@ pub(super) enum Servers {
     /// Everything.
     Full(Arc<Peers<Follow, News>>),
     /// Light records.
-    Light(Peers<Follow, LightNews>),
+    Light(Arc<Peers<Follow, LightNews>>),
 }
 
 #[derive(Debug)]

@@ -81,7 +81,7 @@ impl Herald {
         // The state first: a record that it no longer mentions is among the
         // broadcasts by then.
         let view = context.view();
-        let fresh = Fresh::of(&view.state, &context.shared.broadcasts(), request);
+        let fresh = Fresh::of(&view.state, context.shared.broadcasts(), request);
         let (next, news) = (fresh.behind(request), fresh.is_news(request));
         let reply = C::reply(fresh, request);
         let told = Told {
