@@ -520,6 +520,7 @@ impl Follower {
         self.late.take_if(|late| self.course.knows(&late.wanted));
         if let Some(late) = self.late.take_if(|late| late.until <= now) {
             self.polls.blame_records();
+            self.claims.iter_mut().for_each(Claims::forget);
             events.extend(self.miss(late.wanted, ToldBy::Round(late.number)));
         }
         events

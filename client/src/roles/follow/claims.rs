@@ -21,6 +21,7 @@ const MOST_TOLD: usize = 8;
 pub(super) struct Claims {
     held: VecDeque<ClaimedRound>,
     bytes: usize,
+    reach: Option<(Epoch, u64)>,
     /// Which digest who told of which round.
     told: VecDeque<(PeerId, RoundContext, Digest)>,
     /// The newest certified round that is trusted.
@@ -28,8 +29,12 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Takes a claim down. `false` if it is held already.
-    pub fn push(&mut self, claim: ClaimedRound) -> bool {
+    /// Takes a claim down, of somebody who was `asked` for records or not. `false` if it is
+    /// held already.
+    pub fn push(&mut self, claim: ClaimedRound, asked: bool) -> bool {
+        if asked {
+            self.reach = Some(claim.round().position());
+        }
         if self.held.iter().any(|held| held.digest() == claim.digest()) {
             return false;
         }
@@ -71,14 +76,17 @@ impl Claims {
         self.certified = Some(round.clone());
     }
 
-    /// The number of the newest claim of an epoch, if that round was certified: nobody
-    /// leads a reader past records that it has yet to ask for.
-    pub fn reach(&self, epoch: Epoch) -> Option<u64> {
-        let certified = self.certified.as_ref()?.position();
-        let numbers = self.held.iter().map(|held| held.round().position());
-        let of =
-            numbers.filter(|(of, at)| *of == epoch && certified.0 == *of && *at <= certified.1);
-        of.map(|(_, at)| at).max()
+    /// Where the newest claim stands that was made by whoever is asked for records: what
+    /// comes after it is to be asked for.
+    pub const fn reach(&self) -> Option<(Epoch, u64)> {
+        self.reach
+    }
+
+    /// Whoever is asked for records has made none, or made them up: what is claimed leads
+    /// nowhere any more.
+    pub fn forget(&mut self) {
+        self.held.clear();
+        (self.bytes, self.reach) = (0, None);
     }
 
     /// The records that the newest certified round proves, oldest first. Claims of its

@@ -50,10 +50,13 @@ impl Follower {
 
     /// The newest record that was told of, to ask for what comes after.
     pub(super) fn position(&self) -> Option<(Epoch, u64)> {
-        let (epoch, number) = self.course.position()?;
-        let claims = self.claims.as_ref();
-        let claimed = claims.and_then(|claims| claims.reach(epoch));
-        Some((epoch, claimed.map_or(number, |claimed| claimed.max(number))))
+        let claimed = self.claims.as_ref().and_then(Claims::reach);
+        match (self.course.position(), claimed) {
+            (Some((epoch, number)), Some((of, claimed))) if of == epoch => {
+                Some((epoch, number.max(claimed)))
+            }
+            (at, claimed) => at.or(claimed),
+        }
     }
 
     /// Rebuilds what was left out.
@@ -118,8 +121,9 @@ impl Follower {
                 taken.problem = Some(error);
                 return;
             }
+            let asked = self.polls.gives_records(&from);
             let claims = self.claims.as_mut();
-            taken.claims |= claims.is_some_and(|claims| claims.push(claim));
+            taken.claims |= claims.is_some_and(|claims| claims.push(claim, asked));
         }
         self.prove(from, quorum, taken);
     }

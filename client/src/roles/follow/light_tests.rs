@@ -208,7 +208,7 @@ async fn what_builds_on_a_round_that_is_not_at_hand_is_refused_in_words() {
 }
 
 #[test]
-fn i19_claims_are_bounded_and_lead_nobody_past_what_is_certified() {
+fn i19_claims_are_bounded_and_lead_nobody_once_they_are_found_out() {
     let mut world = World::new(3, 3);
     let mut state = world.founded();
     let Played { done, rounds } = play(&mut world, &mut state);
@@ -217,19 +217,20 @@ fn i19_claims_are_bounded_and_lead_nobody_past_what_is_certified() {
         record.claim(done[at].checked.round().clone()).unwrap()
     };
     let mut claims = Claims::default();
-    assert!(claims.push(claim(1)) && !claims.push(claim(1)));
+    assert!(claims.push(claim(1), false) && !claims.push(claim(1), false));
     let (epoch, _) = rounds[0].position();
-    assert_eq!(claims.reach(epoch), None, "nothing is certified");
-    claims.certify(&rounds[0]);
-    assert_eq!(claims.reach(epoch), None, "round 2 is ahead of round 1");
-    assert!(claims.proven().is_empty());
+    assert_eq!(claims.reach(), None, "nobody who was asked has made it");
+    claims.push(claim(1), true);
+    assert_eq!(claims.reach(), Some((epoch, 2)));
     claims.certify(&rounds[1]);
-    assert_eq!(claims.reach(epoch), Some(2));
-    claims.push(claim(2));
+    assert!(claims.proven().is_empty());
+    claims.push(claim(2), true);
     claims.certify(&rounds[3]);
     let proven = claims.proven();
     assert_eq!(proven, [done[1].checked.clone(), done[2].checked.clone()]);
-    assert_eq!(claims.reach(epoch), None);
+    assert_eq!(claims.reach(), Some((epoch, 3)));
+    claims.forget();
+    assert_eq!(claims.reach(), None);
     // Made-up ones, as many as one likes.
     let length = done[1].checked.broadcast().len();
     for at in 0..500_u32 {
@@ -237,7 +238,7 @@ fn i19_claims_are_bounded_and_lead_nobody_past_what_is_certified() {
         let mut bytes = vec![0; length];
         bytes[..4].copy_from_slice(&at.to_be_bytes());
         lie.broadcast = bytes.into();
-        claims.push(lie.claim(done[1].checked.round().clone()).unwrap());
+        claims.push(lie.claim(done[1].checked.round().clone()).unwrap(), true);
         claims.tell(server_peer(0), *rounds[1].context(), Digest::ZERO);
     }
     assert!(claims.len() <= 64);
