@@ -22,7 +22,7 @@ use crate::{
     attestation::Authority,
     entropy::Dice,
     ground::Ground,
-    peers::Peers,
+    peers::{Allowed, Peers},
     wire::{Member, MemberCall},
 };
 
@@ -103,6 +103,13 @@ impl Directory {
     #[must_use]
     pub fn is_server(&self, peer: &PeerId) -> bool {
         self.lock().servers.contains_key(peer)
+    }
+
+    /// Only admitted servers are asked, whoever they are when it is.
+    #[must_use]
+    pub fn allowed(self: &Arc<Self>) -> Allowed {
+        let directory = self.clone();
+        Arc::new(move |peer| directory.is_server(peer))
     }
 
     /// Whether a later boot of this server than the given one was met.

@@ -48,7 +48,7 @@ use super::directory::Directory;
 use crate::{
     attestation::Credential,
     ground::Ground,
-    peers::{Allowed, Peers},
+    peers::Peers,
     settings::TrustSettings,
     wire::{CredentialCall, FollowCall, MAX_RECORDS, Published},
 };
@@ -69,6 +69,7 @@ const LATE: Duration = Duration::from_secs(2);
 /// After how long without anything of use one server's certified round is enough
 /// to go into another epoch. Otherwise two must speak of it.
 const STALE: Duration = Duration::from_secs(10);
+
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -147,8 +148,7 @@ impl Follower {
         trust: &TrustSettings,
         directory: &Arc<Directory>,
     ) -> Self {
-        let servers = directory.clone();
-        let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
+        let allowed = directory.allowed();
         Self {
             polls: Polls::new(Peers::on::<FollowCall>(
                 &**ground,

@@ -28,16 +28,7 @@ pub(super) async fn follower(
     let doors = Doors::open(&entropy::fresh().unwrap(), bind, &Reach::Direct).await;
     let doors = doors.unwrap();
     let instance = &world.rules.instance;
-    let mut trust = TrustSettings {
-        name: instance.name().clone(),
-        committee: Some(*instance.committee()),
-        required: Vec::new(),
-        committee_size: None,
-        min_servers: None,
-        min_participants: 1,
-        aggregators: Vec::new(),
-        authority: None,
-    };
+    let mut trust = world.trust();
     adjust(&mut trust);
     let ground: Arc<dyn Ground> = Arc::new(AtDoors(Book::new(doors.clone(), &[])));
     let directory = Arc::new(Directory::new(&ground, instance, None));

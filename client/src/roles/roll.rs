@@ -13,7 +13,7 @@ use crate::{
     backoff::Backoff,
     book::{AtDoors, Book},
     entropy::Dice,
-    peers::{Allowed, Peers},
+    peers::Peers,
     wire::RollCall,
 };
 
@@ -24,10 +24,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 
 /// Keeps the book, for ever.
 pub async fn keep(book: Arc<Book>, directory: Arc<Directory>) {
-    let servers = directory.clone();
-    let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
     let ground = AtDoors(book.clone());
-    let peers = Peers::on::<RollCall>(&ground, directory.instance(), Some(allowed));
+    let peers = Peers::on::<RollCall>(&ground, directory.instance(), Some(directory.allowed()));
     let mut dice = Dice::fresh();
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
     let mut known: Vec<AdmittedServer> = Vec::new();

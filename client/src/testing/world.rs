@@ -14,7 +14,7 @@ use super::{
     Current, EPOCH, Final, Server, State, aggregator, certified_anyhow, entropy, entry, give_all,
     nonce,
 };
-use crate::wire::Published;
+use crate::{settings::TrustSettings, wire::Published};
 
 /// What the rounds of a deployment are like.
 #[derive(Debug, Clone)]
@@ -72,6 +72,21 @@ impl World {
         let ids: Vec<_> = (0..clients).map(|at| world.client(at).id()).collect();
         world.clients.sort_by_key(|seed| ids[*seed]);
         world
+    }
+
+    /// What whoever trusts this committee sets, and no more.
+    pub fn trust(&self) -> TrustSettings {
+        let instance = &self.rules.instance;
+        TrustSettings {
+            name: instance.name().clone(),
+            committee: Some(*instance.committee()),
+            required: Vec::new(),
+            committee_size: None,
+            min_servers: None,
+            min_participants: 1,
+            aggregators: Vec::new(),
+            authority: None,
+        }
     }
 
     /// From what a server's keys are made.

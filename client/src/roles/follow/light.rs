@@ -12,7 +12,7 @@ use zipnet_protocol::{Certificate, ClaimedRound, Epoch};
 
 use super::{Follower, NewsError, Taken, claims::Claims, tale::Servers};
 use crate::{
-    peers::{Allowed, Peers},
+    peers::Peers,
     wire::{FollowLightCall, LightHeader, LightNews, LightOpened, MAX_RECORDS, News, Opened},
 };
 
@@ -40,9 +40,8 @@ impl Follower {
     /// Reads lightly from now on.
     #[must_use]
     pub fn light(mut self) -> Self {
-        let directory = self.directory.clone();
-        let allowed: Allowed = Arc::new(move |peer| directory.is_server(peer));
-        let servers = Peers::on::<FollowLightCall>(&*self.ground, &self.instance, Some(allowed));
+        let allowed = Some(self.directory.allowed());
+        let servers = Peers::on::<FollowLightCall>(&*self.ground, &self.instance, allowed);
         self.polls.following(Servers::Light(Arc::new(servers)));
         self.claims = Some(Claims::default());
         self

@@ -1,5 +1,6 @@
 //! A follower that reads lightly, between servers that lie.
 
+use zipnet_door::Doors;
 use zipnet_protocol::{CertifiedRound, HeaderDelta, LightRecord};
 
 use super::{
@@ -7,7 +8,7 @@ use super::{
     *,
 };
 use crate::{
-    testing::{Final, State, World, certified_anyhow},
+    testing::{Final, World, certified_anyhow},
     wire::{LightHeader, LightNews, LightOpened, LightPublished},
 };
 
@@ -84,26 +85,39 @@ struct Played {
     rounds: Vec<Arc<CertifiedRound>>,
 }
 
-fn play(world: &mut World, state: &mut State) -> Played {
-    let all: Vec<_> = (0..world.servers.len()).collect();
+fn play() -> (World, Played) {
+    let mut world = World::new(3, 3);
+    let mut state = world.founded();
     let (mut done, mut rounds) = (Vec::new(), Vec::new());
     for number in 0..4 {
-        rounds.push(world.open(state));
+        rounds.push(world.open(&mut state));
         if number < 3 {
-            world.aggregate(state, &[0, 1, 2]);
-            done.push(world.partials(state, &all).unwrap());
+            world.aggregate(&mut state, &[0, 1, 2]);
+            done.push(world.partials(&mut state, &[0, 1, 2]).unwrap());
         }
     }
-    Played { done, rounds }
+    (world, Played { done, rounds })
+}
+
+/// Whoever reads lightly, and has heard of nothing yet.
+async fn reader(world: &World) -> (Arc<Doors>, Follower) {
+    let (doors, follower) = follower(world, |_| {}).await;
+    (doors, follower.light())
+}
+
+/// The same, who was told of the first two rounds.
+async fn reader_of_two(world: &World, played: &Played) -> (Arc<Doors>, Follower) {
+    let (doors, mut follower) = reader(world).await;
+    let Played { done, rounds } = played;
+    let first = news(vec![whole(&done[0])], Some(opened(&rounds[1], None)));
+    assert_eq!(hear(&mut follower, 0, first).0, ["opened 2"]);
+    (doors, follower)
 }
 
 #[tokio::test]
 async fn i13_a_light_record_is_reported_once_the_next_round_names_it() {
-    let mut world = World::new(3, 3);
-    let mut state = world.founded();
-    let Played { done, rounds } = play(&mut world, &mut state);
-    let (_node, follower) = follower(&world, |_| {}).await;
-    let mut follower = follower.light();
+    let (world, Played { done, rounds }) = play();
+    let (_node, mut follower) = reader(&world).await;
     let mut hear = |news| {
         let (said, problem) = hear(&mut follower, 0, news);
         assert!(problem.is_none(), "{problem:?}");
@@ -130,13 +144,9 @@ async fn i13_a_light_record_is_reported_once_the_next_round_names_it() {
 
 #[tokio::test]
 async fn i13_a_made_up_light_record_is_never_reported_and_the_right_one_is() {
-    let mut world = World::new(3, 3);
-    let mut state = world.founded();
-    let Played { done, rounds } = play(&mut world, &mut state);
-    let (_node, follower) = follower(&world, |_| {}).await;
-    let mut follower = follower.light();
-    let first = news(vec![whole(&done[0])], Some(opened(&rounds[1], None)));
-    assert_eq!(hear(&mut follower, 0, first).0, ["opened 2"]);
+    let (world, played) = play();
+    let (_node, mut follower) = reader_of_two(&world, &played).await;
+    let Played { done, rounds } = played;
     let lie = news(vec![made_up(&done[1])], None);
     assert!(hear(&mut follower, 0, lie).0.is_empty());
     // The liar cannot tell the next round on top of it,
@@ -155,13 +165,9 @@ async fn i13_a_made_up_light_record_is_never_reported_and_the_right_one_is() {
 
 #[tokio::test]
 async fn i13_a_certificate_without_every_signature_proves_no_light_record() {
-    let mut world = World::new(3, 3);
-    let mut state = world.founded();
-    let Played { done, rounds } = play(&mut world, &mut state);
-    let (_node, follower) = follower(&world, |_| {}).await;
-    let mut follower = follower.light();
-    let first = news(vec![whole(&done[0])], Some(opened(&rounds[1], None)));
-    hear(&mut follower, 0, first);
+    let (world, played) = play();
+    let (_node, mut follower) = reader_of_two(&world, &played).await;
+    let Played { done, rounds } = played;
     let mut next = opened(&rounds[2], Some((&done[1], true)));
     next.signatures[2] = next.signatures[1];
     let (said, problem) = hear(&mut follower, 0, news(vec![light(&done[1])], Some(next)));
@@ -184,11 +190,8 @@ async fn i13_a_certificate_without_every_signature_proves_no_light_record() {
 
 #[tokio::test]
 async fn what_builds_on_a_round_that_is_not_at_hand_is_refused_in_words() {
-    let mut world = World::new(3, 3);
-    let mut state = world.founded();
-    let Played { done, rounds } = play(&mut world, &mut state);
-    let (_node, follower) = follower(&world, |_| {}).await;
-    let mut follower = follower.light();
+    let (world, Played { done, rounds }) = play();
+    let (_node, mut follower) = reader(&world).await;
     for told in [
         news(vec![light(&done[1])], None),
         news(vec![], Some(opened(&rounds[2], Some((&done[1], true))))),
@@ -209,9 +212,7 @@ async fn what_builds_on_a_round_that_is_not_at_hand_is_refused_in_words() {
 
 #[test]
 fn i19_claims_are_bounded_and_lead_nobody_once_they_are_found_out() {
-    let mut world = World::new(3, 3);
-    let mut state = world.founded();
-    let Played { done, rounds } = play(&mut world, &mut state);
+    let (_, Played { done, rounds }) = play();
     let claim = |at: usize| {
         let record = LightRecord::of(&done[at].checked);
         record.claim(done[at].checked.round().clone()).unwrap()

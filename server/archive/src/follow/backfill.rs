@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use zipnet::{
     attestation::Credential,
     ground::Ground,
-    peers::{Allowed, PeerError, Peers},
+    peers::{PeerError, Peers},
     report::chain,
     roles::{directory::Directory, follow},
     settings::{PeerId, TrustSettings},
@@ -64,8 +64,7 @@ impl Filler {
         trust: &TrustSettings,
         directory: &Arc<Directory>,
     ) -> Self {
-        let servers = directory.clone();
-        let allowed: Allowed = Arc::new(move |peer| servers.is_server(peer));
+        let allowed = directory.allowed();
         Self {
             desk,
             instance: instance.clone(),

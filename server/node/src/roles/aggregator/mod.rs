@@ -129,10 +129,7 @@ pub async fn run(
     let authority = settings.trust.authority.clone();
     let directory = Arc::new(Directory::new(&ground, &instance, authority.clone()));
     let upkeep = authority.map(|authority| tokio::spawn(upkeep::run(authority)));
-    let servers: Allowed = {
-        let directory = directory.clone();
-        Arc::new(move |peer| directory.is_server(peer))
-    };
+    let servers = directory.allowed();
     let aggregator = Arc::new(Aggregator {
         fold_deadline: settings.fold_deadline,
         desk: Desk::new(transport.clone()),
