@@ -190,7 +190,7 @@ async fn soak() -> TestResult {
     while rounds < ROUNDS {
         let done = timeout(PATIENCE, reader.next())
             .await?
-            .ok_or("the reader ended")?;
+            .ok_or("the reader ended")??;
         rounds += 1;
         // Each record names its predecessor: nothing was lost on the way.
         if let Some(last) = last_digest {

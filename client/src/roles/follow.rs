@@ -14,10 +14,12 @@
 
 mod claims;
 pub mod course;
+mod doubt;
 mod error;
 mod gap;
 mod kept;
 mod light;
+pub(crate) mod past;
 mod polls;
 mod seen;
 mod tale;
@@ -37,6 +39,7 @@ pub use self::{error::NewsError, trust::pinned};
 use self::{
     claims::Claims,
     course::{Course, Step, Turn},
+    doubt::Doubt,
     gap::{Gap, ToldBy},
     kept::Kept,
     light::Told,
@@ -137,6 +140,8 @@ pub struct Follower {
     useful: Instant,
     /// Whether it was said that rounds are too small here.
     told_few: bool,
+    /// Why rounds are not believed.
+    doubt: Doubt,
 }
 
 impl Follower {
@@ -170,6 +175,7 @@ impl Follower {
             refused: None,
             useful: Instant::now(),
             told_few: false,
+            doubt: Doubt::default(),
         }
     }
 
@@ -208,6 +214,7 @@ impl Follower {
                 () = self.directory.changed(), if !all => Vec::new(),
             };
             if !events.is_empty() {
+                self.doubt.heard(&events);
                 return events;
             }
         }
@@ -237,6 +244,7 @@ impl Follower {
                             .map(|open| open.certificate.header.header().context());
                         let taken = self.take(told, peer);
                         if let Some(error) = &taken.problem {
+                            self.doubt.told(error);
                             tracing::warn!(
                                 because = %crate::report::chain(error),
                                 "refused news of a server"

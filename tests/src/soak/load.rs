@@ -150,8 +150,11 @@ async fn hushed() {
 }
 
 async fn read(node: u16, mut reader: Reader) {
-    while let Some(round) = reader.next().await {
-        say(&as_json(node, &round));
+    while let Some(heard) = reader.next().await {
+        match heard {
+            Ok(round) => say(&as_json(node, &round)),
+            Err(lagged) => eprintln!("node {node}: {lagged}"),
+        }
     }
 }
 

@@ -9,9 +9,10 @@ pub async fn say(settings: ClientSettings, text: &str) -> Result<Vec<String>, Bo
     // Takes part for some rounds before and after, as everybody who comes to talk.
     let mut stay = client.linger();
     while stay.left() > 0 && stay.one_more().await {}
-    let receipt = client.publisher().publish(text.into()).await?;
+    let receipt = client.publisher().publish(text).await?;
     let mut found = Vec::new();
     while let Some(round) = reader.next().await {
+        let round = round?;
         let header = round.round().header();
         if header.epoch == receipt.epoch && header.number == receipt.round {
             let messages = round.messages();

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use zipnet::{
     health::{Health, Role},
     roles::client::{
-        Client, ClientSettings, Linger, Participation, PublishOptions, Publisher, Receipt,
+        Client, ClientSettings, Lagged, Linger, Participation, PublishOptions, Publisher, Receipt,
         evidence::{self, Shown},
     },
 };
@@ -136,16 +136,16 @@ async fn act(
         Verb::Evidence { .. } => Ok(()),
         Verb::Watch { .. } => {
             let mut reader = client.reader();
-            while let Some(round) = reader.next().await {
-                say_round(&round, json, None);
+            while let Some(heard) = reader.next().await {
+                say_heard(heard, json);
             }
             Ok(())
         }
         Verb::Chat { talk } => {
             let mut reader = client.reader();
             let listen = async {
-                while let Some(round) = reader.next().await {
-                    say_round(&round, json, None);
+                while let Some(heard) = reader.next().await {
+                    say_heard(heard, json);
                 }
                 Ok(())
             };
@@ -321,6 +321,23 @@ fn say_item(item: &Item, json: bool) {
                 "a record of the archive is not shown"
             );
             json!({"event": "refused", "round": number, "because": because})
+        }
+    };
+    if json {
+        say(&event.to_string());
+    }
+}
+
+fn say_heard(heard: Result<Arc<FinalizedRound>, Lagged>, json: bool) {
+    let event = match heard {
+        Ok(round) => return say_round(&round, json, None),
+        Err(lagged @ Lagged::Slow { missed }) => {
+            tracing::warn!(because = %lagged, "rounds are not shown");
+            json!({"event": "lagged", "missed": missed})
+        }
+        // Whoever follows has said so.
+        Err(Lagged::Gone { after, before }) => {
+            json!({"event": "gap", "after": after, "before": before, "said": null})
         }
     };
     if json {

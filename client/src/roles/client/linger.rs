@@ -93,8 +93,14 @@ impl Linger {
         if self.left == 0 {
             return false;
         }
-        let came = timeout_at(self.until, self.reader.next()).await;
-        let came = matches!(came, Ok(Some(_)));
+        let came = loop {
+            match timeout_at(self.until, self.reader.next()).await {
+                // What is missing is no round.
+                Ok(Some(Err(_))) => {}
+                Ok(Some(Ok(_))) => break true,
+                Ok(None) | Err(_) => break false,
+            }
+        };
         if came {
             self.until = Instant::now() + PATIENCE;
         }

@@ -1,5 +1,6 @@
 //! Clients, to embed or to run: [`Publisher`] seals messages and cover,
-//! [`Reader`] verifies and yields what was broadcast.
+//! [`Reader`] verifies and yields what was broadcast. [`Zipnet`](crate::Zipnet) sets one up
+//! of a line of text.
 //!
 //! ```no_run
 //! # async fn example(settings: zipnet::roles::client::ClientSettings) -> Result<(), Box<dyn std::error::Error>> {
@@ -10,7 +11,7 @@
 //! let receipt = client.publisher().publish(b"hello".to_vec()).await?;
 //! println!("landed in round {} slot {}", receipt.round, receipt.slot);
 //! if let Some(round) = reader.next().await {
-//!     for (slot, message) in round.messages() {
+//!     for (slot, message) in round?.messages() {
 //!         println!("{slot}: {}", String::from_utf8_lossy(&message));
 //!     }
 //! }
@@ -21,35 +22,42 @@
 mod driver;
 pub mod evidence;
 pub mod fate;
+mod lag;
 mod linger;
 mod listing;
 mod offer;
 mod pending;
 mod publisher;
 mod reader;
+mod readiness;
 mod registration;
+mod sending;
 mod witness;
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, watch},
     task::JoinSet,
 };
 use zipnet_door::Doors;
 use zipnet_protocol::{
-    DhSecret, Instance, Invite, LeastServers, RoundParams, Sealer, SigningSecret, SlotKey,
+    DhSecret, FinalizedRound, Instance, Invite, LeastServers, RoundParams, Sealer, SigningSecret,
+    SlotKey,
 };
 
+pub use lag::Lagged;
 pub use linger::{Linger, Stay};
 pub use publisher::{GivenUp, PublishError, PublishOptions, Publisher, Receipt};
-pub use reader::Reader;
+pub use reader::{Reader, TakesPart};
+pub use readiness::{NotReady, Readiness};
+pub use sending::{MessageId, Receipts, Sending, Told};
 
 use super::{
     common::{self, CommitteeKeyError, KnockError},
     directory::Directory,
-    follow::{Event, Follower},
+    follow::{Event, Follower, past::Past},
     roll,
 };
 use crate::{
@@ -57,14 +65,15 @@ use crate::{
     book::{AtDoors, Book},
     entropy::{self, EntropyError},
     ground::Ground,
-    peers::Allowed,
+    health::Reason,
     settings::{NetworkSettings, TrustSettings},
     wire::Wish,
 };
 use driver::Driver;
 use listing::Registries;
 use offer::Offers;
-use publisher::Outgoing;
+use reader::Rounds;
+use readiness::Footing;
 use registration::Registrar;
 use witness::Witness;
 
@@ -107,7 +116,7 @@ pub enum Participation {
 }
 
 impl Participation {
-    const fn seals(self) -> bool {
+    pub(crate) const fn seals(self) -> bool {
         matches!(self, Self::Talk | Self::Cover)
     }
 }
@@ -141,7 +150,12 @@ struct Host {
     least_servers: LeastServers,
     directory: Arc<Directory>,
     events: broadcast::Sender<Event>,
+    rounds: Rounds,
     inboxes: Inboxes,
+    /// Why no round is believed.
+    doubts: watch::Receiver<Option<Reason>>,
+    /// How many servers there have to be, if that was set.
+    servers: Option<u32>,
     /// Whether whole records are read.
     audits: bool,
     tasks: JoinSet<()>,
@@ -157,7 +171,8 @@ impl core::fmt::Debug for Host {
 #[derive(Debug)]
 pub struct Client {
     host: Arc<Host>,
-    outbox: mpsc::Sender<Outgoing>,
+    publisher: Publisher,
+    readiness: readiness::Told,
     registrar: Option<Arc<Registrar>>,
     tasks: JoinSet<()>,
 }
@@ -200,6 +215,9 @@ impl Client {
             follower = follower.light();
         }
         let events = broadcast::Sender::new(BACKLOG);
+        let past = Past::new(&ground, &instance, &trust, &directory, audits);
+        let rounds = Rounds::new(past);
+        let doubts = follower.doubts();
         let mut tasks = JoinSet::new();
         if let Some(authority) = authority {
             tasks.spawn(upkeep::run(authority));
@@ -207,7 +225,8 @@ impl Client {
         tasks.spawn(directory.clone().run());
         tasks.spawn(roll::keep(book, directory.clone()));
         let inboxes = Inboxes::default();
-        tasks.spawn(follow(follower, events.clone(), inboxes.clone()));
+        let heard = rounds.heard();
+        tasks.spawn(follow(follower, events.clone(), heard, inboxes.clone()));
         let host = Host {
             doors,
             ground,
@@ -217,7 +236,10 @@ impl Client {
             least_servers: trust.least_servers(),
             directory,
             events,
+            rounds,
             inboxes,
+            doubts,
+            servers: trust.min_servers.or(trust.committee_size),
             audits,
             tasks,
         };
@@ -258,9 +280,13 @@ impl Client {
             // Nobody publishes through a client that covers always.
             incoming.close();
         }
+        let told = broadcast::Sender::new(sending::BACKLOG);
+        let publisher = Publisher::new(outbox, host.params, &told);
+        let readiness = readiness::Told::new();
         let mut tasks = JoinSet::new();
         let mut registrar = None;
         if participation.seals() {
+            host.rounds.takes_part();
             let dh = DhSecret::from_entropy(&entropy::fresh().map_err(ClientError::Entropy)?);
             let slot_key = SlotKey::from_entropy(entropy::fresh().map_err(ClientError::Entropy)?);
             let sealer = Sealer::new(
@@ -270,8 +296,7 @@ impl Client {
                 host.least_servers,
                 &host.transport,
             );
-            let directory = host.directory.clone();
-            let servers: Allowed = Arc::new(move |peer| directory.is_server(peer));
+            let servers = host.directory.allowed();
             let wish = Wish {
                 bundle: sealer.bundle().clone(),
                 invite: invite.map(|invite| invite.show(&host.instance, &sealer.id())),
@@ -287,12 +312,25 @@ impl Client {
             let offers = Offers::new(&host.ground, &host.instance, registered.clone(), witness);
             let (inbox, heard) = mpsc::channel(INBOX);
             lock(&host.inboxes).push(inbox);
-            tasks.spawn(Driver::new(sealer, offers, incoming).run(heard));
+            let driver = Driver::new(sealer, offers, incoming);
+            tasks.spawn(async move {
+                // Whoever listens to what becomes of messages does so until this ends.
+                let _told = told;
+                driver.run(heard).await;
+            });
             registrar = Some(registered);
         }
+        let footing = Footing {
+            directory: host.directory.clone(),
+            registrar: registrar.clone(),
+            servers: host.servers,
+            doubts: host.doubts.clone(),
+        };
+        tasks.spawn(footing.watch(host.events.subscribe(), readiness.clone()));
         Ok(Self {
             host,
-            outbox,
+            publisher,
+            readiness,
             registrar,
             tasks,
         })
@@ -301,13 +339,19 @@ impl Client {
     /// A handle to publish with.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.outbox.clone(), self.host.params)
+        self.publisher.clone()
     }
 
     /// A handle to read with, from the next finalized round on.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(self.host.events.subscribe())
+        self.host.rounds.reader()
+    }
+
+    /// Whether it is ready, and why not.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.readiness()
     }
 
     /// Takes part for a random number of rounds: before a message and after it,
@@ -327,6 +371,7 @@ impl Client {
     /// connections.
     pub async fn leave(mut self) {
         self.tasks.shutdown().await;
+        self.readiness.leaves();
         if let Some(registrar) = self.registrar.take() {
             let patience = Duration::from_secs(1);
             registrar.withdraw(&self.host.transport, patience).await;
@@ -342,7 +387,12 @@ impl Client {
 }
 
 /// Tells all clients of the node what happens.
-async fn follow(mut follower: Follower, events: broadcast::Sender<Event>, inboxes: Inboxes) {
+async fn follow(
+    mut follower: Follower,
+    events: broadcast::Sender<Event>,
+    rounds: broadcast::Sender<Arc<FinalizedRound>>,
+    inboxes: Inboxes,
+) {
     loop {
         for event in follower.next().await {
             let heard_by = {
@@ -355,6 +405,9 @@ async fn follow(mut follower: Follower, events: broadcast::Sender<Event>, inboxe
                 let _ = inbox.send(event.clone()).await;
             }
             // Nobody may be listening.
+            if let Event::Finalized(done) = &event {
+                let _ = rounds.send(done.clone());
+            }
             let _ = events.send(event);
         }
     }

@@ -45,13 +45,11 @@ impl Pending {
         current.chain(waiting).min()
     }
 
-    /// Tells those whose time is over, and forgets those who do not listen any
-    /// more: dropping a `publish` withdraws it.
+    /// Tells those whose time is over, and forgets those who have withdrawn.
     pub fn expire(&mut self, now: Instant) {
-        if let Some(current) = self
-            .current
-            .take_if(|current| current.outgoing.done.is_closed() || current.outgoing.until <= now)
-        {
+        if let Some(current) = self.current.take_if(|current| {
+            current.outgoing.done.is_withdrawn() || current.outgoing.until <= now
+        }) {
             let attempts = current.fate.attempts();
             let known = match current.fate.standing() {
                 Standing::Undecided => PublishError::Unknown { attempts },
@@ -60,12 +58,13 @@ impl Pending {
                     because: GivenUp::Deadline,
                 },
             };
-            let _ = current.outgoing.done.send(Err(known));
+            current.outgoing.done.send(Err(known));
         }
-        self.waiting.retain(|outgoing| !outgoing.done.is_closed());
+        self.waiting
+            .retain(|outgoing| !outgoing.done.is_withdrawn());
         while let Some(late) = self.waiting.iter().position(|late| late.until <= now) {
             if let Some(late) = self.waiting.remove(late) {
-                let _ = late.done.send(Err(PublishError::NotLanded {
+                late.done.send(Err(PublishError::NotLanded {
                     attempts: 0,
                     because: GivenUp::Deadline,
                 }));
@@ -98,7 +97,7 @@ impl Pending {
     /// The message does not fit the round.
     pub fn unfit(&mut self, error: SealError) {
         if let Some(current) = self.current.take() {
-            let _ = current.outgoing.done.send(Err(PublishError::Seal(error)));
+            current.outgoing.done.send(Err(PublishError::Seal(error)));
         }
     }
 
@@ -157,7 +156,7 @@ impl Pending {
                 return;
             }
         };
-        let _ = current.outgoing.done.send(outcome);
+        current.outgoing.done.send(outcome);
     }
 }
 

@@ -20,7 +20,7 @@ fn outgoing(world: &World, text: &str, options: PublishOptions) -> (Outgoing, To
         message: Message::new(text.as_bytes().to_vec(), &world.rules.params).unwrap(),
         options,
         until: Instant::now() + Duration::from_mins(5),
-        done,
+        done: done.into(),
     };
     (outgoing, told)
 }

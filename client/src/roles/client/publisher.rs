@@ -1,12 +1,19 @@
 //! The writing half of a client.
 
-use core::{fmt, time::Duration};
+use core::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+use std::sync::Arc;
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc},
     time::{Instant, timeout_at},
 };
 use zipnet_protocol::{Digest, Epoch, Message, MessageError, RoundParams, SealError};
+
+use super::sending::{Done, MessageId, Receipts, Sending, Told};
 
 /// How often a message is sealed, unless the caller says otherwise.
 const ATTEMPTS: u32 = 8;
@@ -69,7 +76,7 @@ impl fmt::Display for GivenUp {
 }
 
 /// A message was not published, or nobody knows.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// It does not fit.
     #[error("The message cannot be sent")]
@@ -95,6 +102,11 @@ pub enum PublishError {
         /// How often it was sealed.
         attempts: u32,
     },
+    /// Too many wait.
+    #[error(
+        "Too many messages of this client wait to be sealed; to wait for some of them, or `publish`, which waits for its turn, would be right"
+    )]
+    Full,
     /// The client has left, or only covers or watches. What was sealed by then
     /// may land all the same.
     #[error("This client does not publish (any more)")]
@@ -127,19 +139,77 @@ pub(super) struct Outgoing {
     pub message: Message,
     pub options: PublishOptions,
     pub until: Instant,
-    pub done: oneshot::Sender<Result<Receipt, PublishError>>,
+    pub done: Done,
 }
 
-/// Publishes messages, one at a time, in the order of the calls.
+/// Publishes messages, one at a time, in the order of the calls. Clones share the queue
+/// and the numbers of messages.
+///
+/// Nothing is sent to anybody because of a message: the client seals an envelope for each
+/// round, with a message or with cover.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     outbox: mpsc::Sender<Outgoing>,
     params: RoundParams,
+    numbers: Arc<AtomicU64>,
+    /// Whoever listens to what becomes of messages; gone with the client.
+    told: broadcast::WeakSender<Told>,
 }
 
 impl Publisher {
-    pub(super) const fn new(outbox: mpsc::Sender<Outgoing>, params: RoundParams) -> Self {
-        Self { outbox, params }
+    pub(super) fn new(
+        outbox: mpsc::Sender<Outgoing>,
+        params: RoundParams,
+        told: &broadcast::Sender<Told>,
+    ) -> Self {
+        Self {
+            outbox,
+            params,
+            numbers: Arc::default(),
+            told: told.downgrade(),
+        }
+    }
+
+    /// The most bytes that a message may have.
+    #[must_use]
+    pub const fn longest(&self) -> usize {
+        self.params.message_bytes()
+    }
+
+    /// Sends a message as [`Publisher::send_with`] does, with the default options: 8
+    /// attempts within 5 minutes.
+    #[allow(
+        clippy::must_use_candidate,
+        reason = "what becomes of it may be heard from `receipts`, or be left alone"
+    )]
+    pub fn send(&self, message: impl Into<Vec<u8>>) -> Sending {
+        self.send_with(message, PublishOptions::default())
+    }
+
+    /// Puts a message into the queue and returns at once. Whoever awaits what is returned
+    /// is told what became of it; so is whoever reads [`Publisher::receipts`].
+    ///
+    /// Whoever drops it **does not** withdraw the message, unlike the future of
+    /// [`Publisher::publish`].
+    #[allow(
+        clippy::must_use_candidate,
+        reason = "what becomes of it may be heard from `receipts`, or be left alone"
+    )]
+    pub fn send_with(&self, message: impl Into<Vec<u8>>, options: PublishOptions) -> Sending {
+        let (done, sending) = Done::open(self.number(), false, &self.told);
+        let Some(outgoing) = self.outgoing(message.into(), options, done) else {
+            return sending;
+        };
+        match self.outbox.try_send(outgoing) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(outgoing)) => {
+                outgoing.done.send(Err(PublishError::Full));
+            }
+            Err(mpsc::error::TrySendError::Closed(outgoing)) => {
+                outgoing.done.send(Err(PublishError::Closed));
+            }
+        }
+        sending
     }
 
     /// Publishes a message as [`Publisher::publish_with`] does, with the default
@@ -147,7 +217,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`].
-    pub async fn publish(&self, message: Vec<u8>) -> Result<Receipt, PublishError> {
+    pub async fn publish(&self, message: impl Into<Vec<u8>>) -> Result<Receipt, PublishError> {
         self.publish_with(message, PublishOptions::default()).await
     }
 
@@ -162,29 +232,50 @@ impl Publisher {
     /// [`PublishError`], which says what is known.
     pub async fn publish_with(
         &self,
-        message: Vec<u8>,
+        message: impl Into<Vec<u8>>,
         options: PublishOptions,
     ) -> Result<Receipt, PublishError> {
-        let message = Message::new(message, &self.params).map_err(PublishError::Message)?;
-        let until = Instant::now() + options.deadline.min(LONGEST);
-        let (done, landed) = oneshot::channel();
-        let outgoing = Outgoing {
-            message,
-            options,
-            until,
-            done,
+        let (done, sending) = Done::open(self.number(), true, &self.told);
+        let Some(outgoing) = self.outgoing(message.into(), options, done) else {
+            return sending.await;
         };
-        match timeout_at(until, self.outbox.send(outgoing)).await {
-            Ok(sent) => sent.map_err(|_| PublishError::Closed)?,
+        match timeout_at(outgoing.until, self.outbox.reserve()).await {
+            Ok(Ok(place)) => place.send(outgoing),
+            Ok(Err(_)) => outgoing.done.send(Err(PublishError::Closed)),
             // Others were before it all the time.
-            Err(_) => {
-                return Err(PublishError::NotLanded {
-                    attempts: 0,
-                    because: GivenUp::Deadline,
-                });
-            }
+            Err(_) => outgoing.done.send(Err(PublishError::NotLanded {
+                attempts: 0,
+                because: GivenUp::Deadline,
+            })),
         }
         // The driver keeps the deadline: only it knows what was sealed.
-        landed.await.map_err(|_| PublishError::Closed)?
+        sending.await
+    }
+
+    /// What becomes of the messages of this client from now on, by whichever publisher
+    /// they are sent. It ends once the client has left.
+    #[must_use]
+    pub fn receipts(&self) -> Receipts {
+        Receipts::of(self.told.upgrade().map(|told| told.subscribe()))
+    }
+
+    /// A message on its way, unless it does not fit, which is told at once.
+    fn outgoing(&self, message: Vec<u8>, options: PublishOptions, done: Done) -> Option<Outgoing> {
+        match Message::new(message, &self.params) {
+            Ok(message) => Some(Outgoing {
+                message,
+                options,
+                until: Instant::now() + options.deadline.min(LONGEST),
+                done,
+            }),
+            Err(error) => {
+                done.send(Err(PublishError::Message(error)));
+                None
+            }
+        }
+    }
+
+    fn number(&self) -> MessageId {
+        MessageId::new(self.numbers.fetch_add(1, Ordering::Relaxed))
     }
 }

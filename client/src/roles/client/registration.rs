@@ -1,7 +1,7 @@
 //! Keeps a client in the registry.
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
 use tokio::{sync::Notify, time::timeout};
@@ -33,6 +33,8 @@ pub(super) struct Registrar {
     rounds: Arc<Registries>,
     withdrawals: Peers<Withdrawal, ()>,
     lost: Notify,
+    /// Why it is not listed, as far as is known; `None` if it is.
+    unlisted: Mutex<Option<String>>,
 }
 
 impl core::fmt::Debug for Registrar {
@@ -56,11 +58,26 @@ impl Registrar {
             rounds,
             wish,
             lost: Notify::new(),
+            unlisted: Mutex::new(Some(
+                "no server was asked to list this client yet".to_owned(),
+            )),
         }
+    }
+
+    /// Why this client is not listed; `None` if it is, as a server has shown last.
+    pub fn unlisted(&self) -> Option<String> {
+        let unlisted = self.unlisted.lock();
+        unlisted.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn found(&self, unlisted: Option<String>) {
+        let mut found = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        *found = unlisted;
     }
 
     /// The aggregator does not know this client: register again.
     pub fn lost(&self) {
+        self.found(Some("the aggregator does not know this client".to_owned()));
         self.lost.notify_one();
     }
 
@@ -75,6 +92,7 @@ impl Registrar {
             let answers = self.servers.call_two(&self.wish, PATIENCE).await;
             let answers = self.check(answers).await;
             let said = Said::of(&answers);
+            self.found(said.unlisted(&answers));
             if said == Said::Listed && !listed_before {
                 tracing::info!(client = %self.wish.bundle.client_id().short(), "registered");
             }
@@ -190,6 +208,25 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Why the client is not listed, by what they said.
+    fn unlisted(self, answers: &[(PeerId, Result<Heard, PeerError>)]) -> Option<String> {
+        let text = match self {
+            Self::Listed => return None,
+            Self::Pending => "no certified round lists this client yet",
+            Self::Nothing => "no server lists this client",
+            Self::Nobody => "no server is there that could list this client",
+        };
+        let mut errors = answers
+            .iter()
+            .filter_map(|(_, answer)| answer.as_ref().err());
+        Some(match (self, errors.next()) {
+            (Self::Nothing, Some(error)) => format!("{text}: {}", crate::report::chain(error)),
+            _ => text.to_owned(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use zipnet_door::iroh::SecretKey;
@@ -220,5 +257,14 @@ mod tests {
         assert_eq!(Said::of(&[claimed(), refused()]), Said::Nothing);
         assert_eq!(Said::of(&[claimed()]), Said::Nothing);
         assert_eq!(Said::of(&[]), Said::Nobody);
+        let why = |answers: &[_]| Said::of(answers).unlisted(answers);
+        assert_eq!(why(&[refused(), proved()]), None);
+        let pending = why(&[refused(), pending()]).unwrap();
+        assert!(pending.starts_with("no certified round"), "{pending}");
+        let refused = why(&[refused()]).unwrap();
+        assert!(
+            refused.starts_with("no server lists this client: Peer x refused"),
+            "{refused}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use zipnet_protocol::{CertificateError, HeaderError, LightError, NoBase, PeerKey, RecordError};
 
-use crate::attestation::VouchError;
+use crate::{attestation::VouchError, health::Code};
 
 /// Something a server sent that does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -79,4 +79,27 @@ pub enum NewsError {
         "The round belongs to another epoch than the one that is followed, and no second server speaks of it"
     )]
     OtherEpoch,
+}
+
+impl NewsError {
+    /// What a process is not ready for the want of, if no round is to be had without this.
+    /// What one server may have made up is nothing that others lack.
+    pub(super) const fn lacks(&self) -> Option<Code> {
+        match self {
+            Self::Required { .. } | Self::SmallRoster { .. } | Self::Outdated { .. } => {
+                Some(Code::Roster)
+            }
+            Self::FewParticipants { .. } => Some(Code::Clients),
+            Self::Aggregator { .. } => Some(Code::Aggregator),
+            Self::Vouch(_) => Some(Code::PeersRefused),
+            Self::Certificate(_)
+            | Self::Record(_)
+            | Self::Light(_)
+            | Self::LightHeader(_)
+            | Self::Base
+            | Self::Delta(_)
+            | Self::Ahead { .. }
+            | Self::OtherEpoch => None,
+        }
+    }
 }

@@ -26,13 +26,13 @@ use crate::{
 const LONG: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Default)]
-struct History {
-    records: Vec<Published>,
-    open: Option<Opened>,
+pub(super) struct History {
+    pub records: Vec<Published>,
+    pub open: Option<Opened>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     Honest,
     /// Shows open rounds and no record but the first.
     KeepsRecords,
@@ -47,6 +47,8 @@ enum Manner {
     /// Shows light records of broadcasts that nobody made, and no whole record but the
     /// first.
     MakesUp,
+    /// Does not keep records before this number.
+    Forgets(u64),
 }
 
 const LOOPBACK: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -63,6 +65,10 @@ fn news(history: &History, request: &Follow, manner: Manner) -> Option<News> {
             .records
             .iter()
             .filter(|record| position(record) > after)
+            .filter(|record| match manner {
+                Manner::Forgets(before) => position(record).1 >= before,
+                _ => true,
+            })
             .take(MAX_RECORDS)
             .cloned()
             .collect(),
@@ -209,21 +215,25 @@ enum Reading {
     Light,
 }
 
-/// Plays rounds before servers of these manners and checks that the follower
-/// reports each record and each open round, once and in order.
-async fn all_is_reported(reading: Reading, manners: &[Manner]) {
-    let mut world = World::new(manners.len(), 3);
-    let mut state = world.founded();
-    let mut history = History::default();
-    history
-        .records
-        .push(world.play(&mut state, &[0, 1, 2]).published.clone());
-    let (tell, told) = watch::channel(history.clone());
+/// Somebody who has met all servers of a world.
+pub(super) struct Met {
+    pub ground: Arc<dyn Ground>,
+    pub directory: Arc<Directory>,
+    pub trust: TrustSettings,
+    pub tasks: JoinSet<()>,
+    _servers: Vec<Door>,
+}
+
+/// Opens a door for each of these manners, and meets them.
+pub(super) async fn meet(
+    world: &World,
+    manners: &[Manner],
+    told: &watch::Receiver<History>,
+) -> Met {
     let mut servers: Vec<Door> = Vec::new();
     for (at, manner) in manners.iter().enumerate() {
-        servers.push(server(&world, at, *manner, &told).await);
+        servers.push(server(world, at, *manner, told).await);
     }
-
     let hints: Vec<_> = servers
         .iter()
         .map(|door| BootstrapHint {
@@ -234,16 +244,7 @@ async fn all_is_reported(reading: Reading, manners: &[Manner]) {
     let seed = entropy("a follower on the network", 0, 0);
     let doors = Doors::open(&seed, Some(LOOPBACK), &Reach::Direct).await;
     let instance = &world.rules.instance;
-    let trust = TrustSettings {
-        name: instance.name().clone(),
-        committee: Some(*instance.committee()),
-        required: Vec::new(),
-        committee_size: None,
-        min_servers: None,
-        min_participants: 1,
-        aggregators: Vec::new(),
-        authority: None,
-    };
+    let trust = world.trust();
     let ground: Arc<dyn Ground> = Arc::new(AtDoors(Book::new(doors.unwrap(), &hints)));
     let directory = Arc::new(Directory::new(&ground, instance, None));
     let mut tasks = JoinSet::new();
@@ -253,12 +254,33 @@ async fn all_is_reported(reading: Reading, manners: &[Manner]) {
         let _ = timeout_at(until.min(Instant::now() + PAUSE), directory.changed()).await;
         assert!(Instant::now() < until, "servers were not found");
     }
-    let mut follower = Follower::new(&ground, instance, &trust, &directory);
+    Met {
+        ground,
+        directory,
+        trust,
+        tasks,
+        _servers: servers,
+    }
+}
+
+/// Plays rounds before servers of these manners and checks that the follower
+/// reports each record and each open round, once and in order.
+async fn all_is_reported(reading: Reading, manners: &[Manner]) {
+    let mut world = World::new(manners.len(), 3);
+    let mut state = world.founded();
+    let mut history = History::default();
+    history
+        .records
+        .push(world.play(&mut state, &[0, 1, 2]).published.clone());
+    let (tell, told) = watch::channel(history.clone());
+    let mut met = meet(&world, manners, &told).await;
+    let instance = &world.rules.instance;
+    let mut follower = Follower::new(&met.ground, instance, &met.trust, &met.directory);
     if reading == Reading::Light {
         follower = follower.light();
     }
     let (report, mut reported) = tokio::sync::mpsc::unbounded_channel();
-    tasks.spawn(async move {
+    met.tasks.spawn(async move {
         loop {
             for event in follower.next().await {
                 let _ = report.send(event);
@@ -295,7 +317,7 @@ async fn all_is_reported(reading: Reading, manners: &[Manner]) {
     let reported: Vec<u64> = (2..2 + u64::try_from(finalized.len()).unwrap()).collect();
     assert_eq!(finalized, reported);
     assert!(finalized.len() >= 9, "{finalized:?}");
-    tasks.shutdown().await;
+    met.tasks.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! What servers tell: whole records, or light ones.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use zipnet_door::PeerId;
@@ -35,6 +36,33 @@ enum Stream {
 }
 
 impl Servers {
+    /// Who they are, in the order in which to ask.
+    pub fn serving(&self) -> Vec<PeerId> {
+        match self {
+            Self::Full(servers) => servers.serving(),
+            Self::Light(servers) => servers.serving(),
+        }
+    }
+
+    /// Asks one of them once.
+    pub async fn ask(
+        &self,
+        peer: PeerId,
+        request: &Follow,
+        patience: Duration,
+    ) -> Result<Tale, PeerError> {
+        match self {
+            Self::Full(servers) => {
+                let told = servers.call_peer(peer, request, patience).await;
+                told.map(Tale::Full)
+            }
+            Self::Light(servers) => {
+                let told = servers.call_peer(peer, request, patience).await;
+                told.map(Tale::Light)
+            }
+        }
+    }
+
     async fn subscribe(&self, peer: PeerId, request: &Follow) -> Result<Stream, PeerError> {
         match self {
             Self::Full(servers) => servers

@@ -138,7 +138,7 @@ async fn bench() -> BenchResult<()> {
     while warm < WARM {
         let round = timeout(PATIENCE, reader.next())
             .await?
-            .ok_or("the reader ended")?;
+            .ok_or("the reader ended")??;
         // From when all are registered.
         warm += usize::from(round.participants() == cli.clients);
     }
@@ -158,7 +158,7 @@ async fn bench() -> BenchResult<()> {
     for _ in 0..cli.rounds {
         let round = timeout(PATIENCE, reader.next())
             .await?
-            .ok_or("the reader ended")?;
+            .ok_or("the reader ended")??;
         participants = participants.min(round.participants());
     }
     let elapsed = started.elapsed();
