@@ -11,6 +11,22 @@ use zipnet_protocol::{CommitteeSecret, InstanceName, RoundParams};
 
 use crate::{cluster::Cluster, process::TestResult};
 
+/// The committee of `cluster` as a line of text.
+///
+/// # Errors
+/// If the instance's name is none.
+pub fn uri(cluster: &Cluster) -> TestResult<String> {
+    let settings = &cluster.settings;
+    let committee = settings.committee()?;
+    let size = settings.committee_size;
+    let size = size.map_or_else(String::new, |size| format!("&size={size}"));
+    Ok(format!(
+        "zipnet:{}?committee={committee}&bootstrap={}&relay=embedded{size}",
+        settings.instance,
+        cluster.bootstrap()
+    ))
+}
+
 /// Settings of a client that trusts the committee of `cluster` and no other.
 ///
 /// # Errors

@@ -5,14 +5,14 @@
 #[path = "book/program.rs"]
 mod program;
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
-use zipnet_node::settings::RelaySetting;
+use zipnet::Builder;
 use zipnet_tests::{
     book::{self, Ran, Shell},
     cluster::{Cluster, ROUND, Settings},
-    embedded::client_settings,
-    process::{Failed, TestResult},
+    embedded::uri,
+    process::{Failed, Process, TestResult, binary, clean},
 };
 
 /// What pages about a running committee call its server, seen from the quickstart's folder.
@@ -144,6 +144,28 @@ fn a_new_committee_secret_is_a_new_committee() -> TestResult {
 }
 
 #[test]
+fn ten_lines_publish_and_read() -> TestResult {
+    let page = book::block("client/library.md", "ten_lines_publish_and_read")?;
+    let example = fs::read_to_string(book::repository().join("client/examples/hello.rs"))?;
+    assert_eq!(page, example, "the page's program is the example");
+    let lines = example.lines().skip_while(|line| !line.contains("fn main"));
+    let body = lines.skip(1).take_while(|line| *line != "}").count();
+    assert_eq!(body, 10);
+    let cluster = Cluster::start(Settings::default(), 2)?;
+    let mut hello = Command::new(binary("examples/hello")?);
+    clean(&mut hello);
+    hello.env("ZIPNET_URI", uri(&cluster)?);
+    let (status, said) = Process::run("the example", hello, ROUND * 2)?;
+    assert!(status.success(), "{said:#?}");
+    let heard = said
+        .iter()
+        .any(|line| line.starts_with("slot ") && line.ends_with(": hello"));
+    let landed = said.iter().any(|line| line.starts_with("landed in round "));
+    assert!(heard && landed, "{said:#?}");
+    Ok(())
+}
+
+#[test]
 fn a_program_of_the_library_publishes() -> TestResult {
     let page = book::block("client/library.md", "a_program_of_the_library_publishes")?;
     assert_eq!(
@@ -152,21 +174,18 @@ fn a_program_of_the_library_publishes() -> TestResult {
         "the page's program is this one"
     );
     let cluster = Cluster::start(Settings::default(), 2)?;
-    let settings = client_settings(&cluster, RelaySetting::Embedded)?;
-    let said = async {
-        let said = program::say(settings, "hello from a program");
-        tokio::time::timeout(ROUND * 2, said).await
+    let builder = Builder::try_from(uri(&cluster)?)?.bind(([127, 0, 0, 1], 0).into());
+    let bid = async {
+        let bid = program::bid(builder, 1_000);
+        tokio::time::timeout(ROUND * 2, bid).await
     };
     let runtime = tokio::runtime::Runtime::new()?;
-    let found = match runtime.block_on(said) {
+    let found = match runtime.block_on(bid) {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return Err(Failed::because(error.to_string())),
         Err(_) => return Err(Failed::because("the program did not end in time")),
     };
-    assert!(
-        found.contains(&"hello from a program".to_owned()),
-        "{found:?}"
-    );
+    assert_eq!(found.message, program::Bid(1_000));
     Ok(())
 }
 

@@ -1,17 +1,18 @@
 //! What a client publishes is what every reader and every server gets.
 #![allow(missing_docs)]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::timeout;
+use zipnet::{Builder, FinalizedRound, Zipnet};
 use zipnet_node::{
     roles::client::{Client, Participation},
     settings::RelaySetting,
 };
 use zipnet_tests::{
     cluster::{Cluster, ROUND, Settings, UP},
-    embedded::client_settings,
+    embedded::{client_settings, uri},
     process::{Failed, Process, TestResult},
     server::scrape,
 };
@@ -218,6 +219,39 @@ fn clients_of_one_node_take_part_each_for_itself() -> TestResult {
         second.leave().await;
         let ended = async { while reader.next().await.is_some() {} };
         timeout(ROUND, ended).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_reader_from_a_round_gets_what_servers_still_keep() -> TestResult {
+    let mut cluster = Cluster::start(Settings::default(), 2)?;
+    for _ in 0..6 {
+        cluster.finalize_another()?;
+    }
+    let uri = uri(&cluster)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let builder = || Builder::try_from(&uri);
+        for builder in [builder()?.reading(), builder()?.auditing()] {
+            let zipnet = Zipnet::connect(builder).await?;
+            let mut reader = zipnet.reader().from(2)?;
+            let mut last: Option<Arc<FinalizedRound>> = None;
+            for at in 0..8 {
+                let next = timeout(ROUND, reader.next()).await?;
+                let done = next.ok_or_else(|| Failed::because("the reader ended"))??;
+                let header = done.round().header();
+                match &last {
+                    Some(last) => assert_eq!(header.previous, *last.digest(), "{at}"),
+                    // That there is no second one if there is none, it knows as well.
+                    None => assert!(header.number <= 4, "{}", header.number),
+                }
+                last = Some(done);
+            }
+            zipnet.leave().await;
+        }
+        let talks = Zipnet::connect(&uri).await?;
+        assert!(talks.reader().from(2).is_err(), "it asks for the past");
+        talks.leave().await;
         Ok(())
     })
 }
