@@ -129,7 +129,7 @@ impl Stage {
         for envelope in envelopes {
             fold.add(&registry, envelope).expect("an honest envelope");
         }
-        fold.finish(&aggregator_of(round.header()))
+        fold.finish(aggregator_of(round.header()))
     }
 
     /// Hands an aggregate to the committee.

@@ -76,7 +76,7 @@ pub fn lie(node: &mut Node, rng: &mut Rng) -> Option<Order> {
                 Participants::from_positions(clients, some),
                 zipnet_protocol::Digest::ZERO,
                 Bytes::from(vec![0; bytes]),
-                &by,
+                by,
             )))
         }
         // Numbers that were never signed.

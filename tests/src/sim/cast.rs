@@ -1,6 +1,6 @@
 //! Who takes part in a simulation: real keys of fixed seeds.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use zeroize::Zeroizing;
 use zipnet_node::{
@@ -126,7 +126,7 @@ impl Cast {
             AggregatorBundle::sign(
                 instance,
                 None,
-                &aggregator(index),
+                aggregator(index),
                 zipnet_protocol::Whereabouts::nowhere(),
             )
         });
@@ -144,10 +144,20 @@ impl Cast {
 /// Aggregators that a committee deals with.
 pub const AGGREGATORS: usize = 2;
 
+/// The transport keys of aggregators, which are asked for at each step.
+static KEYS: LazyLock<[SigningSecret; AGGREGATORS]> = LazyLock::new(|| {
+    core::array::from_fn(|index| {
+        SigningSecret::from_seed(&entropy("aggregator transport", index, 0))
+    })
+});
+
 /// The transport key of an aggregator.
+///
+/// # Panics
+/// If there are not so many.
 #[must_use]
-pub fn aggregator(index: usize) -> SigningSecret {
-    SigningSecret::from_seed(&entropy("aggregator transport", index, 0))
+pub fn aggregator(index: usize) -> &'static SigningSecret {
+    &KEYS[index]
 }
 
 /// The transport key of the aggregator that a header names.
@@ -155,9 +165,8 @@ pub fn aggregator(index: usize) -> SigningSecret {
 /// # Panics
 /// If it is none of ours.
 #[must_use]
-pub fn aggregator_of(header: &RoundHeader) -> SigningSecret {
-    (0..AGGREGATORS)
-        .map(aggregator)
+pub fn aggregator_of(header: &RoundHeader) -> &'static SigningSecret {
+    KEYS.iter()
         .find(|key| key.peer_key() == header.aggregator)
         .expect("an admitted aggregator")
 }

@@ -506,7 +506,7 @@ impl Engine {
             return;
         };
         let by = aggregator_of(collecting.round.header());
-        let aggregate = collecting.fold.finish(&by);
+        let aggregate = collecting.fold.finish(by);
         let lies = self.plan.aggregator_lies && self.rng.per_mille(100);
         // One server after the other, as long as none has got it committed.
         let mut servers: Vec<_> = (0..self.nodes.len()).collect();
@@ -518,7 +518,7 @@ impl Engine {
             if lies {
                 // At once, and another one for each, so that they may unblind differences.
                 let aggregate = if self.rng.per_mille(700) {
-                    byzantine::noisy(&aggregate, &by, &mut self.rng)
+                    byzantine::noisy(&aggregate, by, &mut self.rng)
                 } else {
                     aggregate.clone()
                 };

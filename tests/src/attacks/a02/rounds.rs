@@ -264,7 +264,7 @@ fn play(
         bytes[slot * size..(slot + 1) * size].fill(0);
     }
     let by = aggregator_of(round.header());
-    stage.aggregate(with_noise(&clean, &bytes, &by)).ok()?;
+    stage.aggregate(with_noise(&clean, &bytes, by)).ok()?;
     let done = stage.finalize()?;
     for client in &mut stage.clients {
         client.take(&done);
