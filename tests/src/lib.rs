@@ -10,7 +10,7 @@
 //! `zipnet-local` (`make run`), `zipnet-bench` (`make bench`) and `zipnet-soak`
 //! (`make soak`, in [`soak`]) stand on the same ground.
 //!
-//! [`archive`] is an archive beside a cluster, [`browser`] one that looks at a page, and [`systemd`] a whole machine, to install packages in.
+//! [`archive`] is an archive beside a cluster, [`readers`] are many of it, [`browser`] one that looks at a page, and [`systemd`] a whole machine, to install packages in.
 //!
 //! Every wait has a time-out and is on a condition, never on time alone.
 
@@ -31,6 +31,7 @@ pub mod markdown;
 pub mod memory;
 pub mod netns;
 pub mod process;
+pub mod readers;
 pub mod rogue;
 pub mod server;
 pub mod settings;

@@ -12,7 +12,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill, killpg},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{Signal, kill, killpg},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -419,6 +422,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Lets this process, and those that it starts, open as many files as it may.
+///
+/// # Errors
+/// The system's.
+pub fn more_files() -> std::io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// A command for one of the workspace's binaries, with a clean environment.
