@@ -191,3 +191,36 @@ fn i2_nobody_is_not_enough_whatever_the_header_says() {
         .map(drop);
     assert_eq!(checked, Err(refused));
 }
+
+/// Bytes of the aggregate that a server gets, when some of a registry's clients cover.
+fn aggregate_of(world: &mut World, number: usize, who: impl Iterator<Item = usize>) -> usize {
+    let params = RoundParams::new(PARAMS.0, PARAMS.1).unwrap();
+    let round = world.open(world.header(params, number));
+    let envelopes = world.seal(&round, who.map(|client| (client, None)));
+    let aggregate = world.fold(&round, envelopes.iter().map(|(_, envelope)| envelope));
+    postcard::to_stdvec(&aggregate).unwrap().len()
+}
+
+#[test]
+fn a_client_that_covers_costs_a_server_a_fifth_of_a_byte_a_round_at_most() {
+    const CLIENTS: usize = 1000;
+    const MOST: f64 = 0.2;
+    let mut fewer = World::new(1, CLIENTS);
+    let mut more = World::new(1, 2 * CLIENTS);
+    let all = aggregate_of(&mut more, 1, 0..2 * CLIENTS);
+    let half = aggregate_of(&mut more, 2, (0..2 * CLIENTS).step_by(2));
+    let before = aggregate_of(&mut fewer, 1, 0..CLIENTS);
+    // The vector and the signature are there for any number of them.
+    let each = |added: usize| {
+        let clients = u32::try_from(CLIENTS).unwrap();
+        f64::from(u32::try_from(added).unwrap()) / f64::from(clients)
+    };
+    let (joined, registered) = (each(all.abs_diff(half)), each(all - before));
+    println!(
+        "an aggregate of {CLIENTS} clients has {before} bytes, of {} {all}: {registered} for each that registers and \
+         covers, {joined} for each that is registered and covers",
+        2 * CLIENTS
+    );
+    assert!(registered <= MOST, "{before} to {all}");
+    assert!(joined <= MOST, "{half} to {all}");
+}
