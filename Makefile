@@ -66,7 +66,9 @@ bench: ## throughput and latency: the protocol alone, then end to end
 	@scripts/build.sh
 	@$(BIN)/zipnet-bench
 	@echo
-	@exec $(BIN)/zipnet-bench --clients 1000 --talkers 30 --period 1s
+	@$(BIN)/zipnet-bench --clients 1000 --talkers 30 --period 1s
+	@echo
+	@exec $(BIN)/zipnet-bench --clients 10 --period 1s --rounds 20 --readers 1000
 
 bench-far: ## the same end to end, with each packet 40 ms late (needs a kernel with netem)
 	@scripts/setup.sh build test

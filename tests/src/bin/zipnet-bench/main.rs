@@ -11,6 +11,7 @@
     reason = "counts of a bench are far below 2^53"
 )]
 
+mod readers;
 mod timeline;
 
 use std::{
@@ -31,7 +32,8 @@ use zipnet_protocol::RoundParams;
 use zipnet_tests::{
     cluster::{Cluster, Settings},
     embedded::client_settings,
-    process::Process,
+    process::{Process, more_files},
+    readers::places,
     server::{free_port, scrape},
 };
 
@@ -51,6 +53,9 @@ struct Cli {
     /// Rounds that are measured
     #[arg(long, default_value_t = 60)]
     rounds: usize,
+    /// Readers of an archive, whose traffic at the servers is measured after that
+    #[arg(long, default_value_t = 0)]
+    readers: usize,
     /// Where it runs, to be said
     #[arg(long, default_value = "loopback")]
     network: String,
@@ -87,7 +92,7 @@ fn main() -> ExitCode {
 /// A committee for many clients, and where its aggregator's metrics are.
 fn committee(cli: &Cli) -> BenchResult<(Cluster, SocketAddr)> {
     let settings = Settings {
-        variables: vec![
+        variables: [
             (
                 "RUST_LOG".into(),
                 "info,zipnet_node::committee=debug".into(),
@@ -95,7 +100,10 @@ fn committee(cli: &Cli) -> BenchResult<(Cluster, SocketAddr)> {
             // All come from one address here.
             ("ZIPNET_DOOR_EACH_ADDRESS".into(), "100000".into()),
             ("ZIPNET_DOOR_STRANGERS".into(), "20000".into()),
-        ],
+        ]
+        .into_iter()
+        .chain(places(cli.readers))
+        .collect(),
         min_participants: 2,
         period: cli.period.clone(),
         deadline: "60s".into(),
@@ -115,7 +123,8 @@ fn committee(cli: &Cli) -> BenchResult<(Cluster, SocketAddr)> {
 
 async fn bench() -> BenchResult<()> {
     let cli = Cli::parse();
-    let (cluster, folding) = committee(&cli)?;
+    more_files()?;
+    let (mut cluster, folding) = committee(&cli)?;
     let empty = Use::of(&cluster);
     let started = Instant::now();
     let clients = join(&cluster, &cli).await?;
@@ -198,6 +207,11 @@ async fn bench() -> BenchResult<()> {
         ));
     }
     say_use(&empty, &used, &using, &cli);
+    if cli.readers > 0 {
+        // It waits on conditions, as tests do.
+        tokio::task::block_in_place(|| readers::measure(&mut cluster, cli.readers, cli.rounds))
+            .map_err(|error| format!("{error:?}"))?;
+    }
     talking.shutdown().await;
     let mut leaving = JoinSet::new();
     for client in clients {
