@@ -36,10 +36,10 @@ use zipnet_node::{
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, Certification, ClientBundle,
     ClientRegistry, CommitteeSecret, DhSecret, Digest, EnvelopeReceipt, Epoch, Fault, Fold,
-    Instance, InstanceName, LeastServers, Message, Nonce, PadTable, Partial, Participants, PeerKey,
-    Proof, ProofError, RegistryDelta, RegistryEntry, RosterEntry, RoundHeader, RoundParams,
-    SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial, SigningSecret, SlotKey,
-    SlotOpening, Withdrawal,
+    Instance, InstanceName, LeastServers, Leaves, Message, Nonce, PadTable, Partial, Participants,
+    PeerKey, Proof, ProofError, RegistryDelta, RegistryEntry, RosterEntry, RoundHeader,
+    RoundParams, SealedEnvelope, Sealer, ServerBundle, SignedHeader, SignedPartial, SigningSecret,
+    SlotKey, SlotOpening, Withdrawal,
 };
 
 /// A fuzz target: its name and its body.
@@ -397,6 +397,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         clients: 1,
         registry: state.clients().root(),
         aggregator: aggregator.peer_key(),
+        leaves: Leaves::default(),
     };
     let signed = header.clone().sign(id, &signing);
     apply(&mut state, Order::OpenRound(signed.clone()))?;
@@ -419,6 +420,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         fault: Fault::Noise {
             slot: 0,
             shares: vec![(envelope.client, share)],
+            parts: Vec::new(),
         },
     };
     if proof.verify(instance) != Err(ProofError::Consistent) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, CertifiedRound, ClientBundle,
-    ClientRegistry, CommitteeSecret, DhSecret, Fold, Instance, LeastServers, Message, Nonce,
-    PadTable, Partial, Round, RoundHeader, RoundParams, Sealer, SigningSecret, SlotKey, Tally,
-    Whereabouts,
+    ClientRegistry, CommitteeSecret, DhSecret, Fold, Instance, LeastServers, Leaves, Message,
+    Nonce, PadTable, Partial, Round, RoundHeader, RoundParams, Sealer, SigningSecret, SlotKey,
+    Tally, Whereabouts,
 };
 
 use super::{
@@ -234,6 +234,7 @@ impl World {
             clients: u32::try_from(state.clients.len()).unwrap(),
             registry: state.clients.root(),
             aggregator: self.aggregator_transport(0).peer_key(),
+            leaves: Leaves::default(),
         }
     }
 

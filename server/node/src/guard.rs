@@ -138,6 +138,7 @@ impl Held {
             ("number of clients", self.clients == header.clients),
             ("participation floor", self.floor == header.floor),
             ("aggregator", self.aggregator == Some(header.aggregator)),
+            ("leaves", header.leaves.is_empty()),
         ];
         same.iter().find(|(_, same)| !same).map(|(what, _)| *what)
     }

@@ -345,6 +345,7 @@ fn i13_a_header_that_differs_from_what_is_held_gets_no_word() {
         |header| header.registry = fixture::NOBODY,
         |header| header.clients = 4,
         |header| header.aggregator = zipnet_protocol::PeerKey::new([7; 32]),
+        |header| header.leaves = zipnet_protocol::Leaves::new([header.aggregator]),
     ] {
         let lie = forged(&world, change);
         let answer = world.servers[0].certify_with(&lie.round, &agreed);

@@ -1,5 +1,7 @@
-//! Looking into what an aggregator did: whether its aggregate is the XOR of
-//! envelopes that its participants signed, and of nothing else.
+//! Looking into what an aggregator and its leaves did: whether each part is the XOR of
+//! envelopes that its participants signed, and the aggregate that of the parts and of
+//! what it took itself, and of nothing else. Each shows its own envelopes, so that a
+//! leaf's fault is the leaf's.
 //!
 //! Envelopes are ciphertext under the pads of *every* server of the roster, and the
 //! aggregator, whom nobody trusts, has seen them anyway: to show them to one
@@ -10,11 +12,14 @@ use std::sync::Arc;
 use crate::{
     envelope::{FoldError, SealedEnvelope},
     fold::{Aggregate, CheckedAggregate, envelope_list},
-    ids::{ClientId, Digest, RoundContext},
+    ids::{ClientId, Digest, PeerKey, RoundContext},
     pad::xor,
+    params::RoundParams,
+    participants::Participants,
     receipt::EnvelopeReceipt,
     registry::ClientRegistry,
     round::RoundHeader,
+    slot_tree,
 };
 
 /// The registry is not the round's, so nothing can be said.
@@ -42,11 +47,20 @@ pub enum Finding {
         /// Who.
         client: ClientId,
     },
-    /// Other envelopes than the aggregator signed for.
-    #[error("The envelopes are not those whose list the aggregator signed")]
+    /// Other envelopes than were signed for.
+    #[error("The envelopes are not those whose list was signed")]
     List,
+    /// A leaf's part is not the XOR of its envelopes. Which slot is wrong, its vector says.
+    #[error("The part is not the XOR of its envelopes")]
+    Part,
+    /// The aggregate lacks a part for which its aggregator gave a receipt.
+    #[error("The part of leaf number {leaf} has a receipt and is not in the aggregate")]
+    Omitted {
+        /// Which.
+        leaf: u8,
+    },
     /// The aggregate is not the XOR of its envelopes.
-    #[error("Slot {slot} of the aggregate is not the XOR of its envelopes")]
+    #[error("Slot {slot} of the aggregate is not the XOR of its envelopes and parts")]
     Noise {
         /// The first slot that differs.
         slot: u32,
@@ -74,6 +88,8 @@ impl Finding {
             Self::Order { .. } => "order",
             Self::Missing { .. } => "missing",
             Self::List => "list",
+            Self::Part => "part",
+            Self::Omitted { .. } => "omitted",
             Self::Noise { .. } => "noise",
             Self::Dropped { .. } => "dropped",
             Self::Misplaced { .. } => "misplaced",
@@ -81,21 +97,24 @@ impl Finding {
     }
 }
 
-/// An audit under way: takes the envelopes one after the other, in the order
-/// of the participants, and keeps none of them.
+/// An audit under way, of a leaf's part or of what an aggregator took itself: takes the
+/// envelopes one after the other, in the order of the participants, and keeps none of them.
 #[derive(Debug, Clone)]
 pub struct Audit {
     context: RoundContext,
     header: RoundHeader,
     registry: Arc<ClientRegistry>,
-    aggregate: Aggregate,
+    /// The digest of the list that was signed.
+    signed: Digest,
+    /// The root over the slots of the sum, if that was signed.
+    root: Option<Digest>,
     expected: Vec<usize>,
     sum: Vec<u8>,
     list: Vec<(ClientId, Digest)>,
 }
 
 impl Audit {
-    /// Begins to look into an aggregate.
+    /// Begins to look into what the aggregator took itself.
     ///
     /// # Errors
     /// [`WrongRegistry`] if `registry` is not the one that the header names.
@@ -104,17 +123,53 @@ impl Audit {
         registry: Arc<ClientRegistry>,
         aggregate: &CheckedAggregate<'_>,
     ) -> Result<Self, WrongRegistry> {
+        let aggregate = aggregate.aggregate();
+        let expected = aggregate.own().collect();
+        Self::begin(header, registry, expected, aggregate.envelopes, None)
+    }
+
+    /// Begins to look into the part of a leaf; `None` if the aggregate has none of it.
+    ///
+    /// # Errors
+    /// [`WrongRegistry`] if `registry` is not the one that the header names.
+    pub fn of_part(
+        header: &RoundHeader,
+        registry: Arc<ClientRegistry>,
+        aggregate: &CheckedAggregate<'_>,
+        leaf: u8,
+    ) -> Result<Option<Self>, WrongRegistry> {
+        let Some(part) = aggregate.aggregate().part(leaf) else {
+            return Ok(None);
+        };
+        let expected = part.participants.positions().collect();
+        Self::begin(
+            header,
+            registry,
+            expected,
+            part.envelopes,
+            Some(part.vector),
+        )
+        .map(Some)
+    }
+
+    fn begin(
+        header: &RoundHeader,
+        registry: Arc<ClientRegistry>,
+        expected: Vec<usize>,
+        signed: Digest,
+        root: Option<Digest>,
+    ) -> Result<Self, WrongRegistry> {
         if registry.root() != header.registry {
             return Err(WrongRegistry);
         }
-        let aggregate = aggregate.aggregate();
         Ok(Self {
-            context: aggregate.context,
+            context: header.context(),
             sum: vec![0; header.params.broadcast_bytes()],
             header: header.clone(),
             registry,
-            expected: aggregate.participants.positions().collect(),
-            aggregate: aggregate.clone(),
+            signed,
+            root,
+            expected,
             list: Vec::new(),
         })
     }
@@ -142,66 +197,107 @@ impl Audit {
         Ok(())
     }
 
-    /// Ends the audit with what has come.
+    /// Ends the audit with what has come. Returns the XOR of the envelopes.
     ///
     /// # Errors
     /// [`Finding`].
-    pub fn finish(self) -> Result<(), Finding> {
+    pub fn finish(self) -> Result<Vec<u8>, Finding> {
         if let Some(position) = self.expected.get(self.list.len()) {
             let client = self.registry.at(*position);
             return Err(client.map_or(Finding::List, |client| Finding::Missing {
                 client: *client.id(),
             }));
         }
-        if envelope_list(self.list.iter()) != self.aggregate.envelopes {
+        if envelope_list(self.list.iter()) != self.signed {
             return Err(Finding::List);
         }
-        let bytes = self.header.params.slot_bytes();
-        let slots = self
-            .sum
-            .chunks(bytes)
-            .zip(self.aggregate.vector.chunks(bytes));
-        match (0_u32..)
-            .zip(slots)
-            .find(|(_, (ours, theirs))| ours != theirs)
-        {
-            Some((slot, _)) => Err(Finding::Noise { slot }),
-            None => Ok(()),
+        let fits = |root: &Digest| slot_tree::root(&self.sum, self.header.params) == *root;
+        if !self.root.as_ref().is_none_or(fits) {
+            return Err(Finding::Part);
         }
+        Ok(self.sum)
     }
 }
 
-/// A whole audit at once.
+/// Whether an aggregate is the XOR of what was found in the audits of its aggregator and
+/// of its leaves.
+///
+/// # Errors
+/// [`Finding::Noise`], with the first slot that differs.
+pub fn adds_up<'a>(
+    header: &RoundHeader,
+    aggregate: &Aggregate,
+    sums: impl IntoIterator<Item = &'a Vec<u8>>,
+) -> Result<(), Finding> {
+    let mut all = vec![0; header.params.broadcast_bytes()];
+    for sum in sums {
+        xor(&mut all, sum);
+    }
+    match first_difference(&all, &aggregate.vector, header.params) {
+        Some(slot) => Err(Finding::Noise { slot }),
+        None => Ok(()),
+    }
+}
+
+/// The first slot in which two vectors of a round differ.
+#[must_use]
+pub fn first_difference(one: &[u8], other: &[u8], params: RoundParams) -> Option<u32> {
+    let bytes = params.slot_bytes();
+    let slots = one.chunks(bytes).zip(other.chunks(bytes));
+    let differs = (0_u32..).zip(slots).find(|(_, (one, other))| one != other);
+    differs.map(|(slot, _)| slot)
+}
+
+/// A whole audit at once, of an aggregate without parts.
 ///
 /// # Errors
 /// [`Finding`].
 pub fn audit<'a>(
     mut audit: Audit,
+    aggregate: &Aggregate,
     envelopes: impl IntoIterator<Item = &'a SealedEnvelope>,
 ) -> Result<(), Finding> {
+    let header = audit.header.clone();
     for envelope in envelopes {
         audit.add(envelope)?;
     }
-    audit.finish()
+    adds_up(&header, aggregate, [&audit.finish()?])
 }
 
-/// Whether an aggregate keeps what a receipt of its round's aggregator promises. The
-/// receipt's signature and the aggregate are checked before.
+/// Whether an aggregate keeps what a receipt of its round promises. The receipt's
+/// [signer](EnvelopeReceipt::signer) and the aggregate are checked before. What a leaf has
+/// promised is kept if its part is not in the aggregate: that may be the aggregator's fault.
 ///
 /// # Errors
 /// [`Finding::Dropped`], or [`Finding::Misplaced`] where the registry is at hand.
 pub fn honours(
+    header: &RoundHeader,
     aggregate: &Aggregate,
     receipt: &EnvelopeReceipt,
+    signer: &PeerKey,
     registry: Option<&ClientRegistry>,
 ) -> Result<(), Finding> {
     let client = receipt.client;
     let position = receipt.position as usize;
-    if !aggregate.participants.contains(position) {
-        return Err(Finding::Dropped { client });
-    }
     if registry.is_some_and(|registry| registry.position(&client) != Some(position)) {
         return Err(Finding::Misplaced { client });
     }
+    if promised(header, aggregate, signer).is_some_and(|all| !all.contains(position)) {
+        return Err(Finding::Dropped { client });
+    }
     Ok(())
+}
+
+/// Among whom those have to be to whom a signer gave a receipt; `None` if it is not in the
+/// aggregate.
+pub(crate) fn promised<'a>(
+    header: &RoundHeader,
+    aggregate: &'a Aggregate,
+    signer: &PeerKey,
+) -> Option<&'a Participants> {
+    if *signer == header.aggregator {
+        return Some(&aggregate.participants);
+    }
+    let part = aggregate.part(header.leaves.number(signer)?)?;
+    Some(&part.participants)
 }

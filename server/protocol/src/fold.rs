@@ -12,23 +12,26 @@ use crate::{
     ids::{ClientId, Digest, PeerKey, RoundContext},
     keys::{KeyError, Signature, SigningPublic, SigningSecret},
     pad::xor,
+    part::{CheckedPart, Part, PartError, PartSeal},
     participants::{Participants, ParticipantsError},
     registry::ClientRegistry,
     round::RoundHeader,
 };
 
-const SIGNED: &str = "zipnet/signed-aggregate/v1";
+const SIGNED: &str = "zipnet/signed-aggregate/v2";
 
-/// The running XOR of one round's envelopes.
+/// The running XOR of one round's envelopes, at its aggregator or at a leaf.
 #[derive(Debug, Clone)]
 pub struct Fold {
     context: RoundContext,
     header: RoundHeader,
-    vector: Vec<u8>,
     clients: usize,
-    /// Whose envelopes are in, by position, with what each client signed.
-    folded: BTreeMap<usize, (ClientId, Digest)>,
-    peers: BTreeSet<PeerKey>,
+    /// The XOR of what is in `own`.
+    vector: Vec<u8>,
+    /// What came from clients, by position.
+    own: BTreeMap<usize, CheckedEnvelope>,
+    /// What came from leaves, by their numbers.
+    parts: BTreeMap<u8, CheckedPart>,
 }
 
 impl Fold {
@@ -40,8 +43,8 @@ impl Fold {
             vector: vec![0; header.params.broadcast_bytes()],
             header: header.clone(),
             clients,
-            folded: BTreeMap::new(),
-            peers: BTreeSet::new(),
+            own: BTreeMap::new(),
+            parts: BTreeMap::new(),
         }
     }
 
@@ -56,7 +59,7 @@ impl Fold {
         envelope: &SealedEnvelope,
     ) -> Result<(), FoldError> {
         let checked = envelope.check(&self.context, &self.header, registry)?;
-        self.take(&checked)
+        self.take(checked)
     }
 
     /// Folds in an envelope that was checked for this round before: nothing
@@ -64,32 +67,84 @@ impl Fold {
     ///
     /// # Errors
     /// [`FoldError::Context`] or [`FoldError::Repeated`]; the fold is then as it was.
-    pub fn take(&mut self, checked: &CheckedEnvelope) -> Result<(), FoldError> {
+    pub fn take(&mut self, checked: CheckedEnvelope) -> Result<(), FoldError> {
         let envelope = checked.envelope();
         if envelope.context != self.context {
             return Err(FoldError::Context);
         }
-        let client = envelope.client;
-        if self.folded.contains_key(&checked.position()) {
+        if self.own.contains_key(&checked.position()) {
+            let client = envelope.client;
             return Err(FoldError::Repeated { client });
         }
-        self.folded
-            .insert(checked.position(), (client, *checked.root()));
-        self.peers.insert(*checked.peer());
         xor(&mut self.vector, &envelope.vector);
+        self.own.insert(checked.position(), checked);
         Ok(())
     }
 
-    /// How many envelopes are in.
+    /// Takes the part of a leaf.
+    ///
+    /// # Errors
+    /// [`PartError::Context`], or [`PartError::Overlap`] if the leaf has handed in another
+    /// one before; the fold is then as it was.
+    pub fn take_part(&mut self, part: CheckedPart) -> Result<(), PartError> {
+        if part.part().context != self.context {
+            return Err(PartError::Context);
+        }
+        match self.parts.get(&part.part().seal.leaf) {
+            Some(before) if *before != part => Err(PartError::Overlap),
+            Some(_) => Ok(()),
+            None => {
+                self.parts.insert(part.part().seal.leaf, part);
+                Ok(())
+            }
+        }
+    }
+
+    /// The envelopes that came from clients, by their positions.
+    #[must_use]
+    pub const fn own(&self) -> &BTreeMap<usize, CheckedEnvelope> {
+        &self.own
+    }
+
+    /// The part of a leaf, if it is in.
+    #[must_use]
+    pub fn part(&self, leaf: u8) -> Option<&CheckedPart> {
+        self.parts.get(&leaf)
+    }
+
+    /// How many parts are in.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether a client is in a part.
+    fn is_in_part(&self, position: usize) -> bool {
+        let mut parts = self.parts.values();
+        parts.any(|part| part.part().seal.participants.contains(position))
+    }
+
+    /// The positions of those of whom only an envelope came.
+    fn alone(&self) -> impl Iterator<Item = (usize, &CheckedEnvelope)> {
+        let own = self.own.iter().map(|(at, one)| (*at, one));
+        own.filter(|(at, _)| !self.is_in_part(*at))
+    }
+
+    /// How many clients are in.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.folded.len()
+        let parts = self.parts.values();
+        parts.fold(self.alone().count(), |sum, part| {
+            sum.saturating_add(part.part().seal.participants.count())
+        })
     }
 
     /// How many distinct peers' envelopes are in.
     #[must_use]
     pub fn peers(&self) -> usize {
-        self.peers.len()
+        let own = self.own.values().map(CheckedEnvelope::peer);
+        let parts = self.parts.values().flat_map(CheckedPart::peers);
+        own.chain(parts).collect::<BTreeSet<_>>().len()
     }
 
     /// Whether every client of the registry is in.
@@ -98,19 +153,56 @@ impl Fold {
         self.count() >= self.clients
     }
 
-    /// Closes the fold and signs what came of it, as the round's aggregator.
-    /// Whoever signs two different ones for a round has signed a proof against
-    /// itself.
+    /// Closes the fold and signs what came of it, as the round's aggregator: an envelope
+    /// that is in a leaf's part as well is left out here. Whoever signs two different ones
+    /// for a round has signed a proof against itself.
     #[must_use]
-    pub fn finish(self, aggregator: &SigningSecret) -> Aggregate {
-        Aggregate::sign(
+    pub fn finish(mut self, aggregator: &SigningSecret) -> Aggregate {
+        let mut vector = core::mem::take(&mut self.vector);
+        for (at, envelope) in &self.own {
+            if self.is_in_part(*at) {
+                xor(&mut vector, &envelope.envelope().vector);
+            }
+        }
+        for part in self.parts.values() {
+            xor(&mut vector, &part.part().vector);
+        }
+        let own: Vec<_> = self.alone().map(|(_, one)| listed(one)).collect();
+        let in_parts = self.parts.values();
+        let in_parts = in_parts.flat_map(|part| part.part().seal.participants.positions());
+        let all = self.own.keys().copied().chain(in_parts);
+        let participants = Participants::from_positions(self.clients, all);
+        let seals = self.parts.values().map(|part| part.part().seal.clone());
+        Aggregate::sign_with(
             self.context,
-            Participants::from_positions(self.clients, self.folded.keys().copied()),
-            envelope_list(self.folded.values()),
-            self.vector.into(),
+            participants,
+            envelope_list(own.iter()),
+            vector.into(),
+            seals.collect(),
             aggregator,
         )
     }
+
+    /// Closes the fold and signs what came of it, as a leaf of the round; `None` if `key`
+    /// is not one.
+    #[must_use]
+    pub fn finish_part(self, key: &SigningSecret) -> Option<Part> {
+        let leaf = self.header.leaves.number(&key.peer_key())?;
+        let own: Vec<_> = self.own.values().map(listed).collect();
+        Some(Part::sign(
+            self.context,
+            &self.header,
+            leaf,
+            Participants::from_positions(self.clients, self.own.keys().copied()),
+            envelope_list(own.iter()),
+            self.vector.into(),
+            key,
+        ))
+    }
+}
+
+fn listed(envelope: &CheckedEnvelope) -> (ClientId, Digest) {
+    (envelope.envelope().client, *envelope.root())
 }
 
 /// The digest of whose envelopes are in an aggregate, ascending by client id, with
@@ -163,6 +255,9 @@ pub enum AggregateError {
         /// Servers in the roster.
         found: usize,
     },
+    /// A leaf's part.
+    #[error("A part of the aggregate is not its leaf's")]
+    Part(#[source] PartError),
     /// Not of the one peer whose aggregate counts in this round.
     #[error("The aggregate is not signed by the aggregator that the round's header names")]
     Signature(#[source] KeyError),
@@ -178,16 +273,18 @@ pub struct Aggregate {
     pub context: RoundContext,
     /// Whose envelopes are in it.
     pub participants: Participants,
-    /// Digest of the list of their ids, ascending, with the root that each has
-    /// signed: what an audit is held against.
+    /// Digest of the list of the ids of those who are in no part, ascending, with the root
+    /// that each has signed: what an audit is held against.
     pub envelopes: Digest,
     /// As long as a broadcast.
     pub vector: Bytes,
+    /// What leaves said of their parts, ascending by their numbers.
+    pub parts: Vec<PartSeal>,
     signature: Signature,
 }
 
 impl Aggregate {
-    /// Signs as an aggregator.
+    /// Signs as an aggregator that has no parts of leaves.
     #[must_use]
     pub fn sign(
         context: RoundContext,
@@ -196,11 +293,26 @@ impl Aggregate {
         vector: Bytes,
         aggregator: &SigningSecret,
     ) -> Self {
+        let none = Vec::new();
+        Self::sign_with(context, participants, envelopes, vector, none, aggregator)
+    }
+
+    /// Signs as an aggregator.
+    #[must_use]
+    pub fn sign_with(
+        context: RoundContext,
+        participants: Participants,
+        envelopes: Digest,
+        vector: Bytes,
+        parts: Vec<PartSeal>,
+        aggregator: &SigningSecret,
+    ) -> Self {
         let mut aggregate = Self {
             context,
             participants,
             envelopes,
             vector,
+            parts,
             signature: Signature::from_bytes(&[0; 64]),
         };
         let body = signed_body(&context, &aggregate.digest());
@@ -244,6 +356,10 @@ impl Aggregate {
                 position,
                 found: header.roster.len(),
             });
+        }
+        for part in &self.parts {
+            let clients = part.check_clients(header, registry);
+            clients.map_err(AggregateError::Part)?;
         }
         let found = floor::distinct_peers(&self.participants, registry);
         if found < header.floor as usize {
@@ -289,10 +405,40 @@ impl Aggregate {
                 needed: header.floor,
             });
         }
+        self.check_parts(header).map_err(AggregateError::Part)?;
         let digest = self.digest();
         self.verify_digest(&header.aggregator, &digest)
             .map_err(AggregateError::Signature)?;
         Ok(digest)
+    }
+
+    /// Checks that the parts are of leaves of the round, and share no client.
+    fn check_parts(&self, header: &RoundHeader) -> Result<(), PartError> {
+        let pairs = self.parts.iter().zip(self.parts.iter().skip(1));
+        let ascending = pairs.into_iter().all(|(one, next)| one.leaf < next.leaf);
+        let mut left: BTreeSet<_> = self.participants.positions().collect();
+        for part in &self.parts {
+            part.verify(&self.context, header)?;
+            let mut positions = part.participants.positions();
+            if !ascending || !positions.all(|position| left.remove(&position)) {
+                return Err(PartError::Overlap);
+            }
+        }
+        Ok(())
+    }
+
+    /// The participants who are in no part: those whom the aggregator itself took.
+    pub fn own(&self) -> impl Iterator<Item = usize> {
+        let in_part = |at: usize| self.parts.iter().any(|part| part.participants.contains(at));
+        self.participants
+            .positions()
+            .filter(move |at| !in_part(*at))
+    }
+
+    /// The part of a leaf, if it is in.
+    #[must_use]
+    pub fn part(&self, leaf: u8) -> Option<&PartSeal> {
+        self.parts.iter().find(|part| part.leaf == leaf)
     }
 
     /// The digest that partials are signed over. It covers the list of the
@@ -300,12 +446,18 @@ impl Aggregate {
     /// to be shown.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Canonical::new()
+        let start = Canonical::new()
             .fixed(self.context.as_bytes())
             .bytes(self.participants.as_bytes())
             .fixed(self.envelopes.as_bytes())
             .bytes(&self.vector)
-            .digest("zipnet/aggregate/v2")
+            .count(self.parts.len());
+        let parts = self.parts.iter();
+        parts
+            .fold(start, |to, part| {
+                to.fixed(part.digest(&self.context).as_bytes())
+            })
+            .digest("zipnet/aggregate/v3")
     }
 }
 

@@ -15,7 +15,7 @@
 //! | --- | --- | --- |
 //! | registration | [`ClientBundle`], [`ServerBundle`] | [`RegisteredClient`], [`AdmittedServer`] |
 //! | opening | [`SignedHeader`] | [`Round`] |
-//! | folding | [`SealedEnvelope`], [`Aggregate`] | [`CheckedEnvelope`], [`Fold`], [`CheckedAggregate`] |
+//! | folding | [`SealedEnvelope`], [`Part`], [`Aggregate`] | [`CheckedEnvelope`], [`CheckedPart`], [`Fold`], [`CheckedAggregate`] |
 //! | unblinding | [`SignedPartial`] | [`Tally`] |
 //! | registry | [`RegistryDelta`], [`RegistryProof`] | [`ClientRegistry`] with the root of a [`Round`] |
 //! | auditing | [`EnvelopeReceipt`], [`Proof`] | [`Audit`], the [`PeerKey`] that a proof is against |
@@ -44,11 +44,13 @@ mod ids;
 mod instance;
 mod invite;
 mod keys;
+mod leaves;
 mod light;
 mod merkle;
 mod pad;
 mod pad_table;
 mod params;
+mod part;
 mod partial;
 mod participants;
 mod proof;
@@ -64,7 +66,7 @@ mod tally;
 mod whereabouts;
 
 pub use aggregator::{Admission, AggregatorBundle, AggregatorError};
-pub use audit::{Audit, Finding, WrongRegistry, audit, honours};
+pub use audit::{Audit, Finding, WrongRegistry, adds_up, audit, first_difference, honours};
 pub use bundle::{
     AdmittedServer, BundleError, ClientBundle, LeastServers, RegisteredClient, ServerBundle,
     Withdrawal,
@@ -83,10 +85,12 @@ pub use ids::{
 pub use instance::{CommitteeSecret, Instance, InstanceName, InstanceNameError};
 pub use invite::{Invite, InviteError, ShownInvite};
 pub use keys::{DhPublic, DhSecret, KeyError, Signature, SigningPublic, SigningSecret};
+pub use leaves::{Leaves, MAX_LEAVES};
 pub use light::{ClaimedRound, LightError, LightRecord};
 pub use pad::{PadSecret, RoundPads};
 pub use pad_table::PadTable;
 pub use params::{ParamsError, RoundParams, TAG_BYTES};
+pub use part::{CheckedPart, Part, PartError, PartReceipt, PartSeal};
 pub use partial::{Partial, PartialError, SignedPartial, commitments_digest};
 pub use participants::{Participants, ParticipantsError};
 pub use proof::{Fault, Proof, ProofError};

@@ -1,4 +1,4 @@
-//! What an aggregator answers to an envelope: its word that it is folded.
+//! What an aggregator, or a leaf of it, answers to an envelope: its word that it is folded.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,14 +26,16 @@ pub enum ReceiptError {
         /// The header's number of clients.
         clients: u32,
     },
-    /// Not of the round's aggregator.
-    #[error("The receipt is not signed by the aggregator of its round")]
+    /// Neither of the client's leaf nor of the round's aggregator.
+    #[error(
+        "The receipt is signed neither by its client's leaf nor by the aggregator of its round"
+    )]
     Signature(#[source] KeyError),
 }
 
-/// The aggregator's word that the envelope with this root, of the client at
-/// this position of the round's registry, is in its aggregate of this round.
-/// An aggregate of the round that the same key signed, and that lacks the position,
+/// The word of a round's aggregator, or of the client's leaf, that the envelope with this
+/// root, of the client at this position of the round's registry, is in its aggregate, or
+/// its part of it. One of the round that the same key signed, and that lacks the position,
 /// is proof against it ([`Proof`](crate::Proof)).
 ///
 /// The position is in it so that nobody needs the registry to see that: an
@@ -74,6 +76,19 @@ impl EnvelopeReceipt {
         SigningPublic::from(*aggregator).verify(RECEIPT, &self.body(), &self.signature)
     }
 
+    /// Who signed it: the client's leaf in the round, or its aggregator.
+    ///
+    /// # Errors
+    /// [`KeyError`] if neither did.
+    pub fn signer(&self, header: &RoundHeader) -> Result<PeerKey, KeyError> {
+        let [leaf, aggregator] = header.takers(&self.client);
+        match self.verify(leaf) {
+            Ok(()) => Ok(*leaf),
+            Err(error) if leaf == aggregator => Err(error),
+            Err(_) => self.verify(aggregator).map(|()| *aggregator),
+        }
+    }
+
     /// Checks that it is the answer to an envelope of a round, as the client
     /// does that sealed it.
     ///
@@ -95,7 +110,8 @@ impl EnvelopeReceipt {
                 clients: header.clients,
             });
         }
-        self.verify(&header.aggregator)
+        self.signer(header)
+            .map(|_| ())
             .map_err(ReceiptError::Signature)
     }
 

@@ -5,16 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bundle::{AdmittedServer, BundleError, LeastServers, ServerBundle},
     canonical::Canonical,
-    ids::{Digest, Epoch, InstanceId, Nonce, PeerKey, RoundContext, ServerId},
+    ids::{ClientId, Digest, Epoch, InstanceId, Nonce, PeerKey, RoundContext, ServerId},
     instance::Instance,
     keys::{KeyError, Signature, SigningSecret},
+    leaves::Leaves,
     params::RoundParams,
 };
 
 /// Most servers in a roster.
 pub const MAX_ROSTER: usize = 64;
 
-const OPEN: &str = "zipnet/open-round/v2";
+const OPEN: &str = "zipnet/open-round/v3";
 
 /// A header that no honest party acts on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,12 @@ pub enum HeaderError {
         servers: usize,
         /// Servers in the committee.
         committee: u32,
+    },
+    /// Too many leaves, unordered or repeated ones.
+    #[error("The {leaves} leaves are not an ascending list of at most 16 distinct ones")]
+    Leaves {
+        /// How many.
+        leaves: usize,
     },
     /// The bundles beside the header are not those of its roster.
     #[error("No bundle matches the roster entry of server {server}")]
@@ -127,10 +134,12 @@ pub struct RoundHeader {
     pub clients: u32,
     /// Root of the client registry that participant bits refer to.
     pub registry: Digest,
-    /// The peer whose aggregate counts in this round. Clients hand their
-    /// envelopes to nobody else, so that no two aggregates share out the
-    /// participants of one round.
+    /// The peer whose aggregate counts in this round, so that no two aggregates share out
+    /// the participants of one round. Clients hand their envelopes to their leaf, or to
+    /// this one, and to nobody else.
     pub aggregator: PeerKey,
+    /// Aggregators that take envelopes for it; if there are none, it takes all.
+    pub leaves: Leaves,
 }
 
 impl RoundHeader {
@@ -138,6 +147,16 @@ impl RoundHeader {
     #[must_use]
     pub const fn serves(&self, least: LeastServers) -> bool {
         least.takes(self.roster.len(), self.committee_size)
+    }
+
+    /// Who takes a client's envelope: its leaf, and otherwise the aggregator itself, which
+    /// takes those of a leaf that does not answer. The aggregator alone sees all parts, and
+    /// leaves out what came both ways; at another leaf it would be in two parts without
+    /// anybody's fault.
+    #[must_use]
+    pub fn takers(&self, client: &ClientId) -> [&PeerKey; 2] {
+        let leaf = self.leaves.of(client).unwrap_or(&self.aggregator);
+        [leaf, &self.aggregator]
     }
 
     /// The canonical encoding.
@@ -156,7 +175,8 @@ impl RoundHeader {
             .u32(self.floor)
             .u32(self.committee_size)
             .count(self.roster.len());
-        self.roster
+        let end = self
+            .roster
             .iter()
             .fold(middle, |to, entry| {
                 to.fixed(entry.server.as_bytes())
@@ -164,13 +184,14 @@ impl RoundHeader {
             })
             .u32(self.clients)
             .fixed(self.registry.as_bytes())
-            .fixed(self.aggregator.as_bytes())
+            .fixed(self.aggregator.as_bytes());
+        self.leaves.encode(end)
     }
 
     /// The digest of the canonical encoding.
     #[must_use]
     pub fn context(&self) -> RoundContext {
-        RoundContext::new(*self.canonical().digest("zipnet/header/v2").as_bytes())
+        RoundContext::new(*self.canonical().digest("zipnet/header/v3").as_bytes())
     }
 
     /// Signs the header as the server that opens the round.
@@ -310,6 +331,11 @@ impl SignedHeader {
             return Err(HeaderError::Minority {
                 servers,
                 committee: header.committee_size,
+            });
+        }
+        if !header.leaves.is_sound() {
+            return Err(HeaderError::Leaves {
+                leaves: header.leaves.len(),
             });
         }
         // A round without a participant unblinds nothing, whatever the minimum.

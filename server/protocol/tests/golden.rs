@@ -9,6 +9,7 @@
 
 mod common;
 mod golden {
+    pub mod leaves;
     pub mod parties;
     pub mod refused;
     pub mod round;
@@ -18,7 +19,7 @@ mod golden {
 
 use std::{env, fs, path::Path};
 
-use golden::{parties, refused, round, slots};
+use golden::{leaves, parties, refused, round, slots};
 use serde_json::{Value, json};
 
 /// Compares with the committed file, or rewrites it.
@@ -83,6 +84,11 @@ fn registry() {
 #[test]
 fn header() {
     check("header.json", &round::header());
+}
+
+#[test]
+fn leaves_and_parts() {
+    check("leaves.json", &leaves::leaves());
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod properties {
     pub mod headers;
     pub mod keys;
     pub mod least_servers;
+    pub mod leaves;
     pub mod light;
     pub mod limits;
     pub mod pads;

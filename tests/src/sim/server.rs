@@ -14,8 +14,9 @@ use zipnet_node::{
     guard::{self, Guard, GuardError},
 };
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, Certification, ClientBundle, ClientRegistry, Digest, Epoch, Nonce,
-    PadTable, Partial, PeerKey, RosterEntry, Round, RoundContext, RoundHeader, SignedPartial,
+    AdmittedServer, Aggregate, Certification, ClientBundle, ClientRegistry, Digest, Epoch, Leaves,
+    Nonce, PadTable, Partial, PeerKey, RosterEntry, Round, RoundContext, RoundHeader,
+    SignedPartial,
 };
 
 use super::{
@@ -494,6 +495,7 @@ pub fn header_of(
         clients: u32::try_from(state.clients().len()).unwrap_or(u32::MAX),
         registry: state.clients().root(),
         aggregator: state.next_aggregator().unwrap_or(PeerKey::new([0; 32])),
+        leaves: Leaves::default(),
     }
 }
 

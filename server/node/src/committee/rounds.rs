@@ -106,6 +106,7 @@ impl CommitteeState {
                 "aggregator",
                 Some(header.aggregator) == self.next_aggregator(),
             ),
+            ("leaves", header.leaves.is_empty()),
         ];
         if let Some((what, _)) = fits.iter().find(|(_, fits)| !fits) {
             return Err(Refusal::Unfit(what));

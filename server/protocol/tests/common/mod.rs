@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use zipnet_protocol::{
     AdmittedServer, Aggregate, BroadcastRecord, Certification, Certifications, CertifiedRound,
     ClientBundle, ClientRegistry, CommitteeSecret, DhPublic, DhSecret, Digest, Epoch, Fold,
-    Instance, LeastServers, Message, Nonce, PadTable, Partial, PeerKey, RegisteredClient,
+    Instance, LeastServers, Leaves, Message, Nonce, PadTable, Partial, PeerKey, RegisteredClient,
     RosterEntry, Round, RoundHeader, RoundParams, SealedEnvelope, Sealer, ServerBundle,
     SignedPartial, SigningSecret, SlotKey, Tally, Whereabouts,
 };
@@ -191,6 +191,7 @@ impl World {
             clients: u32::try_from(self.registry.len()).unwrap(),
             registry: self.registry.root(),
             aggregator: self.aggregator.peer_key(),
+            leaves: Leaves::default(),
         }
     }
 
@@ -250,12 +251,17 @@ impl World {
             .collect()
     }
 
+    /// A fold with nothing in it.
+    pub fn empty(&self, round: &Round) -> Fold {
+        Fold::new(*round.context(), round.header(), self.registry.len())
+    }
+
     pub fn fold<'a>(
         &self,
         round: &Round,
         envelopes: impl IntoIterator<Item = &'a SealedEnvelope>,
     ) -> Aggregate {
-        let mut fold = Fold::new(*round.context(), round.header(), self.registry.len());
+        let mut fold = self.empty(round);
         for envelope in envelopes {
             fold.add(&self.registry, envelope).unwrap();
         }

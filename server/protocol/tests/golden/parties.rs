@@ -314,6 +314,7 @@ impl Parties {
             clients: u32::try_from(self.clients.len()).unwrap(),
             registry: self.registry_root(),
             aggregator: spec::ed25519_public(&self.aggregator_seed),
+            leaves: Vec::new(),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Opened {
         let header = parties.header(slots, slot_bytes, number);
         let opener = &parties.servers[0];
         let canonical = header.canonical();
-        let signature = spec::sign(&opener.signing_seed, "zipnet/open-round/v2", &canonical);
+        let signature = spec::sign(&opener.signing_seed, "zipnet/open-round/v3", &canonical);
         let context = header.context();
         let certify = |server: &Server| {
             let body = cat(&[&context, &server.id]);
@@ -122,6 +122,7 @@ pub fn header() -> Value {
             "clients": header.clients,
             "registry": hex(header.registry),
             "aggregator": hex(header.aggregator),
+            "leaves": [],
             "opener": hex(first.id),
             "opener_signing_seed": hex(first.signing_seed),
         },
@@ -323,12 +324,19 @@ impl Closed {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_be_bytes();
         let sized = |bytes: &[u8]| cat(&[&length(bytes), bytes]);
         let envelopes = spec::digest("zipnet/envelope-list/v1", list);
-        let canonical = cat(&[context, &sized(&participants), &envelopes, &sized(&vector)]);
-        let digest = spec::digest("zipnet/aggregate/v2", &canonical);
+        let no_parts = [0; 4];
+        let canonical = cat(&[
+            context,
+            &sized(&participants),
+            &envelopes,
+            &sized(&vector),
+            &no_parts,
+        ]);
+        let digest = spec::digest("zipnet/aggregate/v3", &canonical);
         let signed = cat(&[context, &digest]);
         let signature = spec::sign(
             &parties.aggregator_seed,
-            "zipnet/signed-aggregate/v1",
+            "zipnet/signed-aggregate/v2",
             &signed,
         );
         let aggregate_wire = cat(&[
@@ -336,6 +344,7 @@ impl Closed {
             &spec::wire_bytes(&participants),
             &envelopes,
             &spec::wire_bytes(&vector),
+            &spec::varint(0),
             &signature,
         ]);
         let mut closed = Self {

@@ -229,6 +229,17 @@ pub fn wire_bytes(bytes: &[u8]) -> Vec<u8> {
     cat(&[&varint(bytes.len() as u64), bytes])
 }
 
+/// The number of the leaf that takes a client's envelopes.
+pub fn leaf(leaves: &[Bytes32], client: &Bytes32) -> usize {
+    let weight = |leaf: &Bytes32| digest("zipnet/leaf/v1", &cat(&[client, leaf]));
+    let weights: Vec<_> = leaves.iter().map(weight).collect();
+    let heaviest = weights.iter().max().unwrap();
+    weights
+        .iter()
+        .position(|weight| weight == heaviest)
+        .unwrap()
+}
+
 /// A round header.
 #[derive(Clone)]
 pub struct Header {
@@ -246,6 +257,7 @@ pub struct Header {
     pub clients: u32,
     pub registry: Bytes32,
     pub aggregator: Bytes32,
+    pub leaves: Vec<Bytes32>,
 }
 
 impl Header {
@@ -262,7 +274,7 @@ impl Header {
     }
 
     pub fn context(&self) -> Bytes32 {
-        digest("zipnet/header/v2", &self.canonical())
+        digest("zipnet/header/v3", &self.canonical())
     }
 
     fn encode(&self, long: fn(u64) -> Vec<u8>, short: fn(u32) -> Vec<u8>) -> Vec<u8> {
@@ -287,6 +299,8 @@ impl Header {
             &short(self.clients),
             &self.registry,
             &self.aggregator,
+            &short(u32::try_from(self.leaves.len()).unwrap()),
+            &self.leaves.concat(),
         ])
     }
 }

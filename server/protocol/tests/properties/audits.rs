@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::{prelude::*, sample::Index};
 use rayon::prelude::*;
 use zipnet_protocol::{
-    Aggregate, Audit, CertifiedRound, EnvelopeReceipt, Fault, Finding, FoldError, Participants,
-    Proof, ProofError, Round, RoundParams, SealedEnvelope, SigningSecret, SlotOpening, audit,
-    honours,
+    Aggregate, Audit, CertifiedRound, ClientRegistry, EnvelopeReceipt, Fault, Finding, FoldError,
+    Participants, Proof, ProofError, Round, RoundParams, SealedEnvelope, SigningSecret,
+    SlotOpening, audit, honours,
 };
 
 use crate::common::{World, signing};
@@ -65,7 +65,8 @@ impl Folded {
             .check(self.round.context(), header, &self.world.registry)
             .unwrap();
         let registry = Arc::new(self.world.registry.clone());
-        audit(Audit::new(header, registry, &checked).unwrap(), envelopes)
+        let begun = Audit::new(header, registry, &checked).unwrap();
+        audit(begun, aggregate, envelopes)
     }
 
     /// Another aggregate that the aggregator signs for the round.
@@ -100,7 +101,32 @@ impl Folded {
                 (envelope.client, share)
             })
             .collect();
-        self.proof(aggregate, Fault::Noise { slot, shares })
+        let parts = Vec::new();
+        self.proof(
+            aggregate,
+            Fault::Noise {
+                slot,
+                shares,
+                parts,
+            },
+        )
+    }
+
+    /// Whether an aggregate keeps what the aggregator promised.
+    fn honours(
+        &self,
+        aggregate: &Aggregate,
+        receipt: &EnvelopeReceipt,
+        registry: Option<&ClientRegistry>,
+    ) -> Result<(), Finding> {
+        let aggregator = self.world.aggregator.peer_key();
+        honours(
+            self.round.header(),
+            aggregate,
+            receipt,
+            &aggregator,
+            registry,
+        )
     }
 
     fn proves(&self, proof: &Proof) -> bool {
@@ -124,7 +150,7 @@ fn a2_an_honest_round_is_found_nothing() {
     for (receipt, envelope) in round.receipts.iter().zip(&round.envelopes) {
         let registry = Some(&round.world.registry);
         assert_eq!(receipt.answers(envelope, round.round.header()), Ok(()));
-        assert_eq!(honours(&round.aggregate, receipt, registry), Ok(()));
+        assert_eq!(round.honours(&round.aggregate, receipt, registry), Ok(()));
     }
 }
 
@@ -267,7 +293,7 @@ fn a2_a_client_with_a_receipt_that_is_left_out_has_a_proof() {
     assert_eq!(round.audit(&aggregate, &others), Ok(()));
     let client = left_out.client;
     assert_eq!(
-        honours(&aggregate, &left_out, None),
+        round.honours(&aggregate, &left_out, None),
         Err(Finding::Dropped { client })
     );
     let dropped = |receipt| Fault::Dropped { receipt };
@@ -312,7 +338,7 @@ fn a2_a_receipt_for_somebody_elses_position_is_a_proof() {
         .unwrap();
     let registry = &round.world.registry;
     assert_eq!(
-        honours(&round.aggregate, &moved, Some(registry)),
+        round.honours(&round.aggregate, &moved, Some(registry)),
         Err(Finding::Misplaced {
             client: moved.client
         })

@@ -82,7 +82,7 @@ fn look_into(stage: &mut Stage, done: &Final, envelopes: &[SealedEnvelope]) {
     let looking = Audit::new(&header, done.registry.clone(), &checked).expect("its registry");
     let mut shown = envelopes.to_vec();
     shown.sort_by_key(|envelope| envelope.client);
-    let Err(Finding::Noise { slot }) = audit(looking, &shown) else {
+    let Err(Finding::Noise { slot }) = audit(looking, &aggregate, &shown) else {
         return;
     };
     let shares = shown
@@ -94,7 +94,11 @@ fn look_into(stage: &mut Stage, done: &Final, envelopes: &[SealedEnvelope]) {
         .collect();
     let proof = Proof {
         aggregate,
-        fault: Fault::Noise { slot, shares },
+        fault: Fault::Noise {
+            slot,
+            shares,
+            parts: Vec::new(),
+        },
         header: header.clone(),
     };
     let order = Order::StrikeAggregator {

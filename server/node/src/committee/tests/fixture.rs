@@ -5,8 +5,8 @@ use std::{ops::Deref, sync::Arc};
 use zipnet::testing;
 pub use zipnet::testing::{EPOCH, NOBODY, World as Plain, aggregator, entropy, entry, nonce};
 use zipnet_protocol::{
-    Aggregate, Certifications, CertifiedRound, ClientBundle, ClientRegistry, Partial, Round,
-    RoundHeader,
+    Aggregate, Certifications, CertifiedRound, ClientBundle, ClientRegistry, Leaves, Partial,
+    Round, RoundHeader,
 };
 
 pub use super::server::{Server, agreeing};
@@ -132,6 +132,7 @@ impl World {
             aggregator: state
                 .next_aggregator()
                 .unwrap_or_else(|| self.aggregator_transport(0).peer_key()),
+            leaves: Leaves::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use zipnet_protocol::{
     Fold, FoldError, PeerKey, RoundContext, SealedEnvelope, SigningSecret,
 };
 
-use super::keep::{Envelopes, Kept};
+use super::keep::Kept;
 use crate::{metrics, wire::Refused};
 
 /// Most epochs in an aggregator's life.
@@ -22,7 +22,6 @@ struct Collecting {
     round: Arc<CertifiedRound>,
     registry: Arc<ClientRegistry>,
     fold: Fold,
-    envelopes: Envelopes,
     /// How many clients of the registry take part with this roster.
     expected: usize,
 }
@@ -109,11 +108,10 @@ impl Desk {
             .filter(|client| header.serves(client.least_servers()))
             .count();
         *self.current() = Some(Collecting {
-            expected,
             round,
             registry,
             fold,
-            envelopes: Envelopes::new(),
+            expected,
         });
     }
 
@@ -143,7 +141,11 @@ impl Desk {
         let participants = collected.fold.count();
         let registered = collected.registry.len();
         let context = *collected.round.context();
-        lock(&self.kept).push(context, collected.envelopes, tokio::time::Instant::now());
+        lock(&self.kept).push(
+            context,
+            collected.fold.own().clone(),
+            tokio::time::Instant::now(),
+        );
         Some(Collected {
             aggregate: collected.fold.finish(&self.signing),
             participants,
@@ -213,16 +215,13 @@ impl Desk {
             .as_mut()
             .filter(|current| *current.round.context() == envelope.context)
             .ok_or(Refused::NotOpen)?;
-        match current.envelopes.get(&checked.position()) {
+        match current.fold.own().get(&checked.position()) {
             // The answer got lost: the same envelope has the same receipt.
             Some(before) if *before == checked => {}
             Some(_) => return Err(Refused::Repeated),
             None => {
-                let taken = current.fold.take(&checked);
+                let taken = current.fold.take(checked.clone());
                 taken.map_err(|_| Refused::Repeated)?;
-                current
-                    .envelopes
-                    .insert(checked.position(), checked.clone());
             }
         }
         Ok(self.receipt(&checked))

@@ -65,7 +65,15 @@ fn i19_every_receipt_is_kept_by_the_aggregate_and_the_audit() {
         let (envelope, caller) = stage.sealed(client);
         assert_eq!(receipt.answers(&envelope, header), Ok(()));
         let registry = Some(&*stage.registry);
-        assert_eq!(honours(&collected.aggregate, &receipt, registry), Ok(()));
+        let aggregator = header.aggregator;
+        let kept = honours(
+            header,
+            &collected.aggregate,
+            &receipt,
+            &aggregator,
+            registry,
+        );
+        assert_eq!(kept, Ok(()));
         // The answer may have got lost, and the round may have closed.
         assert_eq!(stage.desk.take(&envelope, &caller), Ok(receipt));
     }
@@ -78,7 +86,7 @@ fn i19_every_receipt_is_kept_by_the_aggregate_and_the_audit() {
         shown.extend(page);
     }
     let audited = Audit::new(header, stage.registry.clone(), &checked).unwrap();
-    assert_eq!(audit(audited, &shown), Ok(()));
+    assert_eq!(audit(audited, &collected.aggregate, &shown), Ok(()));
     // Whoever was not in is in no more.
     assert_eq!(stage.hand_over(1), Err(Refused::NotOpen));
 }

@@ -15,7 +15,7 @@ use mosaik::PeerId;
 use tokio::task::JoinSet;
 use zipnet_protocol::{
     Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof,
-    SealedEnvelope, SlotOpening, honours,
+    SealedEnvelope, SlotOpening, adds_up, honours,
 };
 
 use super::context::Context;
@@ -232,7 +232,8 @@ impl Shown {
                 return Some(Err(finding));
             }
         }
-        Some(audit.finish())
+        let sum = audit.finish();
+        Some(sum.and_then(|sum| adds_up(header, aggregate, [&sum])))
     }
 
     /// Fetches the envelopes again, and keeps of each the slot that does not add
@@ -255,7 +256,11 @@ impl Shown {
         Some(Proof {
             header: header.clone(),
             aggregate: aggregate.clone(),
-            fault: Fault::Noise { slot, shares },
+            fault: Fault::Noise {
+                slot,
+                shares,
+                parts: Vec::new(),
+            },
         })
     }
 }
@@ -270,10 +275,10 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
         .ok_or(Refused::NotOpen)?;
     let header = done.checked.round().header();
     let aggregate = &done.published.record.aggregate;
-    receipt
-        .verify(&header.aggregator)
+    let signer = receipt
+        .signer(header)
         .map_err(|error| crate::wire::because(&error))?;
-    let Err(finding) = honours(aggregate, receipt, Some(&done.registry)) else {
+    let Err(finding) = honours(header, aggregate, receipt, &signer, Some(&done.registry)) else {
         return Ok(());
     };
     let misplaced = || {
@@ -290,9 +295,7 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
         fault: Fault::Dropped { receipt: *receipt },
     });
     let strike = provable(context, proof);
-    context
-        .faults()
-        .found(header.aggregator, strike, finding.reason());
+    context.faults().found(signer, strike, finding.reason());
     Ok(())
 }
 

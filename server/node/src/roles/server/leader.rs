@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mosaik::Network;
 use tokio::{task::JoinSet, time::Instant};
 use zipnet_protocol::{
-    AdmittedServer, Epoch, Nonce, RosterEntry, RoundContext, RoundHeader, ServerId,
+    AdmittedServer, Epoch, Leaves, Nonce, RosterEntry, RoundContext, RoundHeader, ServerId,
 };
 
 use super::{
@@ -317,6 +317,7 @@ fn next_header(context: &Context, view: &View, silence: &Silence) -> Option<Roun
         clients: u32::try_from(state.clients().len()).ok()?,
         registry: state.clients().root(),
         aggregator: state.next_aggregator()?,
+        leaves: Leaves::default(),
     })
 }
 
