@@ -25,13 +25,15 @@ use crate::{
 const TICK: Duration = Duration::from_secs(2);
 /// How long a member may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon a member that kept nothing is asked again.
-const AGAIN: Duration = Duration::from_mins(1);
+/// How soon a member that kept nothing is asked again: at first, since it may not have
+/// verified this server yet, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_mins(1));
 
 /// What became of a member's boot.
 enum Asked {
     Keeps,
-    NotBefore(Instant),
+    /// Nothing was kept; to be asked again then, and after that with twice the pause.
+    NotBefore(Instant, Duration),
 }
 
 /// Leaves this server's identity with every registered server whose evidence
@@ -73,10 +75,10 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
         let servers = view.state.servers();
         asked.retain(|digest, _| servers.values().any(|server| server.digest() == digest));
         for server in servers.values().filter(|server| server.id() != me.id()) {
-            let due = match asked.get(server.digest()) {
-                None => true,
-                Some(Asked::Keeps) => false,
-                Some(Asked::NotBefore(at)) => Instant::now() >= *at,
+            let (due, pause) = match asked.get(server.digest()) {
+                None => (true, AGAIN.0),
+                Some(Asked::Keeps) => (false, AGAIN.0),
+                Some(Asked::NotBefore(at, pause)) => (Instant::now() >= *at, *pause),
             };
             let Some(peer) = peer_id(&server.member()).filter(|_| due) else {
                 continue;
@@ -96,7 +98,7 @@ pub(super) async fn run(context: Arc<Context>, network: Arc<Network>) {
                 }
                 Err(error) => {
                     tracing::debug!(server = %server.id().short(), because = %crate::report::chain(&error), "a member keeps no identity");
-                    Asked::NotBefore(Instant::now() + AGAIN)
+                    Asked::NotBefore(Instant::now() + pause, (pause * 2).min(AGAIN.1))
                 }
             };
             asked.insert(*server.digest(), outcome);
