@@ -318,7 +318,7 @@ fn a2_an_honest_tree_is_found_nothing_and_keeps_its_word() {
 }
 
 #[test]
-fn a2_a_leafs_noise_is_the_leafs_fault() {
+fn a2_noise_of_a_leaf_is_its_own_fault() {
     let tree = tree();
     for (leaf, bit) in [(0, 0), (1, 700), (2, 16 * 256 - 1)] {
         let part = tree.part(leaf, 0, |vector| vector[bit / 8] ^= 1 << (bit % 8));
