@@ -1,5 +1,5 @@
 //! Strangers at the doors of a committee whose clients go on (I19). `ZIPNET_STRANGERS` and
-//! `ZIPNET_CLIENTS` say how many there are.
+//! `ZIPNET_STRANGERS_AMONG` say how many there are.
 #![allow(missing_docs)]
 
 use std::{
@@ -182,7 +182,7 @@ fn i19_strangers_slow_nobody_down_and_fill_no_memory() -> TestResult {
     more_files()?;
     let (number, members) = (
         setting("ZIPNET_STRANGERS", SILENT)?,
-        setting("ZIPNET_CLIENTS", CLIENTS)?,
+        setting("ZIPNET_STRANGERS_AMONG", CLIENTS)?,
     );
     let settings = Settings {
         period: "1s".into(),

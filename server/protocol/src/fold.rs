@@ -32,6 +32,10 @@ pub struct Fold {
     own: BTreeMap<usize, CheckedEnvelope>,
     /// What came from leaves, by their numbers.
     parts: BTreeMap<u8, CheckedPart>,
+    /// How many clients are in: it is asked for with each envelope.
+    count: usize,
+    /// Whose these are.
+    peers: BTreeSet<PeerKey>,
 }
 
 impl Fold {
@@ -45,6 +49,8 @@ impl Fold {
             clients,
             own: BTreeMap::new(),
             parts: BTreeMap::new(),
+            count: 0,
+            peers: BTreeSet::new(),
         }
     }
 
@@ -77,6 +83,10 @@ impl Fold {
             return Err(FoldError::Repeated { client });
         }
         xor(&mut self.vector, &envelope.vector);
+        if !self.is_in_part(checked.position()) {
+            self.count = self.count.saturating_add(1);
+        }
+        self.peers.insert(*checked.peer());
         self.own.insert(checked.position(), checked);
         Ok(())
     }
@@ -94,6 +104,10 @@ impl Fold {
             Some(before) if *before != part => Err(PartError::Overlap),
             Some(_) => Ok(()),
             None => {
+                let positions = part.part().seal.participants.positions();
+                let new = positions.filter(|position| !self.own.contains_key(position));
+                self.count = self.count.saturating_add(new.count());
+                self.peers.extend(part.peers());
                 self.parts.insert(part.part().seal.leaf, part);
                 Ok(())
             }
@@ -132,24 +146,19 @@ impl Fold {
 
     /// How many clients are in.
     #[must_use]
-    pub fn count(&self) -> usize {
-        let parts = self.parts.values();
-        parts.fold(self.alone().count(), |sum, part| {
-            sum.saturating_add(part.part().seal.participants.count())
-        })
+    pub const fn count(&self) -> usize {
+        self.count
     }
 
     /// How many distinct peers' envelopes are in.
     #[must_use]
     pub fn peers(&self) -> usize {
-        let own = self.own.values().map(CheckedEnvelope::peer);
-        let parts = self.parts.values().flat_map(CheckedPart::peers);
-        own.chain(parts).collect::<BTreeSet<_>>().len()
+        self.peers.len()
     }
 
     /// Whether every client of the registry is in.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub const fn is_complete(&self) -> bool {
         self.count() >= self.clients
     }
 
