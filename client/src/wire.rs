@@ -83,8 +83,9 @@ pub struct Follow {
     pub seen: Option<RoundContext>,
     /// How long the server may wait for news, in milliseconds.
     pub wait: u32,
-    /// The digest of the aggregator's bundle that the caller has, if it reads lightly.
-    pub aggregator: Option<Digest>,
+    /// The [digest](AggregatorBundle::told) of the bundles of aggregators that the caller was told last, if it
+    /// reads lightly.
+    pub aggregators: Option<Digest>,
 }
 
 impl Follow {
@@ -102,14 +103,16 @@ impl Follow {
                 Some(open.certificate.header.header().context())
             }),
             wait: self.wait,
-            aggregator: self.aggregator,
+            aggregators: self.aggregators,
         }
     }
 
     /// Whether another one stands there as well.
     #[must_use]
     pub fn stands_as(&self, other: &Self) -> bool {
-        self.after == other.after && self.seen == other.seen && self.aggregator == other.aggregator
+        self.after == other.after
+            && self.seen == other.seen
+            && self.aggregators == other.aggregators
     }
 
     /// Whether what is pushed from there on is of use to one who asks this: it does not
@@ -162,9 +165,9 @@ pub struct Opened {
     pub certificate: Certificate,
     /// The bundles of its roster.
     pub bundles: Vec<ServerBundle>,
-    /// The bundle of its aggregator, which says where that is; not in what the
-    /// servers signed. `None` from a server that does not have it.
-    pub aggregator: Option<AggregatorBundle>,
+    /// The bundles of its aggregator and leaves, which say where these are; not in what the
+    /// servers signed. A server leaves out those that it does not have.
+    pub aggregators: Vec<AggregatorBundle>,
 }
 
 /// Asks a server for a page of the client registry.
@@ -234,7 +237,7 @@ mod tests {
             after,
             seen,
             wait: 1,
-            aggregator: None,
+            aggregators: None,
         };
         let at = |number| Some((EPOCH, number));
         let alone = at(u64::MAX);

@@ -1,7 +1,7 @@
 //! An aggregator that is admitted and cheats, in the test itself.
 //!
-//! It does what an aggregator does, and gives every client its receipt; what it
-//! does to the aggregate then, a [`Trick`] says.
+//! It does what an aggregator does, or a leaf, and gives every client its receipt; what it
+//! does to the aggregate or part then, a [`Trick`] says.
 
 use core::time::Duration;
 use std::{
@@ -17,17 +17,18 @@ use zipnet_door::{Desk, Door};
 use zipnet_node::{
     book::{AtDoors, Book},
     door::{self, DoorOptions},
+    ground::Ground as _,
     peers::{Peers, only},
     settings::{BootstrapHint, RelaySetting, TransportSeed},
     wire::{
         AggregateCall, AuditCall, AuditRequest, Call, CollectsCall, EnlistCall, EnvelopeCall,
-        Follow, FollowCall, Refused, RegistryCall, RegistryRequest,
+        Follow, FollowCall, PartCall, Refused, RegistryCall, RegistryRequest,
     },
 };
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, ClientRegistry, CommitteeSecret, EnvelopeReceipt, Fold,
-    Instance, InstanceName, PeerKey, RoundContext, RoundHeader, SealedEnvelope, SigningSecret,
-    Whereabouts,
+    Instance, InstanceName, Part, PeerKey, RegisteredClient, RoundContext, RoundHeader,
+    SealedEnvelope, SigningSecret, Whereabouts,
 };
 
 use crate::{
@@ -60,6 +61,16 @@ struct Open {
     header: RoundHeader,
     registry: ClientRegistry,
     envelopes: Vec<SealedEnvelope>,
+    /// How many are its own to take.
+    expected: usize,
+    /// Its number, if it is a leaf.
+    leaf: Option<u8>,
+}
+
+/// What it hands on.
+enum Yield {
+    Aggregate(Aggregate),
+    Part(Part),
 }
 
 struct State {
@@ -156,6 +167,12 @@ impl Cheat {
         self.inner.state().cheated
     }
 
+    /// How many rounds it has served.
+    #[must_use]
+    pub fn served(&self) -> usize {
+        self.inner.state().kept.len()
+    }
+
     /// The name by which logs call it.
     #[must_use]
     pub fn short(&self) -> String {
@@ -196,17 +213,24 @@ impl Inner {
     }
 
     /// Closes the round, as the trick says.
-    fn close(&self) -> Option<Aggregate> {
+    fn close(&self) -> Option<Yield> {
         let mut state = self.state();
         let Open {
             context,
             header,
             registry,
             mut envelopes,
+            leaf,
+            ..
         } = state.open.take()?;
         envelopes.sort_by_key(|envelope| envelope.client);
         let mut cheats = false;
-        if state.trick == Trick::Drop && envelopes.len() > header.floor.max(1) as usize {
+        let least = if leaf.is_some() {
+            0
+        } else {
+            header.floor.max(1)
+        };
+        if state.trick == Trick::Drop && envelopes.len() > least as usize {
             envelopes.remove(0);
             cheats = true;
         }
@@ -214,28 +238,43 @@ impl Inner {
         for envelope in &envelopes {
             fold.add(&registry, envelope).ok()?;
         }
-        let mut aggregate = fold.finish(&self.signing);
-        if matches!(state.trick, Trick::Noise | Trick::Hide) {
-            let noise = aggregate.vector.iter().map(|byte| byte ^ 0x5a);
-            aggregate = Aggregate::sign(
-                aggregate.context,
-                aggregate.participants,
-                aggregate.envelopes,
-                noise.collect(),
-                &self.signing,
-            );
+        let noisy = matches!(state.trick, Trick::Noise | Trick::Hide);
+        let with_noise = |vector: &[u8]| vector.iter().map(|byte| byte ^ 0x5a).collect();
+        let mut yields = match leaf {
+            None => Yield::Aggregate(fold.finish(&self.signing)),
+            Some(_) => Yield::Part(fold.finish_part(&self.signing)?),
+        };
+        if noisy {
+            yields = match yields {
+                Yield::Aggregate(all) => Yield::Aggregate(Aggregate::sign(
+                    context,
+                    all.participants,
+                    all.envelopes,
+                    with_noise(&all.vector),
+                    &self.signing,
+                )),
+                Yield::Part(Part { seal, vector, .. }) => Yield::Part(Part::sign(
+                    context,
+                    &header,
+                    seal.leaf,
+                    seal.participants,
+                    seal.envelopes,
+                    with_noise(&vector),
+                    &self.signing,
+                )),
+            };
             cheats = true;
         }
         state.cheated += usize::from(cheats);
         state.kept.push((context, envelopes));
-        Some(aggregate)
+        Some(yields)
     }
 
     /// Whether everybody is in.
     fn is_complete(&self) -> bool {
         let state = self.state();
         let open = state.open.as_ref();
-        open.is_none_or(|open| open.envelopes.len() >= open.registry.len())
+        open.is_none_or(|open| open.envelopes.len() >= open.expected)
     }
 }
 
@@ -264,7 +303,7 @@ async fn enlist(
     }
 }
 
-/// Aggregates each round that names it.
+/// Aggregates each round that names it, or whose leaf it is.
 async fn aggregate(inner: Arc<Inner>, ground: AtDoors, instance: Instance, servers: Vec<PeerId>) {
     let me: PeerKey = inner.signing.peer_key();
     let mut seen = Vec::new();
@@ -275,7 +314,7 @@ async fn aggregate(inner: Arc<Inner>, ground: AtDoors, instance: Instance, serve
             after: None,
             seen: None,
             wait: 0,
-            aggregator: None,
+            aggregators: None,
         };
         let Ok((_, news)) = news.call(&now, PATIENCE).await else {
             continue;
@@ -283,10 +322,14 @@ async fn aggregate(inner: Arc<Inner>, ground: AtDoors, instance: Instance, serve
         let Some(opened) = news.open else { continue };
         let header = opened.certificate.header.header().clone();
         let context = header.context();
-        if header.aggregator != me || seen.contains(&context) {
+        let is_named = header.aggregator == me || header.leaves.number(&me).is_some();
+        if !is_named || seen.contains(&context) {
             continue;
         }
         seen.push(context);
+        for bundle in &opened.aggregators {
+            ground.told(&instance, bundle);
+        }
         if let Err(error) = serve_round(&inner, &ground, &instance, &servers, header).await {
             let _ = writeln!(std::io::stderr(), "the cheat lost a round: {error:?}");
         }
@@ -310,8 +353,15 @@ async fn serve_round(
     if registry.root() != header.registry {
         return Err(Failed::because("another registry"));
     }
+    let (root, leaves) = (header.aggregator, &header.leaves);
+    let me = inner.signing.peer_key();
+    let leaf = leaves.number(&me).filter(|_| root != me);
+    let is_own =
+        |client: &&RegisteredClient| leaf.is_none() || leaves.number_of(client.id()) == leaf;
     inner.state().open = Some(Open {
         context: header.context(),
+        expected: registry.iter().filter(is_own).count(),
+        leaf,
         header,
         registry,
         envelopes: Vec::new(),
@@ -320,12 +370,19 @@ async fn serve_round(
     while !inner.is_complete() && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
-    let Some(aggregate) = inner.close() else {
-        return Ok(());
-    };
-    let aggregates = peers::<AggregateCall>(ground, instance, servers);
-    for server in servers {
-        let _ = aggregates.call_peer(*server, &aggregate, PATIENCE).await;
+    match inner.close() {
+        None => {}
+        Some(Yield::Aggregate(aggregate)) => {
+            let aggregates = peers::<AggregateCall>(ground, instance, servers);
+            for server in servers {
+                let _ = aggregates.call_peer(*server, &aggregate, PATIENCE).await;
+            }
+        }
+        Some(Yield::Part(part)) => {
+            let root = PeerId::from_bytes(root.as_bytes())?;
+            let above = Peers::on::<PartCall>(ground, instance, None);
+            above.call_one(root, &part, PATIENCE).await?;
+        }
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Cluster {
     pub clients: Vec<Process>,
     /// The aggregator, once started.
     pub aggregator: Option<Process>,
+    /// Further ones.
+    pub leaves: Vec<Process>,
     /// The servers.
     pub servers: Vec<Server>,
     /// What it is made of.
@@ -75,6 +77,7 @@ impl Cluster {
         Self {
             clients: Vec::new(),
             aggregator: None,
+            leaves: Vec::new(),
             servers: Vec::new(),
             settings,
             attestation: None,
@@ -315,6 +318,42 @@ impl Cluster {
     pub fn add_aggregator(&mut self) -> Result<(), ProcessError> {
         let command = self.aggregator_command()?;
         self.launch_aggregator(command)
+    }
+
+    /// Starts another aggregator, and waits until the committee deals with it.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn add_leaf(&mut self) -> Result<(), ProcessError> {
+        let command = self.leaf_command()?;
+        self.launch_leaf(command)
+    }
+
+    /// The command of another aggregator.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn leaf_command(&self) -> Result<Command, ProcessError> {
+        let number = self.leaves.len() + 2;
+        let transport = format!("{} {number}", self.settings.aggregator());
+        let mut command = self.aggregator_command()?;
+        command
+            .env("ZIPNET_SECRET", &transport)
+            .env("ZIPNET_ADMISSION", self.settings.admission(&transport)?);
+        Ok(command)
+    }
+
+    /// Starts another aggregator by a command that may differ from
+    /// [`Cluster::leaf_command`], and waits until the committee deals with it.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn launch_leaf(&mut self, command: Command) -> Result<(), ProcessError> {
+        let number = self.leaves.len() + 2;
+        let mut process = self.launch(&format!("aggregator-{number}"), command)?;
+        process.expect("the committee deals with this aggregator", UP)?;
+        self.leaves.push(process);
+        Ok(())
     }
 
     /// Kills the aggregator and starts it again on the same port.

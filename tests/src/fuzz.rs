@@ -8,6 +8,7 @@
 mod attestation;
 mod history;
 mod light;
+mod part;
 
 use core::pin::pin;
 use std::{
@@ -29,8 +30,9 @@ use zipnet_node::{
     wire::{
         AggregateCall, AuditCall, Call, ChangesCall, ChangesRequest, CollectsCall, ComplainCall,
         CredentialCall, EnlistCall, Enrolment, EnvelopeCall, Follow, FollowCall, FollowLightCall,
-        Hello, HelloCall, LinkCall, Listing, MemberCall, News, Opened, Refused, RegisterCall,
-        Registration, RegistryCall, RegistryRequest, RollCall, WithdrawCall,
+        Hello, HelloCall, LinkCall, Listing, MemberCall, News, OmittedCall, Opened, OpinionCall,
+        PartCall, PartOfCall, Refused, RegisterCall, Registration, RegistryCall, RegistryRequest,
+        RollCall, WithdrawCall,
     },
 };
 use zipnet_protocol::{
@@ -57,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     ("signed_header", signed_header),
     ("envelope", envelope),
     ("aggregate", aggregate),
+    ("part", part::part),
     ("proof", proof),
     ("partial", partial),
     ("record", record),
@@ -98,6 +101,7 @@ fn rules() -> Arc<CommitteeRules> {
         committee_size: None,
         min_servers: None,
         clients_per_peer: 1,
+        leaves: 0,
         clients: ClientRules::Open,
         aggregators: AggregatorRules::default(),
     })
@@ -285,6 +289,10 @@ frames![
     AuditCall,
     LinkCall,
     ChangesCall,
+    OpinionCall,
+    PartCall,
+    PartOfCall,
+    OmittedCall,
 ];
 
 /// What comes to a door: frames, one after the other, of every kind.
@@ -446,7 +454,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
     let opened = Opened {
         certificate: certified.certificate().clone(),
         bundles: vec![server.clone()],
-        aggregator: Some(admitted.clone()),
+        aggregators: vec![admitted.clone()],
     };
     let news = News {
         records: vec![head.clone()],
@@ -456,7 +464,7 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         after: Some((Epoch::new([8; 32]), 1)),
         seen: Some(*current.round.context()),
         wait: 1000,
-        aggregator: None,
+        aggregators: None,
     };
     let mut seeds = vec![
         ("client_bundle", postcard::to_stdvec(&client)?),
@@ -487,6 +495,14 @@ pub fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("settings", b"acme.mix.prod".to_vec()),
     ];
     seeds.push(light::seed(&head, &done.checked, &signing)?);
+    let registry = &done.registry;
+    seeds.push(part::seed(
+        &head,
+        &done.checked,
+        registry,
+        &mut sealer,
+        &signing,
+    )?);
     seeds.extend(history::seeds(&head, &done.checked)?);
     seeds.extend(attestation::seeds()?);
     Ok(seeds)

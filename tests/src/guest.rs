@@ -266,6 +266,9 @@ impl Cluster {
         );
         config.set("ZIPNET_METRICS", format!("0.0.0.0:{METRICS_PORT}"));
         config.set("ZIPNET_ROUND_PERIOD", &settings.period);
+        for (name, value) in &settings.variables {
+            config.set(name, value);
+        }
         config.set("ZIPNET_ROUND_DEADLINE", &settings.deadline);
         let min = settings.min_participants.to_string();
         config.set("ZIPNET_MIN_PARTICIPANTS", min);

@@ -101,6 +101,7 @@ impl Rogue {
             committee_size: size,
             min_servers: None,
             clients_per_peer: CLIENTS_PER_PEER,
+            leaves: 0,
             clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
         });

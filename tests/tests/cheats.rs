@@ -12,36 +12,64 @@ use zipnet_tests::{
 
 /// How long it may take until an aggregator that cheats is struck.
 const CAUGHT: Duration = Duration::from_mins(2);
-/// Within how many rounds after that a message has landed.
+/// Within how many rounds after that a message has landed. A round that is open is given up
+/// if its aggregator is struck, and not for a leaf's sake.
 const LANDED: usize = 3;
+const LANDED_OF_LEAF: usize = 8;
 
-/// A committee whose only aggregator is about to cheat, with four clients.
-fn trusting() -> TestResult<(Cluster, Cheat)> {
-    let mut cluster = Cluster::new(Settings::default())?;
+/// What the cheat is in its rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Their aggregator.
+    Root,
+    /// A leaf of an honest one.
+    Leaf,
+}
+
+/// A committee one of whose aggregators is about to cheat, with its clients.
+fn trusting(part: Part) -> TestResult<(Cluster, Cheat)> {
+    let clients = match part {
+        Part::Root => 4,
+        // Some are the leaf's, and some are not.
+        Part::Leaf => 12,
+    };
+    let mut settings = Settings::default();
+    if part == Part::Leaf {
+        let leaves = ("ZIPNET_LEAVES".to_owned(), "2".to_owned());
+        settings.variables.push(leaves);
+    }
+    let mut cluster = Cluster::new(settings)?;
     for index in 0..cluster.settings.servers {
         cluster.add_server(index)?;
     }
-    for _ in 0..4 {
+    for _ in 0..clients {
         let client = cluster.client(&["cover"])?;
         cluster.clients.push(client);
     }
+    if part == Part::Leaf {
+        // Whose turn it is once, it stays.
+        cluster.add_aggregator()?;
+        cluster.finalize_another()?;
+    }
     let cheat = Cheat::join(&cluster)?;
+    let from = cluster.servers[0].process.lines().count();
     // All clients take part before it begins.
     eventually("a round of everybody", UP, || {
-        let rounds = cluster.servers[0].finalized(0);
-        rounds
-            .iter()
-            .any(|round| round.participants == 4)
-            .then_some(())
+        let rounds = cluster.servers[0].finalized(from);
+        let mut whole = rounds.iter().map(|round| round.participants);
+        let whole = whole.any(|participants| participants == clients);
+        (whole && cheat.served() > 0).then_some(())
     })?;
     Ok((cluster, cheat))
 }
 
 /// The trick is found and its aggregator struck by all servers, for one of the
 /// reasons; another one then takes over.
-fn is_caught(trick: Trick, reasons: &[&str]) -> TestResult {
-    let (mut cluster, cheat) = trusting()?;
-    cluster.add_aggregator()?;
+fn is_caught(part: Part, trick: Trick, reasons: &[&str]) -> TestResult {
+    let (mut cluster, cheat) = trusting(part)?;
+    if part == Part::Root {
+        cluster.add_aggregator()?;
+    }
     assert_eq!(cheat.cheated(), 0);
     let marks: Vec<_> = cluster
         .servers
@@ -73,8 +101,12 @@ fn is_caught(trick: Trick, reasons: &[&str]) -> TestResult {
     let landed = landed["round"].as_u64().unwrap_or_default();
     let since = cluster.servers[0].finalized(struck_at[0]);
     let rounds = since.iter().filter(|round| round.number <= landed).count();
-    println!("{trick:?}: a message landed {rounds} rounds after its aggregator was struck");
-    assert!(rounds <= LANDED, "{rounds} rounds after the strike");
+    println!("{part:?}, {trick:?}: a message landed {rounds} rounds after the strike");
+    let most = match part {
+        Part::Root => LANDED,
+        Part::Leaf => LANDED_OF_LEAF,
+    };
+    assert!(rounds <= most, "{rounds} rounds after the strike");
     // Its rounds are over.
     let cheated = cheat.cheated();
     cluster.finalize_another()?;
@@ -95,15 +127,30 @@ fn is_caught(trick: Trick, reasons: &[&str]) -> TestResult {
 
 #[test]
 fn a2_an_aggregator_that_adds_noise_is_struck_on_proof() -> TestResult {
-    is_caught(Trick::Noise, &["noise"])
+    is_caught(Part::Root, Trick::Noise, &["noise"])
 }
 
 #[test]
 fn a2_an_aggregator_that_drops_a_client_with_a_receipt_is_struck_on_proof() -> TestResult {
-    is_caught(Trick::Drop, &["dropped"])
+    is_caught(Part::Root, Trick::Drop, &["dropped"])
 }
 
 #[test]
 fn a2_an_aggregator_that_shows_its_auditors_nothing_is_voted_out() -> TestResult {
-    is_caught(Trick::Hide, &["vote"])
+    is_caught(Part::Root, Trick::Hide, &["vote"])
+}
+
+#[test]
+fn a2_a_leaf_that_adds_noise_is_struck_on_proof() -> TestResult {
+    is_caught(Part::Leaf, Trick::Noise, &["part-noise"])
+}
+
+#[test]
+fn a2_a_leaf_that_drops_a_client_with_a_receipt_is_struck_on_proof() -> TestResult {
+    is_caught(Part::Leaf, Trick::Drop, &["dropped"])
+}
+
+#[test]
+fn a2_a_leaf_that_shows_its_auditors_nothing_is_voted_out() -> TestResult {
+    is_caught(Part::Leaf, Trick::Hide, &["vote"])
 }

@@ -25,6 +25,7 @@ fn i2_i4_i5_i7_i14_hold_in_a_hundred_thousand_rounds() -> TestResult {
     let seen = run_many(FIRST, rounds, Plan::of).map_err(|violation| violation.to_string())?;
     println!("{seen:?} in {:.1} s", started.elapsed().as_secs_f64());
     assert!(seen.landed * 2 > seen.finalized, "hardly anybody was heard");
+    assert!(seen.parted * 5 > seen.finalized, "hardly any leaves");
     assert!(
         seen.troubles * 50 > seen.finalized,
         "hardly anything went wrong"

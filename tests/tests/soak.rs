@@ -118,6 +118,7 @@ fn server_settings(
         retain: 64,
         retain_bytes: usize::MAX,
         clients_per_peer: 1,
+        leaves: 0,
         clients: ClientRules::Open,
         aggregators: AggregatorRules {
             named: [aggregator].into(),

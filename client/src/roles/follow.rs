@@ -393,14 +393,7 @@ impl Follower {
                         claims.certify(&round);
                     }
                     self.prove(from, quorum, &mut taken);
-                    let named = &round.header().aggregator;
-                    let told = open.aggregator.as_ref();
-                    if let Some(bundle) = told.filter(|bundle| bundle.peer() == named) {
-                        self.ground.told(&self.instance, bundle);
-                        if self.claims.is_some() {
-                            self.polls.has_aggregator(bundle.digest());
-                        }
-                    }
+                    self.take_aggregators(round.header(), &open.aggregators);
                     let context = *round.context();
                     self.take_open(round, from, quorum, &mut taken);
                     // Of another epoch a second server has to speak as well.

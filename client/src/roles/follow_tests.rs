@@ -49,7 +49,7 @@ fn opened(world: &World, state: &State, change: impl FnOnce(&mut RoundHeader)) -
             .iter()
             .map(|server| server.admitted.bundle().clone())
             .collect(),
-        aggregator: None,
+        aggregators: Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod here;
 mod server;
 mod state;
+pub mod tree;
 mod world;
 
 use zeroize::Zeroizing;

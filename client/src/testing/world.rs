@@ -5,14 +5,14 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 use zipnet_protocol::{
     Admission, Aggregate, AggregatorBundle, BroadcastRecord, CertifiedRound, ClientBundle,
-    ClientRegistry, CommitteeSecret, DhSecret, Fold, Instance, LeastServers, Leaves, Message,
-    Nonce, PadTable, Partial, Round, RoundHeader, RoundParams, Sealer, SigningSecret, SlotKey,
+    ClientRegistry, CommitteeSecret, DhSecret, Instance, LeastServers, Leaves, Message, Nonce,
+    PadTable, Partial, PeerKey, Round, RoundHeader, RoundParams, Sealer, SigningSecret, SlotKey,
     Tally, Whereabouts,
 };
 
 use super::{
     Current, EPOCH, Final, Server, State, aggregator, certified_anyhow, entropy, entry, give_all,
-    nonce,
+    nonce, tree,
 };
 use crate::{settings::TrustSettings, wire::Published};
 
@@ -153,10 +153,14 @@ impl World {
 
     /// The transport key of the aggregator that a round's header names.
     pub fn aggregator_of(&self, round: &Round) -> SigningSecret {
-        let named = round.header().aggregator;
-        let keys = (0..4).map(|seed| self.aggregator_transport(seed));
-        let mut keys = keys.filter(|key| key.peer_key() == named);
-        keys.next().unwrap_or_else(|| self.aggregator_transport(0))
+        let named = self.transport_of(&round.header().aggregator);
+        named.unwrap_or_else(|| self.aggregator_transport(0))
+    }
+
+    /// The transport key of an aggregator.
+    fn transport_of(&self, peer: &PeerKey) -> Option<SigningSecret> {
+        let mut keys = (0..4).map(|seed| self.aggregator_transport(seed));
+        keys.find(|key| key.peer_key() == *peer)
     }
 
     /// The bundle of an admitted aggregator.
@@ -179,14 +183,30 @@ impl World {
         registry: &ClientRegistry,
         clients: &[usize],
     ) -> Aggregate {
-        let mut fold = Fold::new(*round.context(), round.header(), registry.len());
-        for client in clients {
+        self.fold_without(round, registry, clients, &[])
+    }
+
+    /// As [`World::fold_of`], where some leaves are silent: their clients go to the aggregator.
+    pub fn fold_without(
+        &self,
+        round: &CertifiedRound,
+        registry: &ClientRegistry,
+        clients: &[usize],
+        silent: &[PeerKey],
+    ) -> Aggregate {
+        let envelopes = clients.iter().map(|client| {
             let text = format!("client {client}").into_bytes();
             let message = Message::new(text, &self.rules.params).unwrap();
             let (_, envelope) = self.client(*client).seal(round, Some(&message)).unwrap();
-            fold.add(registry, &envelope).unwrap();
-        }
-        fold.finish(&self.aggregator_of(round))
+            let checked = envelope.check(round.context(), round.header(), registry);
+            checked.unwrap()
+        });
+        let envelopes: Vec<_> = envelopes.collect();
+        let root = self.aggregator_of(round);
+        tree::aggregate(round.header(), registry, &envelopes, &root, |leaf| {
+            self.transport_of(leaf)
+                .filter(|key| !silent.contains(&key.peer_key()))
+        })
     }
 }
 

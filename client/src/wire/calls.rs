@@ -2,7 +2,8 @@
 
 use zipnet_protocol::{
     Aggregate, AggregatorBundle, ClientBundle, ClientId, Digest, EnvelopeReceipt, MAX_CLIENTS,
-    MAX_ROSTER, RegistryDelta, RoundContext, SealedEnvelope, Withdrawal,
+    MAX_LEAVES, MAX_ROSTER, Part, PartReceipt, RegistryDelta, RoundContext, SealedEnvelope,
+    Withdrawal,
 };
 
 use super::{
@@ -20,7 +21,7 @@ const MAX_BROADCAST: usize = 1 << 20;
 /// signatures, here and in the open round.
 const BESIDES: usize = 4 << 10;
 const NEWS_REPLY: u32 = {
-    let round = MAX_BROADCAST + (MAX_BROADCAST + BESIDES) * MAX_ROSTER + MAX_CLIENTS;
+    let round = MAX_BROADCAST + (MAX_BROADCAST + BESIDES) * MAX_ROSTER + LISTS;
     assert!(round > MAX_NEWS, "a page is never longer than a record");
     assert!(round < (1 << 27), "it is bounded by 128 MiB");
     #[expect(clippy::cast_possible_truncation, reason = "it is below 2^27")]
@@ -50,9 +51,11 @@ const AUDIT_REPLY: u32 = (AUDIT_PAGE_BYTES + MAX_CLIENTS * 256) as u32;
 /// An envelope of the longest broadcast: besides its vector it has some hundred bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is 1 MiB and 4 KiB")]
 const ENVELOPE_REQUEST: u32 = (MAX_BROADCAST + BESIDES) as u32;
-/// An aggregate: besides its vector it has some hundred bytes and the bitmap.
-#[expect(clippy::cast_possible_truncation, reason = "it is 1 MiB and 68 KiB")]
-const AGGREGATE_REQUEST: u32 = (MAX_BROADCAST + MAX_CLIENTS + BESIDES) as u32;
+/// Who took part, and what each leaf said of its part: a bitmap and some hundred bytes.
+const LISTS: usize = (1 + MAX_LEAVES) * (MAX_CLIENTS / 8 + 256);
+/// An aggregate: besides its vector it has some hundred bytes and who took part.
+#[expect(clippy::cast_possible_truncation, reason = "it is 1 MiB and 144 KiB")]
+const AGGREGATE_REQUEST: u32 = (MAX_BROADCAST + LISTS + BESIDES) as u32;
 /// Bundles of the largest committee: less than 512 bytes each.
 #[expect(clippy::cast_possible_truncation, reason = "it is 32 KiB")]
 const ROLL_REPLY: u32 = (MAX_ROSTER * 512 + 64) as u32;
@@ -164,6 +167,18 @@ call! {
 call! {
     /// Servers look into a round of the aggregator.
     AuditCall = 36, "audit" (, AUDIT_REPLY): AuditRequest => Vec<SealedEnvelope>
+}
+call! {
+    /// Leaves hand their part to the round's aggregator.
+    PartCall = 39, "part" (AGGREGATE_REQUEST,): Part => PartReceipt
+}
+call! {
+    /// Servers fetch a leaf's part from the round's aggregator, to see what is wrong in it.
+    PartOfCall = 40, "part-of" (, AGGREGATE_REQUEST): (RoundContext, u8) => Part
+}
+call! {
+    /// Leaves show a server what the aggregator promised them.
+    OmittedCall = 41, "omitted" (,): PartReceipt => ()
 }
 call! {
     /// Aggregators fetch what changed in the registry since the one that they

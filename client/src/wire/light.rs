@@ -50,8 +50,8 @@ pub struct LightOpened {
     pub header: LightHeader,
     /// The signatures of its roster, in the roster's order.
     pub signatures: Vec<Signature>,
-    /// The bundle of its aggregator; `None` if the caller has it, or this server does not.
-    pub aggregator: Option<AggregatorBundle>,
+    /// The bundles of its aggregator and leaves; `None` if the caller has them.
+    pub aggregators: Option<Vec<AggregatorBundle>>,
 }
 
 impl Follow {

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use zipnet_protocol::{
     AdmittedServer, Aggregate, AggregateError, Certification, ClientRegistry, Digest, Epoch,
-    PadTable, Partial, PeerKey, Round, RoundHeader, ServerId, SignedPartial, SigningSecret, Tally,
+    Leaves, PadTable, Partial, PeerKey, Round, RoundHeader, ServerId, SignedPartial, SigningSecret,
+    Tally,
 };
 
 use crate::{attestation::Vouched, settings::CommitteeRules};
@@ -115,7 +116,7 @@ impl GuardError {
 }
 
 /// What a server holds itself, to compare a header with (I13).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Digest of the newest record, or zeros.
     pub previous: Digest,
@@ -127,6 +128,8 @@ pub struct Held {
     pub floor: u32,
     /// The aggregator that the header names, if it is registered.
     pub aggregator: Option<PeerKey>,
+    /// Those of the leaves that the header names who are.
+    pub leaves: Leaves,
 }
 
 impl Held {
@@ -138,7 +141,7 @@ impl Held {
             ("number of clients", self.clients == header.clients),
             ("participation floor", self.floor == header.floor),
             ("aggregator", self.aggregator == Some(header.aggregator)),
-            ("leaves", header.leaves.is_empty()),
+            ("leaves", self.leaves == header.leaves),
         ];
         same.iter().find(|(_, same)| !same).map(|(what, _)| *what)
     }

@@ -293,43 +293,56 @@ fn i2_epochs_are_remembered_until_there_are_too_many() {
 fn i13_a_header_that_differs_from_what_is_held_gets_no_word() {
     let mut world = World::new(3, 3);
     let current = forged(&world, |_| {});
-    let agreed = agreeing(current.round.header());
+    let agreed = || agreeing(current.round.header());
     let other = world.aggregator_transport(1).peer_key();
     let differing = [
         (
             "predecessor",
             Held {
                 previous: fixture::NOBODY,
-                ..agreed
+                ..agreed()
             },
         ),
         (
             "client registry",
             Held {
                 registry: fixture::NOBODY,
-                ..agreed
+                ..agreed()
             },
         ),
         (
             "number of clients",
             Held {
                 clients: 2,
-                ..agreed
+                ..agreed()
             },
         ),
-        ("participation floor", Held { floor: 3, ..agreed }),
+        (
+            "participation floor",
+            Held {
+                floor: 3,
+                ..agreed()
+            },
+        ),
         (
             "aggregator",
             Held {
                 aggregator: Some(other),
-                ..agreed
+                ..agreed()
             },
         ),
         (
             "aggregator",
             Held {
                 aggregator: None,
-                ..agreed
+                ..agreed()
+            },
+        ),
+        (
+            "leaves",
+            Held {
+                leaves: zipnet_protocol::Leaves::new([other]),
+                ..agreed()
             },
         ),
     ];
@@ -348,13 +361,13 @@ fn i13_a_header_that_differs_from_what_is_held_gets_no_word() {
         |header| header.leaves = zipnet_protocol::Leaves::new([header.aggregator]),
     ] {
         let lie = forged(&world, change);
-        let answer = world.servers[0].certify_with(&lie.round, &agreed);
+        let answer = world.servers[0].certify_with(&lie.round, &agreed());
         assert!(matches!(answer, Err(GuardError::Differs(_))), "{answer:?}");
     }
     assert_eq!(world.servers[0].guard.floor(&EPOCH), None);
     assert!(
         world.servers[0]
-            .certify_with(&current.round, &agreed)
+            .certify_with(&current.round, &agreed())
             .is_ok()
     );
 }

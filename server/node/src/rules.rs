@@ -43,6 +43,9 @@ pub struct CommitteeRules {
     pub clients: ClientRules,
     /// Which aggregators are dealt with.
     pub aggregators: AggregatorRules,
+    /// How many aggregators share out the clients of a round; with less than two, its
+    /// aggregator takes all of them.
+    pub leaves: u32,
 }
 
 /// Which clients a committee lists.
@@ -148,12 +151,13 @@ impl CommitteeRules {
             .u32(self.min_servers.unwrap_or(0))
             .u32(self.clients_per_peer)
             .u32(u32::from(self.clients == ClientRules::Invite))
+            .u32(if self.leaves < 2 { 0 } else { self.leaves })
             .u32(u32::from(self.aggregators.any))
             .count(self.aggregators.named.len());
         let named = self.aggregators.named.iter();
         named
             .fold(canonical, |to, peer| to.fixed(peer.as_bytes()))
-            .digest("zipnet/committee-machine/v5")
+            .digest("zipnet/committee-machine/v6")
     }
 
     /// Checks a header against what the committee agreed on beforehand, for a

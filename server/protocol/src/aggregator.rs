@@ -134,14 +134,13 @@ impl AggregatorBundle {
         &self.peer
     }
 
-    /// By what its holder says that it has it: a digest of the signature, which covers
-    /// all that is said of the peer.
+    /// By what the holder of some says that it has them: a digest of the signatures, which
+    /// cover all that is said of the peers.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        domain_digest(
-            "zipnet/aggregator-bundle-told/v1",
-            &self.transport.to_bytes(),
-        )
+    pub fn told(bundles: &[Self]) -> Digest {
+        let signatures = bundles.iter().map(|bundle| bundle.transport.to_bytes());
+        let signatures: Vec<_> = signatures.flatten().collect();
+        domain_digest("zipnet/aggregator-bundles-told/v1", &signatures)
     }
 
     /// Checks the signature of the transport key, and the admission unless the

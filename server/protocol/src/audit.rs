@@ -197,6 +197,12 @@ impl Audit {
         Ok(())
     }
 
+    /// The XOR of what has come.
+    #[must_use]
+    pub fn sum(&self) -> &[u8] {
+        &self.sum
+    }
+
     /// Ends the audit with what has come. Returns the XOR of the envelopes.
     ///
     /// # Errors

@@ -120,16 +120,10 @@ impl Fold {
         &self.own
     }
 
-    /// The part of a leaf, if it is in.
+    /// The parts that are in, ascending by their leaves' numbers.
     #[must_use]
-    pub fn part(&self, leaf: u8) -> Option<&CheckedPart> {
-        self.parts.get(&leaf)
-    }
-
-    /// How many parts are in.
-    #[must_use]
-    pub fn parts(&self) -> usize {
-        self.parts.len()
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = &CheckedPart> {
+        self.parts.values()
     }
 
     /// Whether a client is in a part.

@@ -70,6 +70,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         retain_bytes: cli.retain_bytes,
         aggregators: cli.aggregators.into_iter().collect(),
         clients_per_peer: cli.clients_per_peer,
+        leaves: cli.leaves,
         clients: cli.clients,
         health: Health::new(Role::Server),
         status: cli.status.socket(cli.attestation.state()),

@@ -84,6 +84,10 @@ pub struct Cli {
         value_delimiter = ','
     )]
     pub aggregators: Vec<AggregatorName>,
+    /// How many aggregators share out the clients of a round, each a part; the same on all
+    /// servers. With 1, the aggregator whose turn it is takes all
+    #[arg(long, env = "ZIPNET_LEAVES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub leaves: u32,
     /// Most clients that one peer may register; the same on all servers
     #[arg(long, env = "ZIPNET_CLIENTS_PER_PEER", value_name = "N", default_value_t = CLIENTS_PER_PEER, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub clients_per_peer: u32,

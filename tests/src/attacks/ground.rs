@@ -225,6 +225,7 @@ impl Ground {
             committee_size: None,
             min_servers: None,
             clients_per_peer: 16,
+            leaves: 0,
             clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
         })

@@ -5,8 +5,8 @@ use zipnet_node::{
     wire::{LightHeader, LightNews, LightOpened, LightPublished},
 };
 use zipnet_protocol::{
-    Certificate, Certification, Certifications, ClaimedRound, FinalizedRound, HeaderDelta,
-    LightRecord, Nonce, RoundHeader, SigningSecret,
+    Certificate, Certification, Certifications, CertifiedRound, ClaimedRound, FinalizedRound,
+    HeaderDelta, LightRecord, Nonce, RoundHeader, SignedHeader, SigningSecret,
 };
 
 use super::{Seed, instance};
@@ -51,6 +51,29 @@ pub fn light_news(data: &[u8]) {
     }
 }
 
+/// The round behind a record, changed, as its committee of one certifies it.
+pub(super) fn certified(
+    published: &Published,
+    done: &FinalizedRound,
+    signing: &SigningSecret,
+    change: impl FnOnce(&mut RoundHeader),
+) -> Result<(SignedHeader, CertifiedRound), Box<dyn std::error::Error>> {
+    let base = done.round().header();
+    let server = published.record.header.opener();
+    let mut next = RoundHeader {
+        number: base.number.saturating_add(1),
+        nonce: Nonce::new([10; 32]),
+        previous: *done.digest(),
+        ..base.clone()
+    };
+    change(&mut next);
+    let signed = next.sign(*server, signing);
+    let round = signed.verify(instance(), &published.bundles)?;
+    let word = Certification::sign(*round.context(), *server, signing);
+    let certified = Certifications::default().add(&round, &word)?;
+    Ok((signed, certified.ok_or("it takes one signature")?))
+}
+
 /// A record of a committee of one, and the round behind it.
 pub fn seed(
     published: &Published,
@@ -58,18 +81,7 @@ pub fn seed(
     signing: &SigningSecret,
 ) -> Result<Seed, Box<dyn std::error::Error>> {
     let base = done.round().header();
-    let server = published.record.header.opener();
-    let next = RoundHeader {
-        number: base.number.saturating_add(1),
-        nonce: Nonce::new([10; 32]),
-        previous: *done.digest(),
-        ..base.clone()
-    };
-    let signed = next.sign(*server, signing);
-    let round = signed.verify(instance(), &published.bundles)?;
-    let word = Certification::sign(*round.context(), *server, signing);
-    let certified = Certifications::default().add(&round, &word)?;
-    let certified = certified.ok_or("it takes one signature")?;
+    let (signed, certified) = certified(published, done, signing, |_| {})?;
     let delta = HeaderDelta::between(base, &signed, true).ok_or("the roster changed")?;
     let news = LightNews {
         records: vec![LightPublished {
@@ -80,7 +92,7 @@ pub fn seed(
         open: Some(LightOpened {
             header: LightHeader::Delta(delta),
             signatures: certified.certificate().signatures.clone(),
-            aggregator: None,
+            aggregators: None,
         }),
     };
     Ok(("light_news", postcard::to_stdvec(&news)?))

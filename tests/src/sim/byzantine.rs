@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use zipnet_node::committee::command::{Order, PartialCommitment, Resume};
 use zipnet_protocol::{
-    Aggregate, Certification, Epoch, Nonce, Participants, RosterEntry, SigningSecret,
+    Aggregate, Certification, Epoch, Leaves, Nonce, Participants, RosterEntry, SigningSecret,
 };
 
 use super::{
@@ -32,7 +32,7 @@ pub fn lie(node: &mut Node, rng: &mut Rng) -> Option<Order> {
         0 | 1 => {
             let epoch = state.epoch().unwrap_or(Epoch::new([7; 32]));
             let mut header = header_of(&state, epoch, roster, Nonce::new(*rng.entropy()));
-            match rng.below(7) {
+            match rng.below(8) {
                 0 => header.number = rng.between(0, header.number + 3),
                 1 => header.epoch = Epoch::new(*rng.entropy()),
                 2 => header.previous = zipnet_protocol::Digest::new(*rng.entropy()),
@@ -41,6 +41,7 @@ pub fn lie(node: &mut Node, rng: &mut Rng) -> Option<Order> {
                     .retain(|entry| entry.server == id || rng.per_mille(500)),
                 4 => header.floor = header.floor.saturating_sub(1).max(1),
                 5 => header.aggregator = cast::aggregator(1).peer_key(),
+                6 => header.leaves = Leaves::new([cast::aggregator(1).peer_key()]),
                 _ => {}
             }
             Some(Order::OpenRound(header.sign(id, &node.keys.signing)))
@@ -140,11 +141,12 @@ pub fn with_noise(aggregate: &Aggregate, noise: &[u8], by: &SigningSecret) -> Ag
         .zip(noise)
         .map(|(byte, noise)| byte ^ noise)
         .collect();
-    Aggregate::sign(
+    Aggregate::sign_with(
         aggregate.context,
         aggregate.participants.clone(),
         aggregate.envelopes,
         vector.into(),
+        aggregate.parts.clone(),
         by,
     )
 }

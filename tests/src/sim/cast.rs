@@ -9,7 +9,8 @@ use zipnet_node::{
 };
 use zipnet_protocol::{
     AdmittedServer, AggregatorBundle, ClientBundle, CommitteeSecret, DhSecret, Instance,
-    LeastServers, RoundHeader, RoundParams, Sealer, ServerBundle, ServerId, SigningSecret, SlotKey,
+    LeastServers, PeerKey, RoundHeader, RoundParams, Sealer, ServerBundle, ServerId, SigningSecret,
+    SlotKey,
 };
 
 use super::rng::entropy;
@@ -29,6 +30,8 @@ pub struct Shape {
     pub slots: u32,
     /// Bytes of a slot.
     pub slot_bytes: u32,
+    /// Aggregators that share out the clients.
+    pub leaves: u32,
 }
 
 impl Default for Shape {
@@ -40,6 +43,7 @@ impl Default for Shape {
             min_participants: 2,
             slots: 8,
             slot_bytes: 32,
+            leaves: 0,
         }
     }
 }
@@ -67,6 +71,7 @@ impl Cast {
             committee_size: u32::try_from(shape.servers).ok(),
             min_servers: shape.min_servers,
             clients_per_peer: 16,
+            leaves: shape.leaves,
             clients: ClientRules::Open,
             aggregators: AggregatorRules {
                 named: (0..AGGREGATORS)
@@ -166,9 +171,13 @@ pub fn aggregator(index: usize) -> &'static SigningSecret {
 /// If it is none of ours.
 #[must_use]
 pub fn aggregator_of(header: &RoundHeader) -> &'static SigningSecret {
-    KEYS.iter()
-        .find(|key| key.peer_key() == header.aggregator)
-        .expect("an admitted aggregator")
+    key_of(&header.aggregator).expect("an admitted aggregator")
+}
+
+/// The transport key of an admitted aggregator.
+#[must_use]
+pub fn key_of(peer: &PeerKey) -> Option<&'static SigningSecret> {
+    KEYS.iter().find(|key| key.peer_key() == *peer)
 }
 
 /// The transport key of a client.

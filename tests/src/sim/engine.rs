@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use zipnet::testing::tree;
 use zipnet_node::committee::{
     command::Order,
     state::{Applied, CommitteeState, InFlight},
@@ -12,7 +13,7 @@ use zipnet_protocol::{
 
 use super::{
     Plan, byzantine,
-    cast::{AGGREGATORS, Cast, aggregator, aggregator_of},
+    cast::{AGGREGATORS, Cast, aggregator, aggregator_of, key_of},
     client::Client,
     held::{Held, Memo, Numbered},
     queue::{Micros, Queue},
@@ -506,7 +507,15 @@ impl Engine {
             return;
         };
         let by = aggregator_of(collecting.round.header());
-        let aggregate = collecting.fold.finish(by);
+        // A leaf may hand nothing on.
+        let silent = self.rng.per_mille(50);
+        let aggregate = tree::aggregate(
+            collecting.round.header(),
+            &collecting.registry,
+            collecting.fold.own().values(),
+            by,
+            |leaf| key_of(leaf).filter(|_| !silent).cloned(),
+        );
         let lies = self.plan.aggregator_lies && self.rng.per_mille(100);
         // One server after the other, as long as none has got it committed.
         let mut servers: Vec<_> = (0..self.nodes.len()).collect();

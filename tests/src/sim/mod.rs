@@ -77,7 +77,11 @@ impl Plan {
     /// One of the committees that a seed may stand for.
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        let shape = Shape::default();
+        // Half of them with leaves.
+        let shape = Shape {
+            leaves: if seed / 4 % 2 == 1 { 2 } else { 0 },
+            ..Shape::default()
+        };
         let whole = Self {
             shape,
             rounds: 100,

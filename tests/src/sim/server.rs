@@ -14,9 +14,8 @@ use zipnet_node::{
     guard::{self, Guard, GuardError},
 };
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, Certification, ClientBundle, ClientRegistry, Digest, Epoch, Leaves,
-    Nonce, PadTable, Partial, PeerKey, RosterEntry, Round, RoundContext, RoundHeader,
-    SignedPartial,
+    AdmittedServer, Aggregate, Certification, ClientBundle, ClientRegistry, Digest, Epoch, Nonce,
+    PadTable, Partial, PeerKey, RosterEntry, Round, RoundContext, RoundHeader, SignedPartial,
 };
 
 use super::{
@@ -329,6 +328,7 @@ impl Node {
             clients: u32::try_from(current.registry.len()).unwrap_or(u32::MAX),
             floor: state.floor_over(&current.registry),
             aggregator: Some(header.aggregator).filter(|peer| state.aggregators().contains(peer)),
+            leaves: state.aggregators().listed_of(&header.leaves),
         };
         let vouched = vouch(&state.rules().instance, None, &current.round, |_| None);
         let vouched = vouched.expect("nobody is attested");
@@ -481,6 +481,7 @@ pub fn header_of(
     nonce: Nonce,
 ) -> RoundHeader {
     let rules = state.rules();
+    let (aggregator, leaves) = state.next_aggregators().unzip();
     RoundHeader {
         instance: *rules.instance.id(),
         epoch,
@@ -494,8 +495,8 @@ pub fn header_of(
         roster,
         clients: u32::try_from(state.clients().len()).unwrap_or(u32::MAX),
         registry: state.clients().root(),
-        aggregator: state.next_aggregator().unwrap_or(PeerKey::new([0; 32])),
-        leaves: Leaves::default(),
+        aggregator: aggregator.unwrap_or(PeerKey::new([0; 32])),
+        leaves: leaves.unwrap_or_default(),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Seen {
     pub opened: u64,
     /// Rounds that were finalized.
     pub finalized: u64,
+    /// Of these, with a part of a leaf.
+    pub parted: u64,
     /// Envelopes.
     pub sealed: u64,
     /// Envelopes with a message.
@@ -79,6 +81,7 @@ impl Seen {
     pub const fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.finalized += other.finalized;
+        self.parted += other.parted;
         self.sealed += other.sealed;
         self.spoken += other.spoken;
         self.landed += other.landed;
@@ -358,7 +361,11 @@ impl Watch {
             done.published.record.aggregate.digest(),
         );
         match self.records.insert((epoch, number), what) {
-            None => self.seen.finalized += 1,
+            None => {
+                let parts = &done.published.record.aggregate.parts;
+                self.seen.finalized += 1;
+                self.seen.parted += u64::from(!parts.is_empty());
+            }
             Some(before) if before == what => return Ok(()),
             Some(_) => {
                 let what = format!("two records of round {number} of one epoch");

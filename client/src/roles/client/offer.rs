@@ -1,4 +1,4 @@
-//! Hands an envelope to the aggregator of its round (A12).
+//! Hands an envelope to its leaf, or to the aggregator of its round (A12).
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,11 @@ const WINDOW: (Duration, Duration) = (Duration::from_micros(50), Duration::from_
 /// First and longest pause before it is offered again to an aggregator that does
 /// not collect for its round yet.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(60), Duration::from_secs(2));
+/// How long a leaf may take until the envelope goes to the aggregator above, which
+/// collects for two seconds if nobody sets anything else. One that has taken longer, and
+/// served this client all the same, may take twice that: a long envelope on a slow line. One
+/// that fails then has cost a round, and begins anew.
+const LEAF: Duration = Duration::from_millis(750);
 /// How long it is offered at most; the next round ends it before, as a rule.
 const OFFER: Duration = Duration::from_secs(30);
 
@@ -38,6 +43,8 @@ pub(super) struct Offers {
     registrar: Arc<Registrar>,
     witness: Witness,
     dice: Mutex<Dice>,
+    /// How long the leaf may take now.
+    leaf: Mutex<Duration>,
 }
 
 impl Offers {
@@ -53,6 +60,7 @@ impl Offers {
             registrar,
             witness,
             dice: Mutex::new(Dice::fresh()),
+            leaf: Mutex::new(LEAF),
         }
     }
 
@@ -60,11 +68,13 @@ impl Offers {
     /// drops this once the next round opens.
     pub async fn hand_over(&self, round: &Arc<CertifiedRound>, envelope: &SealedEnvelope) {
         let number = round.header().number;
-        // The one that the header names, and nobody else: every server of the
+        // Those that the header names, and nobody else: every server of the
         // roster signed that, so no stranger can split the participants (A3).
-        let Some(aggregator) = peer_id(&round.header().aggregator) else {
+        let [leaf, root] = round.header().takers(&envelope.client);
+        let (Some(leaf), Some(root)) = (peer_id(leaf), peer_id(root)) else {
             return;
         };
+        let mut aggregator = leaf;
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         let until = Instant::now() + OFFER;
         let window = WINDOW
@@ -72,29 +82,62 @@ impl Offers {
             .saturating_mul(round.header().clients)
             .min(WINDOW.1);
         sleep(self.roll(|dice| dice.time(window))).await;
-        let mut asks = false;
+        let (mut asks, begun) = (false, Instant::now());
+        // A leaf that does not give a receipt in time, for whatever reason, is passed over to
+        // the aggregator, which leaves out what came both ways. All that anybody learns by
+        // that is that the leaf did not serve this client.
+        let passes = |refusal: Option<&Refused>| {
+            let waits = matches!(refusal, Some(Refused::NotOpen | Refused::Busy));
+            !waits || begun.elapsed() > LEAF
+        };
         while Instant::now() < until {
+            let is_root = aggregator == root;
+            let patience = if is_root {
+                PATIENCE
+            } else {
+                self.of_leaf(None)
+            };
             // Once it was not taken, there is nothing to gain from sending it again
             // and again.
             let question = (envelope.context, envelope.client);
-            if asks && let Err(error) = self.ready.call_one(aggregator, &question, PATIENCE).await {
+            if asks && let Err(error) = self.ready.call_one(aggregator, &question, patience).await {
                 tracing::debug!(
                     round = number,
                     because = %crate::report::chain(&error),
                     "the aggregator does not take the envelope yet"
                 );
+                if !is_root && passes(error.refusal()) {
+                    (aggregator, asks) = (root, false);
+                    continue;
+                }
                 sleep(self.roll(|dice| backoff.next(dice))).await;
                 continue;
             }
+            let called = Instant::now();
             match self
                 .aggregators
-                .call_one(aggregator, envelope, PATIENCE)
+                .call_one(aggregator, envelope, patience)
                 .await
             {
+                Ok(receipt) if !is_root && receipt.answers(envelope, round.header()).is_err() => {
+                    (aggregator, asks) = (root, false);
+                }
                 Ok(receipt) => {
                     tracing::debug!(round = number, "handed the envelope over");
+                    if !is_root {
+                        self.of_leaf(Some(called.elapsed().saturating_mul(2)));
+                    }
                     self.witness.hold(receipt, envelope, round);
                     return;
+                }
+                Err(error) if !is_root && passes(error.refusal()) => {
+                    tracing::debug!(
+                        round = number,
+                        because = %crate::report::chain(&error),
+                        "a leaf did not take the envelope; the aggregator is asked"
+                    );
+                    self.of_leaf(Some(LEAF));
+                    (aggregator, asks) = (root, false);
                 }
                 Err(error) => match error.refusal() {
                     // A call that timed out may have arrived all the same.
@@ -125,6 +168,15 @@ impl Offers {
     /// Holds the receipt of a round against its record.
     pub fn finalized(&self, done: &FinalizedRound) {
         self.witness.finalized(done);
+    }
+
+    /// How long the leaf may take, after that was set if it is to be.
+    fn of_leaf(&self, set: Option<Duration>) -> Duration {
+        let mut patience = self.leaf.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = set {
+            *patience = set.clamp(LEAF, OFFER);
+        }
+        *patience
     }
 
     fn roll<T>(&self, roll: impl FnOnce(&mut Dice) -> T) -> T {

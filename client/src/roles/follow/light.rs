@@ -102,7 +102,7 @@ impl Follower {
                 signatures: open.signatures,
             },
             bundles,
-            aggregator: open.aggregator,
+            aggregators: open.aggregators.unwrap_or_default(),
         })
     }
 

@@ -52,7 +52,7 @@ fn opened(round: &CertifiedRound, base: Option<(&Final, bool)>) -> LightOpened {
     LightOpened {
         header,
         signatures: round.certificate().signatures.clone(),
-        aggregator: None,
+        aggregators: None,
     }
 }
 

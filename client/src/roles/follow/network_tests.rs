@@ -118,7 +118,7 @@ fn light_news(
         open: open.map(|open| LightOpened {
             header: LightHeader::Whole(open.certificate.header, open.bundles),
             signatures: open.certificate.signatures,
-            aggregator: None,
+            aggregators: None,
         }),
     })
 }
@@ -204,7 +204,7 @@ fn shown(state: &State) -> Opened {
     Opened {
         certificate: round.certificate().clone(),
         bundles: round.bundles(),
-        aggregator: None,
+        aggregators: Vec::new(),
     }
 }
 

@@ -208,7 +208,7 @@ impl Past {
             after: Some(after),
             seen: None,
             wait: 0,
-            aggregator: None,
+            aggregators: None,
         };
         let claims: Result<Vec<_>, _> = match self.servers.ask(peer, &request, PATIENCE).await {
             Ok(Tale::Light(news)) => {

@@ -99,8 +99,8 @@ pub(super) struct Polls {
     servers: Arc<Peers<Follow, News>>,
     /// Followed.
     followed: Arc<Servers>,
-    /// The digest of the aggregator's bundle that is at hand, where none is sent again.
-    aggregator: Option<Digest>,
+    /// The digest of the aggregators' bundles that are at hand, where none are sent again.
+    aggregators: Option<Digest>,
     /// The newest open round, where others may build on what one server told.
     newest: Option<RoundContext>,
     seats: [Option<Seat>; SEATS],
@@ -122,7 +122,7 @@ impl Polls {
         Self {
             followed: Arc::new(Servers::Full(servers.clone())),
             servers,
-            aggregator: None,
+            aggregators: None,
             newest: None,
             seats: [const { None }; SEATS],
             backoffs: [Backoff::new(PAUSES.0, PAUSES.1); SEATS],
@@ -144,9 +144,9 @@ impl Polls {
         self.newest = Some(round);
     }
 
-    /// The aggregator's bundle is at hand.
-    pub const fn has_aggregator(&mut self, bundle: Digest) {
-        self.aggregator = Some(bundle);
+    /// The aggregators' bundles are at hand.
+    pub const fn has_aggregators(&mut self, bundles: Digest) {
+        self.aggregators = Some(bundles);
     }
 
     /// How many servers have to speak of an epoch: two, if there are as many.
@@ -180,7 +180,7 @@ impl Polls {
                 after,
                 seen: seat.seen.or(self.newest),
                 wait: u32::try_from(WAIT.as_millis()).unwrap_or(u32::MAX),
-                aggregator: self.aggregator,
+                aggregators: self.aggregators,
             };
             let pause = core::mem::take(&mut seat.pause);
             seat.asked = Instant::now() + pause;
@@ -324,7 +324,7 @@ impl Polls {
             after: Some(after),
             seen: None,
             wait: 0,
-            aggregator: None,
+            aggregators: None,
         };
         self.out.spawn(async move {
             sleep(pause).await;

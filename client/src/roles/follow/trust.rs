@@ -1,7 +1,7 @@
 //! Which rounds a follower believes (I5, I6): what its user set, and who is
 //! vouched for.
 
-use zipnet_protocol::{PeerKey, Round};
+use zipnet_protocol::{AggregatorBundle, PeerKey, Round, RoundHeader};
 
 use super::{Follower, NewsError};
 use crate::{attestation::vouch, settings::TrustSettings};
@@ -61,13 +61,10 @@ impl Follower {
             });
         }
         let named = &self.trust.aggregators;
-        let aggregator = header.aggregator;
-        if !named.is_empty()
-            && !named
-                .iter()
-                .any(|peer| peer.as_bytes() == aggregator.as_bytes())
-        {
-            return Err(NewsError::Aggregator { found: aggregator });
+        let is_named = |one: &&PeerKey| named.iter().any(|peer| peer.as_bytes() == one.as_bytes());
+        let mut all = header.leaves.iter().chain([&header.aggregator]);
+        if let Some(found) = all.find(|one| !named.is_empty() && !is_named(one)) {
+            return Err(NewsError::Aggregator { found: *found });
         }
         // The keys of that boot are gone, so nobody finalizes this any more.
         let outdated = round
@@ -90,6 +87,24 @@ impl Follower {
         match self.trust.min_servers {
             None => holds_all(round, self.directory.servers()),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// Keeps where a round's aggregator and leaves are. Nobody signed which of these the
+    /// server tells: those that the header does not name are passed over, and only what
+    /// holds as a whole is not to be told again.
+    pub(super) fn take_aggregators(&mut self, header: &RoundHeader, told: &[AggregatorBundle]) {
+        let is_named = |bundle: &&AggregatorBundle| {
+            header.aggregator == *bundle.peer() || header.leaves.number(bundle.peer()).is_some()
+        };
+        let holds = |bundle: &&AggregatorBundle| bundle.verify(&self.instance, |_| true).is_ok();
+        let mut held = 0_usize;
+        for bundle in told.iter().filter(is_named).filter(holds) {
+            self.ground.told(&self.instance, bundle);
+            held = held.saturating_add(1);
+        }
+        if self.claims.is_some() && held > 0 && held == told.len() {
+            self.polls.has_aggregators(AggregatorBundle::told(told));
         }
     }
 }

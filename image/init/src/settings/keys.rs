@@ -33,6 +33,7 @@ const KEYS: &[(&str, Meaning)] = &[
     ("ZIPNET_BOOTSTRAP", Server),
     ("ZIPNET_CLIENTS", Server),
     ("ZIPNET_CLIENTS_PER_PEER", Server),
+    ("ZIPNET_LEAVES", Server),
     ("ZIPNET_COLLATERAL", Server),
     ("ZIPNET_COLLATERAL_REFRESH", Server),
     ("ZIPNET_COMMITTEE_SECRET", Secret),

@@ -200,7 +200,7 @@ impl Filler {
                 after: Some((epoch, from)),
                 seen: None,
                 wait: 0,
-                aggregator: None,
+                aggregators: None,
             };
             let news = self.records.call_peer(peer, &request, PATIENCE).await?;
             let full = news.records.len() >= MAX_RECORDS;

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use zipnet_protocol::{AggregatorBundle, Instance, PeerKey};
+use serde::{Deserialize, Serialize};
+use zipnet_protocol::{Aggregate, AggregatorBundle, Instance, Leaves, PeerKey, RoundHeader};
 
-use super::{refusal::Refusal, state::Applied};
+use super::{leaves::LeafMemory, refusal::Refusal, state::Applied};
 use crate::settings::AggregatorRules;
 
 /// Most aggregators of a committee.
@@ -24,13 +25,26 @@ pub struct Aggregators {
     listed: BTreeMap<PeerKey, (AggregatorBundle, u64)>,
     /// Whose aggregate came last, or whose turn it is since that one failed.
     turn: Option<PeerKey>,
+    leaves: LeafMemory,
+}
+
+/// What a snapshot holds of aggregators. Not trusted before [`Aggregators::restore`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct AggregatorsSnapshot {
+    listed: Vec<(AggregatorBundle, u64)>,
+    turn: Option<PeerKey>,
+    leaves: LeafMemory,
 }
 
 impl Aggregators {
     /// What a snapshot holds of them.
     #[must_use]
-    pub fn snapshot(&self) -> (Vec<(AggregatorBundle, u64)>, Option<PeerKey>) {
-        (self.listed.values().cloned().collect(), self.turn)
+    pub fn snapshot(&self) -> AggregatorsSnapshot {
+        AggregatorsSnapshot {
+            listed: self.listed.values().cloned().collect(),
+            turn: self.turn,
+            leaves: self.leaves.clone(),
+        }
     }
 
     /// Those of a snapshot, verified again.
@@ -40,9 +54,13 @@ impl Aggregators {
     pub fn restore(
         instance: &Instance,
         rules: &AggregatorRules,
-        listed: Vec<(AggregatorBundle, u64)>,
-        turn: Option<PeerKey>,
+        snapshot: AggregatorsSnapshot,
     ) -> Result<Self, Refusal> {
+        let AggregatorsSnapshot {
+            listed,
+            turn,
+            leaves,
+        } = snapshot;
         if listed.len() > MAX_AGGREGATORS {
             return Err(Refusal::AggregatorsFull(listed.len()));
         }
@@ -54,7 +72,11 @@ impl Aggregators {
             })
             .collect::<Result<BTreeMap<_, _>, _>>()
             .map_err(Refusal::Aggregator)?;
-        Ok(Self { listed, turn })
+        Ok(Self {
+            listed,
+            turn,
+            leaves,
+        })
     }
 
     /// The bundle of a listed one.
@@ -74,6 +96,12 @@ impl Aggregators {
     #[must_use]
     pub fn contains(&self, peer: &PeerKey) -> bool {
         self.listed.contains_key(peer)
+    }
+
+    /// Those of a round's leaves who are listed.
+    #[must_use]
+    pub fn listed_of(&self, leaves: &Leaves) -> Leaves {
+        Leaves::new(leaves.iter().filter(|leaf| self.contains(leaf)).copied())
     }
 
     /// Whether a peer is listed and was heard of in the later half of its lease.
@@ -119,12 +147,28 @@ impl Aggregators {
             Some(turn) => self.from(&turn, true),
             None => self.listed.keys().next().copied(),
         }?;
+        self.circle(first).min_by_key(|peer| votes(peer))
+    }
+
+    /// The leaves of round `number`, `wanted` of them, under the aggregator whose turn it is: it and
+    /// those behind it in the order of their keys, but for whoever a server votes against.
+    #[must_use]
+    pub fn leaves(
+        &self,
+        number: u64,
+        wanted: u32,
+        root: &PeerKey,
+        votes: impl Fn(&PeerKey) -> usize,
+    ) -> Leaves {
+        let can_be = self.circle(*root).filter(|peer| votes(peer) == 0);
+        self.leaves.of_round(number, wanted, root, can_be)
+    }
+
+    /// The listed ones from one on, around the circle.
+    fn circle(&self, first: PeerKey) -> impl Iterator<Item = PeerKey> {
         let behind = self.listed.range(first..);
         let before = self.listed.range(..first);
-        behind
-            .chain(before)
-            .map(|(peer, _)| *peer)
-            .min_by_key(|peer| votes(peer))
+        behind.chain(before).map(|(peer, _)| *peer)
     }
 
     /// The first listed at a key (or behind it), around the circle.
@@ -137,17 +181,34 @@ impl Aggregators {
             .copied()
     }
 
-    /// An aggregate of this one was committed.
-    pub(super) fn served(&mut self, peer: &PeerKey, opened: u64) {
-        self.turn = Some(*peer);
-        if let Some((_, active)) = self.listed.get_mut(peer) {
-            *active = (*active).max(opened);
+    /// An aggregate was committed. Its aggregator and the leaves in it are there.
+    pub(super) fn served(&mut self, header: &RoundHeader, aggregate: &Aggregate) {
+        self.turn = Some(header.aggregator);
+        let parts = aggregate.parts.iter();
+        let leaves = parts.filter_map(|part| header.leaves.get(part.leaf));
+        for peer in leaves.chain([&header.aggregator]) {
+            if let Some((_, active)) = self.listed.get_mut(peer) {
+                *active = (*active).max(header.number);
+            }
         }
+        self.leaves.committed(header, aggregate);
     }
 
-    /// A certified round was given up without an aggregate of this one.
-    pub(super) fn failed(&mut self, peer: &PeerKey) {
-        self.turn = self.from(peer, false);
+    /// A round was finalized.
+    pub(super) fn finalized(&mut self, header: &RoundHeader) {
+        self.leaves.finalized(header);
+    }
+
+    /// A certified round was given up without an aggregate.
+    pub(super) fn failed(&mut self, header: &RoundHeader) {
+        self.turn = self.from(&header.aggregator, false);
+        self.leaves.came_to_nothing(header);
+    }
+
+    /// Whether a committee that has opened so many rounds can remember that.
+    #[must_use]
+    pub fn is_bounded(&self, opened: u64) -> bool {
+        self.iter().all(|(_, active)| active <= opened) && self.leaves.is_bounded(opened)
     }
 
     /// Forgets one that is struck.
@@ -161,6 +222,7 @@ impl Aggregators {
         for (_, active) in self.listed.values_mut() {
             *active = active.saturating_add(rounds);
         }
+        self.leaves.skip(rounds);
     }
 
     /// Counts all leases from a round of another epoch on.
@@ -168,6 +230,7 @@ impl Aggregators {
         for (_, active) in self.listed.values_mut() {
             *active = opened;
         }
+        self.leaves = LeafMemory::default();
     }
 
     /// Forgets whoever sat out the lease.

@@ -17,6 +17,7 @@ mod changes;
 pub mod command;
 mod in_flight;
 pub mod invites;
+mod leaves;
 mod places;
 mod refusal;
 mod rounds;

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use zipnet_protocol::{
     Aggregate, Certification, Certifications, ClientBundle, ClientRegistry, Digest, FinalizedRound,
-    Participants, PeerKey, RegisteredClient, Round, ServerId, SignedHeader, SignedPartial, Tally,
-    participation_floor,
+    Leaves, Participants, PeerKey, RegisteredClient, Round, RoundHeader, ServerId, SignedHeader,
+    SignedPartial, Tally, participation_floor,
 };
 
 use super::{
@@ -64,17 +64,28 @@ impl CommitteeState {
     /// servers vote against.
     #[must_use]
     pub fn next_aggregator(&self) -> Option<PeerKey> {
-        let mut aggregators = self.aggregators.clone();
-        if let Some(failed) = self.failed_aggregator() {
-            aggregators.failed(&failed);
-        }
-        aggregators.next(|peer| self.strikes.voters(peer, self.opened).count())
+        self.next_aggregators().map(|(root, _)| root)
     }
 
-    fn failed_aggregator(&self) -> Option<PeerKey> {
+    /// Who aggregates the next round, and its leaves, if anybody is admitted to.
+    #[must_use]
+    pub fn next_aggregators(&self) -> Option<(PeerKey, Leaves)> {
+        let mut aggregators = self.aggregators.clone();
+        if let Some(failed) = self.failed_round() {
+            aggregators.failed(failed);
+        }
+        let votes = |peer: &PeerKey| self.strikes.voters(peer, self.opened).count();
+        let root = aggregators.next(votes)?;
+        let number = self.opened.saturating_add(1);
+        let leaves = aggregators.leaves(number, self.rules.leaves, &root, votes);
+        Some((root, leaves))
+    }
+
+    /// The open round, if it is certified and its aggregator has handed nothing in.
+    fn failed_round(&self) -> Option<&RoundHeader> {
         let current = self.current.as_ref()?;
         let failed = current.certified.is_some() && current.tally.is_none();
-        failed.then(|| current.round.header().aggregator)
+        failed.then(|| current.round.header())
     }
 
     pub(super) fn open_round(
@@ -88,6 +99,8 @@ impl CommitteeState {
             .check(header, self.committee_size())
             .map_err(Refusal::Unfit)?;
         let clients = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let (aggregator, leaves) = self.next_aggregators().unzip();
+        let leaves = leaves.unwrap_or_default();
         let fits = [
             (
                 "epoch",
@@ -102,11 +115,8 @@ impl CommitteeState {
                 "roster, which too few clients take part with,",
                 self.is_taken(header.roster.len()),
             ),
-            (
-                "aggregator",
-                Some(header.aggregator) == self.next_aggregator(),
-            ),
-            ("leaves", header.leaves.is_empty()),
+            ("aggregator", aggregator == Some(header.aggregator)),
+            ("leaves", leaves == header.leaves),
         ];
         if let Some((what, _)) = fits.iter().find(|(_, fits)| !fits) {
             return Err(Refusal::Unfit(what));
@@ -118,7 +128,7 @@ impl CommitteeState {
             return Err(Refusal::Unfit("opener"));
         }
         let round = Arc::new(round);
-        if let Some(failed) = self.failed_aggregator() {
+        if let Some(failed) = self.failed_round().cloned() {
             self.aggregators.failed(&failed);
         }
         self.epoch = Some(header.epoch);
@@ -175,7 +185,6 @@ impl CommitteeState {
     }
 
     pub(super) fn submit_aggregate(&mut self, aggregate: &Aggregate) -> Result<Applied, Refusal> {
-        let opened = self.opened;
         let current = self.current.as_mut().ok_or(Refusal::NotWaiting)?;
         if current.tally.is_some() || current.certified.is_none() {
             return Err(Refusal::NotWaiting);
@@ -187,9 +196,8 @@ impl CommitteeState {
         let checked = aggregate
             .check(current.round.context(), header, &current.registry)
             .map_err(Refusal::Aggregate)?;
-        let aggregator = header.aggregator;
         current.tally = Some(Arc::new(Tally::new(&checked)));
-        self.aggregators.served(&aggregator, opened);
+        self.aggregators.served(header, aggregate);
         Ok(Applied::Aggregated)
     }
 
@@ -247,6 +255,7 @@ impl CommitteeState {
                 *last = number;
             }
         }
+        self.aggregators.finalized(done.checked.round().header());
         self.head = Some(done.clone());
         self.current = None;
         Ok(Applied::Finalized(done))

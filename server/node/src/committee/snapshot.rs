@@ -6,15 +6,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use zipnet_attest::TrustBase;
 use zipnet_protocol::{
-    AdmittedServer, Aggregate, AggregateError, AggregatorBundle, BundleError, CertificateError,
-    Certification, Certifications, ClientBundle, ClientId, ClientRegistry, Digest, Epoch,
-    HeaderError, Instance, MAX_CLIENTS, MAX_ROSTER, PartialError, PeerKey, RecordError,
-    RoundHeader, ServerBundle, ServerId, ShownInvite, SignedHeader, SignedPartial, Tally,
+    AdmittedServer, Aggregate, AggregateError, BundleError, CertificateError, Certification,
+    Certifications, ClientBundle, ClientId, ClientRegistry, Digest, Epoch, HeaderError, Instance,
+    MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader, ServerBundle, ServerId,
+    ShownInvite, SignedHeader, SignedPartial, Tally,
 };
 
 use super::{
     admission::{Absent, Admission, Admissions},
-    aggregators::Aggregators,
+    aggregators::{Aggregators, AggregatorsSnapshot},
     command::{Published, SignedPolicy},
     invites::Invites,
     rounds::MAX_JUMP,
@@ -89,8 +89,7 @@ pub struct Snapshot {
     admissions: Option<AdmissionsSnapshot>,
     absent: Vec<(ServerId, Absent)>,
     clients: Vec<(ClientBundle, u64)>,
-    aggregators: Vec<(AggregatorBundle, u64)>,
-    turn: Option<PeerKey>,
+    aggregators: AggregatorsSnapshot,
     current: Option<OpenSnapshot>,
     /// The sender's word, like the list of servers: whoever is told something
     /// else than the others finds their rounds not to fit.
@@ -141,7 +140,6 @@ impl CommitteeState {
                 clients.map(|client| client.bundle().clone()).collect()
             })
         };
-        let (aggregators, turn) = self.aggregators.snapshot();
         Snapshot {
             epoch: self.epoch,
             opened: self.opened,
@@ -163,8 +161,7 @@ impl CommitteeState {
                 .iter()
                 .map(|client| (client.bundle().clone(), active(client.bundle())))
                 .collect(),
-            aggregators,
-            turn,
+            aggregators: self.aggregators.snapshot(),
             current: self.current.as_ref().map(|current| OpenSnapshot {
                 header: current.round.signed().clone(),
                 bundles: current.round.bundles(),
@@ -237,13 +234,8 @@ impl CommitteeState {
             .head
             .map(|published| restore_head(&rules, published, snapshot.head_registry, &clients))
             .transpose()?;
-        let aggregators = Aggregators::restore(
-            instance,
-            &rules.aggregators,
-            snapshot.aggregators,
-            snapshot.turn,
-        )
-        .map_err(SnapshotError::Aggregators)?;
+        let aggregators = Aggregators::restore(instance, &rules.aggregators, snapshot.aggregators)
+            .map_err(SnapshotError::Aggregators)?;
         let current = snapshot
             .current
             .map(|open| open.restore(&rules, &clients))
@@ -310,9 +302,7 @@ impl CommitteeState {
             ),
             (
                 "aggregators' activity",
-                self.aggregators
-                    .iter()
-                    .all(|(_, active)| active <= self.opened),
+                self.aggregators.is_bounded(self.opened),
             ),
         ];
         match fits.iter().find(|(_, fits)| !fits) {

@@ -40,6 +40,10 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// The registered aggregators.
     pub aggregators: Vec<String>,
+    /// The aggregator whose turn is next.
+    pub turn: Option<String>,
+    /// Its leaves; none if it takes all clients itself.
+    pub leaves: Vec<String>,
     /// The aggregators that are out for good.
     pub struck: Vec<String>,
     /// Registered clients.

@@ -15,6 +15,8 @@ fn status() -> Status {
         policy: None,
         servers: Vec::new(),
         aggregators: Vec::new(),
+        turn: None,
+        leaves: Vec::new(),
         struck: Vec::new(),
         clients: 0,
         rounds: Vec::new(),
@@ -77,7 +79,15 @@ async fn nothing_else_is_replaced_and_nobody_dies_of_a_socket_that_was_not_asked
 
 #[test]
 fn people_read_it_too() {
-    let text = status().to_string();
+    let text = Status {
+        aggregators: ["a1", "a2", "a3"].map(str::to_owned).to_vec(),
+        turn: Some("a2".into()),
+        leaves: ["a2", "a3"].map(str::to_owned).to_vec(),
+        ..status()
+    };
+    let text = text.to_string();
+    let shown = "aggregator a1\naggregator a2, next, leaf\naggregator a3, leaf\n";
+    assert!(text.contains(shown), "{text}");
     assert!(text.contains("ready      yes\n"), "{text}");
     assert!(
         text.contains("waits for  the leader to open a round\n"),

@@ -47,7 +47,11 @@ impl fmt::Display for Status {
             show(f, server, me, leads)?;
         }
         for peer in &self.aggregators {
-            writeln!(f, "aggregator {peer}")?;
+            write!(f, "aggregator {peer}")?;
+            let next = self.turn.as_ref() == Some(peer);
+            f.write_str(if next { ", next" } else { "" })?;
+            let leaf = self.leaves.contains(peer);
+            writeln!(f, "{}", if leaf { ", leaf" } else { "" })?;
         }
         for peer in &self.struck {
             writeln!(f, "aggregator {peer} is struck")?;

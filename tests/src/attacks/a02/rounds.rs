@@ -28,6 +28,7 @@ const SMALL: Shape = Shape {
     min_participants: 2,
     slots: 16,
     slot_bytes: 32,
+    leaves: 0,
 };
 const AUTHORS: usize = 4;
 /// A client of the attacker's own.

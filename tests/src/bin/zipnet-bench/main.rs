@@ -11,13 +11,16 @@
     reason = "counts of a bench are far below 2^53"
 )]
 
+mod growth;
+mod links;
 mod readers;
+mod site;
 mod timeline;
+mod usage;
 
 use std::{
     error::Error,
     io::Write as _,
-    net::SocketAddr,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -25,25 +28,27 @@ use std::{
 use clap::Parser;
 use tokio::{task::JoinSet, time::timeout};
 use zipnet_node::{
-    roles::client::{Client, Participation},
+    roles::client::{Client, Participation, Reader},
     settings::RelaySetting,
 };
-use zipnet_protocol::RoundParams;
-use zipnet_tests::{
-    cluster::{Cluster, Settings},
-    embedded::client_settings,
-    process::{Process, more_files},
-    readers::places,
-    server::{free_port, scrape},
+use zipnet_tests::{cluster::Cluster, embedded::client_settings, process::more_files};
+
+use self::{
+    growth::{Stage, say_growth},
+    links::{Bytes, say_links},
+    site::Site,
+    timeline::{STEPS, timelines},
+    usage::{Use, say_use},
 };
 
 /// Loads a committee with clients, and says what it costs.
 #[derive(Debug, Parser)]
 #[command(name = "zipnet-bench")]
 struct Cli {
-    /// Clients, each with keys, a socket and connections of its own
-    #[arg(long, default_value_t = 100)]
-    clients: usize,
+    /// Clients, each with keys, a socket and connections of its own. Of several numbers,
+    /// ascending, each is measured after more have come
+    #[arg(long, default_values_t = [100], value_delimiter = ',')]
+    clients: Vec<usize>,
     /// Those of them that always have something to say; the others cover
     #[arg(long, default_value_t = 0)]
     talkers: usize,
@@ -56,6 +61,12 @@ struct Cli {
     /// Readers of an archive, whose traffic at the servers is measured after that
     #[arg(long, default_value_t = 0)]
     readers: usize,
+    /// Aggregators that share out the clients
+    #[arg(long, default_value_t = 1)]
+    leaves: usize,
+    /// How long they wait for clients, if not all come
+    #[arg(long, default_value = "30s")]
+    fold_deadline: String,
     /// Where it runs, to be said
     #[arg(long, default_value = "loopback")]
     network: String,
@@ -64,11 +75,11 @@ struct Cli {
 /// Clients that start at once: each comes with a handshake to two servers and, when its
 /// first round opens, to the aggregator.
 const STARTING: usize = 25;
-/// Rounds before the first that counts: connections and caches are warm then.
+/// Rounds before the first that counts: connections and caches are warm then. Those of so
+/// many clients or more take long, and less of them is enough.
 const WARM: usize = 10;
+const MANY: (usize, usize) = (2000, 3);
 const PATIENCE: Duration = Duration::from_mins(3);
-
-use timeline::{STEPS, timelines};
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
@@ -89,127 +100,43 @@ fn main() -> ExitCode {
     }
 }
 
-/// A committee for many clients, and where its aggregator's metrics are.
-fn committee(cli: &Cli) -> BenchResult<(Cluster, SocketAddr)> {
-    let settings = Settings {
-        variables: [
-            (
-                "RUST_LOG".into(),
-                "info,zipnet_node::committee=debug".into(),
-            ),
-            // All come from one address here.
-            ("ZIPNET_DOOR_EACH_ADDRESS".into(), "100000".into()),
-            ("ZIPNET_DOOR_STRANGERS".into(), "20000".into()),
-        ]
-        .into_iter()
-        .chain(places(cli.readers))
-        .collect(),
-        min_participants: 2,
-        period: cli.period.clone(),
-        deadline: "60s".into(),
-        fold_deadline: "30s".into(),
-        ..Settings::default()
-    };
-    let mut cluster = Cluster::new(settings)?;
-    for index in 0..cluster.settings.servers {
-        cluster.add_server(index)?;
-    }
-    let folding = free_port();
-    let mut aggregator = cluster.aggregator_command()?;
-    aggregator.env("ZIPNET_METRICS", folding.to_string());
-    cluster.launch_aggregator(aggregator)?;
-    Ok((cluster, folding))
-}
-
 async fn bench() -> BenchResult<()> {
     let cli = Cli::parse();
     more_files()?;
-    let (mut cluster, folding) = committee(&cli)?;
-    let empty = Use::of(&cluster);
-    let started = Instant::now();
-    let clients = join(&cluster, &cli).await?;
-    say(&format!(
-        "3 servers, 1 aggregator, {} clients of which {} talk; {}; {} rounds; all had started after {:.0} s",
-        cli.clients,
-        cli.talkers,
-        cli.network,
-        cli.rounds,
-        started.elapsed().as_secs_f64()
-    ));
+    let mut site = Site::new(&cli)?;
+    let empty = Use::of(&site);
+    let mut clients: Vec<Client> = Vec::new();
     let mut talking = JoinSet::new();
-    for client in clients.iter().take(cli.talkers) {
-        let publisher = client.publisher();
-        talking.spawn(async move { while publisher.publish(vec![7; 100]).await.is_ok() {} });
-    }
-
-    let mut reader = clients.first().ok_or("no client")?.reader();
-    let mut warm = 0;
-    while warm < WARM {
-        let round = timeout(PATIENCE, reader.next())
-            .await?
-            .ok_or("the reader ended")??;
-        // From when all are registered.
-        warm += usize::from(round.participants() == cli.clients);
-    }
-    let marks: Vec<usize> = cluster
-        .servers
-        .iter()
-        .map(|server| server.process.lines().count())
-        .collect();
-    let doors = || -> f64 {
-        let servers = cluster.servers.iter().map(|server| server.metrics);
-        let accepted = "zipnet_door_events_total{instance=\"zipnet.local.test\",what=\"accepted\"}";
-        servers.chain([folding]).map(|at| sum(at, accepted)).sum()
-    };
-    let (before, used, handshakes) = (Bytes::read(&cluster), Use::of(&cluster), doors());
-    let started = Instant::now();
-    let mut participants = usize::MAX;
-    for _ in 0..cli.rounds {
-        let round = timeout(PATIENCE, reader.next())
-            .await?
-            .ok_or("the reader ended")??;
-        participants = participants.min(round.participants());
-    }
-    let elapsed = started.elapsed();
-    let (after, using, at_doors) = (Bytes::read(&cluster), Use::of(&cluster), doors());
-
-    let timelines: Vec<_> = cluster
-        .servers
-        .iter()
-        .zip(marks)
-        .flat_map(|(server, mark)| timelines(server.process.lines(), mark))
-        .collect();
-    say_timelines(&timelines);
-    say("");
-    say("| rounds | |");
-    say("| --- | --- |");
-    say(&format!(
-        "| a second (period {}) | {:.2} |",
-        cli.period,
-        per(cli.rounds, elapsed)
-    ));
-    say(&format!("| fewest participants | {participants} |"));
-    say(&format!(
-        "| handshakes a round, at all doors | {:.2} |",
-        (at_doors - handshakes) / cli.rounds as f64
-    ));
-    say("");
-    let broadcast = RoundParams::default().broadcast_bytes();
-    say(&format!(
-        "| link | bytes a round | in broadcasts of {broadcast} B |"
-    ));
-    say("| --- | --- | --- |");
-    for (link, bytes) in before.until(&after, &cli) {
-        let round = bytes / cli.rounds as f64;
+    let mut stages = Vec::new();
+    for wanted in &cli.clients {
+        let started = Instant::now();
+        let more = wanted.saturating_sub(clients.len());
+        clients.extend(join(&site.cluster, more).await?);
         say(&format!(
-            "| {link} | {round:.0} | {:.2} |",
-            round / broadcast as f64
+            "\n3 servers, {}, {wanted} clients of which {} talk; {}; {} rounds; {more} had started after {:.0} s",
+            match cli.leaves {
+                0 | 1 => "1 aggregator".to_owned(),
+                leaves => format!("{leaves} leaves, one of them the aggregator"),
+            },
+            cli.talkers,
+            cli.network,
+            cli.rounds,
+            started.elapsed().as_secs_f64()
         ));
+        for client in clients.iter().take(cli.talkers).skip(talking.len()) {
+            let publisher = client.publisher();
+            talking.spawn(async move { while publisher.publish(vec![7; 100]).await.is_ok() {} });
+        }
+        let first = clients.first().ok_or("no client")?;
+        stages.push(measure(&site, &cli, *wanted, &empty, first.reader()).await?);
     }
-    say_use(&empty, &used, &using, &cli);
+    if stages.len() > 1 {
+        say_growth(&stages);
+    }
     if cli.readers > 0 {
         // It waits on conditions, as tests do.
-        tokio::task::block_in_place(|| readers::measure(&mut cluster, cli.readers, cli.rounds))
+        let cluster = &mut site.cluster;
+        tokio::task::block_in_place(|| readers::measure(cluster, cli.readers, cli.rounds))
             .map_err(|error| format!("{error:?}"))?;
     }
     talking.shutdown().await;
@@ -219,6 +146,82 @@ async fn bench() -> BenchResult<()> {
     }
     while leaving.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Measures and prints so many rounds of so many clients.
+async fn measure(
+    site: &Site,
+    cli: &Cli,
+    clients: usize,
+    empty: &Use,
+    mut reader: Reader,
+) -> BenchResult<Stage> {
+    let warm = if clients < MANY.0 { WARM } else { MANY.1 };
+    let mut warmed = 0;
+    while warmed < warm {
+        // From when all are registered.
+        warmed += usize::from(next(&mut reader).await? == clients);
+    }
+    let servers = &site.cluster.servers;
+    let marks: Vec<usize> = servers
+        .iter()
+        .map(|server| server.process.lines().count())
+        .collect();
+    let accepted = format!(
+        "zipnet_door_events_total{{{},what=\"accepted\"}}",
+        Site::LABEL
+    );
+    let doors = || site.at_servers(&accepted) + site.at_aggregators(&accepted);
+    let (before, used, handshakes) = (Bytes::read(site), Use::of(site), doors());
+    let started = Instant::now();
+    let mut participants = usize::MAX;
+    for _ in 0..cli.rounds {
+        participants = participants.min(next(&mut reader).await?);
+    }
+    let elapsed = started.elapsed();
+    let (after, using, at_doors) = (Bytes::read(site), Use::of(site), doors());
+
+    let timelines: Vec<_> = servers
+        .iter()
+        .zip(marks)
+        .flat_map(|(server, mark)| timelines(server.process.lines(), mark))
+        .collect();
+    say_timelines(&timelines);
+    say("");
+    say("| rounds | |");
+    say("| --- | --- |");
+    let each = elapsed.as_secs_f64() / cli.rounds as f64;
+    say(&format!(
+        "| a second (period {}) | {:.2} |",
+        cli.period,
+        1.0 / each
+    ));
+    say(&format!("| fewest participants | {participants} |"));
+    say(&format!(
+        "| handshakes a round, at all doors | {:.2} |",
+        (at_doors - handshakes) / cli.rounds as f64
+    ));
+    let links = before.until(&after, cli.rounds, clients);
+    say_links(&links);
+    let taken = used.until(&using, empty, site.root(), cli.rounds);
+    say_use(&taken, clients);
+    let times = taken
+        .iter()
+        .map(|kind| (format!("processor, {}, ms", kind.name), kind.time));
+    let links = links
+        .iter()
+        .map(|(link, bytes)| ((*link).to_owned() + ", bytes", *bytes));
+    let whole = [("open to the next, ms".to_owned(), each * 1000.0)];
+    Ok(Stage {
+        clients,
+        measured: whole.into_iter().chain(times).chain(links).collect(),
+    })
+}
+
+/// How many took part in the next round.
+async fn next(reader: &mut Reader) -> BenchResult<usize> {
+    let round = timeout(PATIENCE, reader.next()).await?;
+    Ok(round.ok_or("the reader ended")??.participants())
 }
 
 fn say_timelines(timelines: &[[Duration; STEPS.len()]]) {
@@ -241,68 +244,10 @@ fn say_timelines(timelines: &[[Duration; STEPS.len()]]) {
     }
 }
 
-/// What processes have used: their names, resident bytes, seconds of processor time.
-struct Use(Vec<(String, f64, f64)>);
-
-impl Use {
-    fn of(cluster: &Cluster) -> Self {
-        let servers = cluster.servers.iter().map(|server| &server.process);
-        let named = (1..).zip(servers);
-        let named = named.map(|(number, process)| (format!("server {number}"), process));
-        let aggregator = cluster.aggregator.iter();
-        let aggregator = aggregator.map(|process| ("aggregator".to_owned(), process));
-        let mut all: Vec<_> = named
-            .chain(aggregator)
-            .map(|(name, process): (String, &Process)| {
-                let resident = process.resident().unwrap_or_default() as f64;
-                (name, resident, seconds(&process.pid().to_string()))
-            })
-            .collect();
-        all.push(("clients".to_owned(), 0.0, seconds("self")));
-        Self(all)
-    }
-}
-
-/// Processor time of a process, in seconds (proc(5), fields 14 and 15 of `stat`, in
-/// hundredths).
-fn seconds(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum::<f64>()
-        / 100.0
-}
-
-fn say_use(empty: &Use, before: &Use, after: &Use, cli: &Cli) {
-    say("");
-    say("| process | processor time a round | resident | of it for each client |");
-    say("| --- | --- | --- | --- |");
-    let (rounds, clients) = (cli.rounds as f64, cli.clients as f64);
-    let mut each = 0.0;
-    for ((empty, before), after) in empty.0.iter().zip(&before.0).zip(&after.0) {
-        let time = (after.2 - before.2) / rounds * 1000.0;
-        if after.1 == 0.0 {
-            say(&format!("| {} | {time:.1} ms | | |", after.0));
-            continue;
-        }
-        let of_client = (after.1 - empty.1) / clients;
-        each += of_client;
-        say(&format!(
-            "| {} | {time:.1} ms | {:.0} MB | {:.1} KiB |",
-            after.0,
-            after.1 / 1e6,
-            of_client / 1024.0
-        ));
-    }
-    say(&format!("| together | | | {:.1} KiB |", each / 1024.0));
-}
-
-async fn join(cluster: &Cluster, cli: &Cli) -> BenchResult<Vec<Client>> {
+async fn join(cluster: &Cluster, wanted: usize) -> BenchResult<Vec<Client>> {
     let mut starting = JoinSet::new();
     let mut clients = Vec::new();
-    for _ in 0..cli.clients {
+    for _ in 0..wanted {
         let settings = client_settings(cluster, RelaySetting::Embedded);
         let settings = settings.map_err(|error| format!("{error:?}"))?;
         while starting.len() >= STARTING {
@@ -315,72 +260,6 @@ async fn join(cluster: &Cluster, cli: &Cli) -> BenchResult<Vec<Client>> {
         clients.push(client??);
     }
     Ok(clients)
-}
-
-/// The sum of the series at an exporter whose lines begin so.
-fn sum(at: SocketAddr, name: &str) -> f64 {
-    let text = scrape(at).unwrap_or_default();
-    let lines = text.lines().filter(|line| line.starts_with(name));
-    lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
-}
-
-/// Byte counters of the servers, by link.
-struct Bytes(Vec<(&'static str, f64)>);
-
-impl Bytes {
-    fn read(cluster: &Cluster) -> Self {
-        let sum = |name: &str| -> f64 {
-            let servers = cluster.servers.iter();
-            servers.map(|server| sum(server.metrics, name)).sum()
-        };
-        Self(vec![
-            (
-                "client to aggregator, one client",
-                RoundParams::default().broadcast_bytes() as f64,
-            ),
-            (
-                "aggregator to server",
-                sum(
-                    "zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"aggregator-server\"}",
-                ),
-            ),
-            (
-                "servers to one client (headers, light record)",
-                sum(
-                    "zipnet_payload_bytes_total{instance=\"zipnet.local.test\",link=\"server-follower-light\"}",
-                ),
-            ),
-            (
-                "server to server, all six directions",
-                sum("mosaik_groups_bonds_bytes_sent"),
-            ),
-        ])
-    }
-
-    /// What was added since; the first row is a constant of every round, the third is
-    /// shared by all clients.
-    fn until(&self, after: &Self, cli: &Cli) -> Vec<(&'static str, f64)> {
-        let (rounds, clients) = (cli.rounds as f64, cli.clients as f64);
-        self.0
-            .iter()
-            .zip(&after.0)
-            .enumerate()
-            .map(|(row, ((link, before), (_, after)))| {
-                let bytes = match row {
-                    0 => after * rounds,
-                    2 => (after - before) / clients,
-                    _ => after - before,
-                };
-                (*link, bytes)
-            })
-            .collect()
-    }
-}
-
-fn per(count: usize, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
 }
 
 fn say(line: &str) {

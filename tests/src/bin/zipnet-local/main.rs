@@ -128,10 +128,10 @@ fn run(form: Form) -> Result<(), LocalError> {
     };
     say(match form {
         Form::Guests => {
-            "zipnet: 3 servers, each in a guest, and on this machine 1 aggregator and 4 clients; no internet is used."
+            "zipnet: 3 servers, each in a guest, and on this machine 2 aggregators and 4 clients; no internet is used."
         }
         Form::Processes => {
-            "zipnet: 3 servers, 1 aggregator and 4 clients, each a process, on loopback; no internet is used."
+            "zipnet: 3 servers, 2 aggregators and 4 clients, each a process, on loopback; no internet is used."
         }
         Form::Boot => "zipnet: one server in a guest, and its console.",
     });
@@ -143,6 +143,8 @@ fn run(form: Form) -> Result<(), LocalError> {
         min_participants: 4,
         instance: "zipnet.local.demo".into(),
         secret: random_secret(),
+        // Both aggregators take clients.
+        variables: vec![("ZIPNET_LEAVES".into(), "2".into())],
         ..Settings::default()
     };
     let mut cluster = Cluster::logging_to(settings, &logs);
@@ -213,7 +215,8 @@ fn start(
     let mut command = cluster.aggregator_command()?;
     command.env("ZIPNET_METRICS", metrics.to_string());
     cluster.launch_aggregator(command)?;
-    say("  aggregator is up");
+    cluster.add_leaf()?;
+    say("  2 aggregators are up, each a leaf for a part of the clients");
     match watch::configure(cluster, metrics) {
         Ok(path) => say(&format!(
             "  for a Prometheus: --config.file={}",
@@ -327,7 +330,8 @@ fn serve(
 /// Whether everybody is still there.
 fn check(cluster: &mut Cluster, talker: &mut Process, logs: &str) -> Result<(), LocalError> {
     let servers = cluster.servers.iter_mut().map(|server| &mut server.process);
-    let others = cluster.aggregator.iter_mut().chain(&mut cluster.clients);
+    let aggregators = cluster.aggregator.iter_mut().chain(&mut cluster.leaves);
+    let others = aggregators.chain(&mut cluster.clients);
     for process in servers.chain(others).chain([talker]) {
         if let Some(status) = process.ended() {
             return Err(LocalError::Ended {
@@ -349,7 +353,8 @@ fn shut_down(mut cluster: Cluster, talker: Option<Process>) -> Result<(), LocalE
         .chain(&mut cluster.clients)
         .collect::<Vec<_>>();
     end(clients, LEAVE)?;
-    end(cluster.aggregator.iter_mut().collect(), LEAVE)?;
+    let aggregators = cluster.aggregator.iter_mut().chain(&mut cluster.leaves);
+    end(aggregators.collect(), LEAVE)?;
     end(
         cluster
             .servers

@@ -5,8 +5,8 @@ use std::{ops::Deref, sync::Arc};
 use zipnet::testing;
 pub use zipnet::testing::{EPOCH, NOBODY, World as Plain, aggregator, entropy, entry, nonce};
 use zipnet_protocol::{
-    Aggregate, Certifications, CertifiedRound, ClientBundle, ClientRegistry, Leaves, Partial,
-    Round, RoundHeader,
+    Aggregate, Certifications, CertifiedRound, ClientBundle, ClientRegistry, Partial, Round,
+    RoundHeader,
 };
 
 pub use super::server::{Server, agreeing};
@@ -53,6 +53,7 @@ impl World {
             clients_per_peer: shape.clients_per_peer,
             clients: ClientRules::Open,
             aggregators: AggregatorRules::default(),
+            leaves: 0,
         };
         adjust(&mut rules);
         let plain = Plain::with(servers, clients, |shape| {
@@ -116,6 +117,7 @@ impl World {
     /// The header that an honest leader of this state would open with.
     pub fn header(&self, state: &CommitteeState) -> RoundHeader {
         let number = state.opened() + 1;
+        let (aggregator, leaves) = state.next_aggregators().unzip();
         RoundHeader {
             instance: *self.rules.instance.id(),
             epoch: state.epoch().unwrap_or(EPOCH),
@@ -129,10 +131,8 @@ impl World {
             roster: state.servers().values().map(entry).collect(),
             clients: u32::try_from(state.clients().len()).unwrap(),
             registry: state.clients().root(),
-            aggregator: state
-                .next_aggregator()
-                .unwrap_or_else(|| self.aggregator_transport(0).peer_key()),
-            leaves: Leaves::default(),
+            aggregator: aggregator.unwrap_or_else(|| self.aggregator_transport(0).peer_key()),
+            leaves: leaves.unwrap_or_default(),
         }
     }
 

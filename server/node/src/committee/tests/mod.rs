@@ -18,6 +18,7 @@ mod guards;
 mod invites;
 mod leader;
 mod leases;
+mod leaves;
 mod machines;
 pub(crate) mod made_up;
 mod membership;

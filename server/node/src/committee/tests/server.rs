@@ -30,6 +30,7 @@ pub fn held(round: &Round, state: &CommitteeState, registry: &ClientRegistry) ->
             .aggregators()
             .contains(&aggregator)
             .then_some(aggregator),
+        leaves: state.aggregators().listed_of(&round.header().leaves),
     }
 }
 
@@ -41,6 +42,7 @@ pub fn agreeing(header: &RoundHeader) -> Held {
         clients: header.clients,
         floor: header.floor,
         aggregator: Some(header.aggregator),
+        leaves: header.leaves.clone(),
     }
 }
 

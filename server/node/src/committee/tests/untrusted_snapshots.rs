@@ -2,12 +2,13 @@
 
 use zipnet_protocol::{
     AggregateError, AggregatorBundle, CertificateError, Certification, ClientBundle, Digest, Epoch,
-    HeaderError, MAX_CLIENTS, MAX_ROSTER, PartialError, RecordError, RoundHeader, ServerId,
+    HeaderError, MAX_CLIENTS, MAX_ROSTER, PartialError, PeerKey, RecordError, RoundHeader,
+    ServerId,
 };
 
 use super::{
     fixture::{NOBODY, World, accept, bytes, nonce},
-    wire::{WireOpen, WireSnapshot},
+    wire::{WireLeaves, WireOpen, WireSnapshot},
 };
 use crate::committee::{
     admission::Absent,
@@ -425,6 +426,18 @@ fn a3_unadmitted_aggregators_are_refused() {
         }),
         SnapshotError::Inconsistent("aggregators' activity")
     );
+    // Nor can a snapshot put leaves off for longer than a committee would.
+    let spoilt: [fn(&mut WireLeaves); 3] = [
+        |leaves| leaves.rest = u64::MAX,
+        |leaves| leaves.lasted = u64::MAX,
+        |leaves| leaves.absent.extend([(PeerKey::new([1; 32]), u64::MAX)]),
+    ];
+    for spoil in spoilt {
+        assert_refused!(
+            forge(&world, &state, |snapshot| spoil(&mut snapshot.leaves)),
+            SnapshotError::Inconsistent("aggregators' activity")
+        );
+    }
 }
 
 /// I15: whoever chose the registry beside the head would choose the next floor.

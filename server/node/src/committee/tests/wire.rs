@@ -1,6 +1,8 @@
 //! Commands and snapshots as they lie on the wire, to take apart and to put
 //! together wrongly.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zipnet_protocol::{
@@ -64,9 +66,18 @@ pub struct WireSnapshot {
     pub clients: Vec<(ClientBundle, u64)>,
     pub aggregators: Vec<(AggregatorBundle, u64)>,
     pub turn: Option<PeerKey>,
+    pub leaves: WireLeaves,
     pub current: Option<WireOpen>,
     pub strikes: Strikes,
     pub invites: Vec<(ClientId, ShownInvite)>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireLeaves {
+    pub absent: BTreeMap<PeerKey, u64>,
+    pub rest: u64,
+    pub lasted: u64,
+    pub good: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

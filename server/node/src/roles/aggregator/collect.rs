@@ -8,7 +8,8 @@ use std::{
 use tokio::sync::Notify;
 use zipnet_protocol::{
     Aggregate, CertifiedRound, CheckedEnvelope, ClientId, ClientRegistry, EnvelopeReceipt, Epoch,
-    Fold, FoldError, PeerKey, RoundContext, SealedEnvelope, SigningSecret,
+    Fold, FoldError, Leaves, Part, PartReceipt, PeerKey, RegisteredClient, RoundContext,
+    SealedEnvelope, SigningSecret,
 };
 
 use super::keep::Kept;
@@ -22,8 +23,11 @@ struct Collecting {
     round: Arc<CertifiedRound>,
     registry: Arc<ClientRegistry>,
     fold: Fold,
-    /// How many clients of the registry take part with this roster.
+    /// How many clients are waited for: of the registry, or of this leaf, those who take
+    /// part with this roster.
     expected: usize,
+    /// This one's number, if it is a leaf and not the aggregator.
+    leaf: Option<u8>,
 }
 
 impl Collecting {
@@ -41,9 +45,17 @@ impl Collecting {
 
 /// What came of a round.
 pub(super) struct Collected {
-    pub aggregate: Aggregate,
+    pub yields: Yield,
     pub participants: usize,
     pub registered: usize,
+}
+
+/// What is handed on.
+pub(super) enum Yield {
+    /// By the aggregator, to the servers.
+    Aggregate(Aggregate),
+    /// By a leaf, to the aggregator.
+    Part(Part),
 }
 
 /// Everything that the aggregator has promised, and what it keeps of that.
@@ -57,6 +69,8 @@ pub(super) struct Desk {
     current: Mutex<Option<Collecting>>,
     kept: Mutex<Kept>,
     begun: Mutex<BTreeMap<Epoch, u64>>,
+    /// The leaves of the newest round that has some, whoever aggregates it.
+    leaves: Mutex<Leaves>,
     /// Rounds that an earlier life of this process may have given receipts in.
     set_aside: Mutex<Vec<RoundContext>>,
     changed: Notify,
@@ -69,8 +83,22 @@ impl Desk {
             current: Mutex::default(),
             kept: Mutex::default(),
             begun: Mutex::default(),
+            leaves: Mutex::default(),
             set_aside: Mutex::default(),
             changed: Notify::new(),
+        }
+    }
+
+    /// Whose desk it is.
+    pub fn peer(&self) -> PeerKey {
+        self.signing.peer_key()
+    }
+
+    /// A round has opened, whether this peer has to do with it or not.
+    pub fn heard(&self, round: &CertifiedRound) {
+        let leaves = &round.header().leaves;
+        if !leaves.is_empty() {
+            *lock(&self.leaves) = leaves.clone();
         }
     }
 
@@ -80,11 +108,12 @@ impl Desk {
     }
 
     /// Whether to collect for a round: this peer is the one whose aggregate
-    /// counts in it, and has promised nobody anything yet in this round or a
+    /// counts in it or one of its leaves, and has promised nobody anything yet in this round or a
     /// later one. Says yes once.
     pub fn begins(&self, round: &CertifiedRound) -> bool {
         let header = round.header();
-        if header.aggregator != self.signing.peer_key()
+        let me = self.signing.peer_key();
+        if (header.aggregator != me && header.leaves.number(&me).is_none())
             || lock(&self.set_aside).contains(round.context())
         {
             return false;
@@ -103,15 +132,22 @@ impl Desk {
     pub fn open(&self, round: Arc<CertifiedRound>, registry: Arc<ClientRegistry>) {
         let fold = Fold::new(*round.context(), round.header(), registry.len());
         let header = round.header();
-        let expected = registry
-            .iter()
-            .filter(|client| header.serves(client.least_servers()))
-            .count();
+        let me = self.signing.peer_key();
+        let leaf = header
+            .leaves
+            .number(&me)
+            .filter(|_| header.aggregator != me);
+        let here = |client: &RegisteredClient| {
+            header.serves(client.least_servers())
+                && (leaf.is_none() || header.leaves.number_of(client.id()) == leaf)
+        };
+        let expected = registry.iter().filter(|client| here(client)).count();
         *self.current() = Some(Collecting {
             round,
             registry,
             fold,
             expected,
+            leaf,
         });
     }
 
@@ -139,15 +175,21 @@ impl Desk {
     pub fn close(&self) -> Option<Collected> {
         let collected = self.current().take()?;
         let participants = collected.fold.count();
-        let registered = collected.registry.len();
+        let registered = match collected.leaf {
+            Some(_) => collected.expected,
+            None => collected.registry.len(),
+        };
         let context = *collected.round.context();
-        lock(&self.kept).push(
-            context,
-            collected.fold.own().clone(),
-            tokio::time::Instant::now(),
-        );
+        let (envelopes, parts) = (collected.fold.own(), collected.fold.parts());
+        let (envelopes, parts) = (envelopes.clone(), parts.cloned().collect());
+        let now = tokio::time::Instant::now();
+        lock(&self.kept).push(context, envelopes, parts, now);
+        let yields = match collected.leaf {
+            Some(_) => Yield::Part(collected.fold.finish_part(&self.signing)?),
+            None => Yield::Aggregate(collected.fold.finish(&self.signing)),
+        };
         Some(Collected {
-            aggregate: collected.fold.finish(&self.signing),
+            yields,
             participants,
             registered,
         })
@@ -198,6 +240,12 @@ impl Desk {
         if client.peer() != caller {
             return Err(of_another_peer());
         }
+        let me = self.signing.peer_key();
+        if !round.header().takers(client.id()).contains(&&me) {
+            return Err(Refused::Text(
+                "another leaf takes this client's envelopes".to_owned(),
+            ));
+        }
         // Outside of the lock: this is what an envelope costs.
         let checked = envelope
             .check(round.context(), round.header(), &registry)
@@ -225,6 +273,61 @@ impl Desk {
             }
         }
         Ok(self.receipt(&checked))
+    }
+
+    /// Takes the part of a leaf, from the leaf.
+    pub fn take_part(&self, part: Part, caller: &PeerKey) -> Result<PartReceipt, Refused> {
+        metrics::payload("leaf-aggregator", part.vector.len());
+        let open = self
+            .current()
+            .as_ref()
+            .filter(|open| open.leaf.is_none() && *open.round.context() == part.context)
+            .map(|open| (open.round.clone(), open.registry.clone()));
+        let Some((round, registry)) = open else {
+            return self.late_part(&part);
+        };
+        let header = round.header();
+        if header.leaves.number(caller) != Some(part.seal.leaf) {
+            return Err(Refused::Text("the part is of another leaf".to_owned()));
+        }
+        // Outside of the lock, as with envelopes.
+        let checked = part.check(round.context(), header, &registry);
+        let checked = checked.map_err(|error| crate::wire::because(&error))?;
+        let receipt = PartReceipt::sign(&checked, &self.signing);
+        {
+            let mut current = self.current();
+            let current = current
+                .as_mut()
+                .filter(|current| current.round.context() == round.context())
+                .ok_or(Refused::NotOpen)?;
+            let taken = current.fold.take_part(checked);
+            taken.map_err(|_| Refused::Repeated)?;
+        }
+        self.changed.notify_waiters();
+        Ok(receipt)
+    }
+
+    /// The receipt of a part that is in a round that has closed.
+    fn late_part(&self, part: &Part) -> Result<PartReceipt, Refused> {
+        let kept = lock(&self.kept);
+        let before = kept.part(&part.context, part.seal.leaf);
+        match before.ok_or(Refused::NotOpen)? {
+            before if before.part() == part => Ok(PartReceipt::sign(before, &self.signing)),
+            _ => Err(Refused::Repeated),
+        }
+    }
+
+    /// The part of a leaf in a round that has closed, for auditors.
+    pub fn part(&self, context: &RoundContext, leaf: u8) -> Result<Part, Refused> {
+        let kept = lock(&self.kept);
+        let part = kept.part(context, leaf).ok_or(Refused::NotOpen)?;
+        Ok(part.part().clone())
+    }
+
+    /// Whether a peer is a leaf of the newest round that has some: it may hand a part in
+    /// before this one collects, and ask for its receipt afterwards.
+    pub fn is_leaf(&self, peer: &PeerKey) -> bool {
+        lock(&self.leaves).number(peer).is_some()
     }
 
     /// Whether an envelope of a client of this peer would get a receipt: its round

@@ -17,9 +17,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long to wait before servers are asked again; the pause doubles from time
 /// to time, and is random within itself.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Delivers until every server has answered, for as long as it is polled: the
 /// caller drops it when the round is over.
@@ -80,7 +80,7 @@ fn is_taken(answer: &Result<(), PeerError>) -> bool {
 }
 
 /// Half of a pause, and a random part of the other half.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     let dice = entropy::fresh().map_or(0, |bytes| bytes.first().copied().unwrap_or(0));
     pause / 2 + pause * u32::from(dice) / 512
 }

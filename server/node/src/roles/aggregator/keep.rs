@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
-use zipnet_protocol::{CheckedEnvelope, ClientId, RoundContext, SealedEnvelope};
+use zipnet_protocol::{CheckedEnvelope, CheckedPart, ClientId, RoundContext, SealedEnvelope};
 
 /// Rounds that are kept however long ago they were.
 const ROUNDS: usize = 4;
@@ -27,8 +27,23 @@ pub(super) type Envelopes = BTreeMap<usize, CheckedEnvelope>;
 struct Round {
     context: RoundContext,
     envelopes: Envelopes,
+    parts: Vec<CheckedPart>,
     bytes: usize,
     since: Instant,
+}
+
+impl Round {
+    /// What an audit of this one is to be shown: an envelope that is in a leaf's part as
+    /// well is the leaf's to show.
+    fn shown(&self) -> impl Iterator<Item = &CheckedEnvelope> {
+        let in_part = |position: &usize| {
+            let mut parts = self.parts.iter();
+            parts.any(|part| part.part().seal.participants.contains(*position))
+        };
+        let envelopes = self.envelopes.iter();
+        let own = envelopes.filter(move |(position, _)| !in_part(position));
+        own.map(|(_, envelope)| envelope)
+    }
 }
 
 /// The rounds that are kept, oldest first.
@@ -37,14 +52,20 @@ pub(super) struct Kept(VecDeque<Round>);
 
 impl Kept {
     /// Keeps a round, and forgets others for it.
-    pub fn push(&mut self, context: RoundContext, envelopes: Envelopes, now: Instant) {
-        let bytes = envelopes
-            .values()
-            .map(|one| one.envelope().vector.len())
-            .fold(0, usize::saturating_add);
+    pub fn push(
+        &mut self,
+        context: RoundContext,
+        envelopes: Envelopes,
+        parts: Vec<CheckedPart>,
+        now: Instant,
+    ) {
+        let vectors = envelopes.values().map(|one| one.envelope().vector.len());
+        let vectors = vectors.chain(parts.iter().map(|one| one.part().vector.len()));
+        let bytes = vectors.fold(0, usize::saturating_add);
         self.0.push_back(Round {
             context,
             envelopes,
+            parts,
             bytes,
             since: now,
         });
@@ -79,7 +100,7 @@ impl Kept {
             .find(|round| round.context == *context)?;
         let mut room = bytes;
         let mut page = Vec::new();
-        for one in round.envelopes.values().skip(from) {
+        for one in round.shown().skip(from) {
             let length = one.envelope().vector.len();
             if length > room && !page.is_empty() {
                 break;
@@ -88,6 +109,14 @@ impl Kept {
             page.push(one.envelope().clone());
         }
         Some(page)
+    }
+
+    /// A leaf's part in a round that is kept.
+    pub fn part(&self, context: &RoundContext, leaf: u8) -> Option<&CheckedPart> {
+        let mut rounds = self.0.iter().rev();
+        let round = rounds.find(|round| round.context == *context)?;
+        let mut parts = round.parts.iter();
+        parts.find(|part| part.part().seal.leaf == leaf)
     }
 
     /// A client's envelope in a round that is kept.
@@ -130,20 +159,20 @@ mod tests {
         let of = |number: u8| RoundContext::new([number; 32]);
         let start = Instant::now();
         for number in 0..10 {
-            kept.push(of(number), envelopes.clone(), start);
+            kept.push(of(number), envelopes.clone(), Vec::new(), start);
         }
         assert_eq!(kept.0.len(), 10, "an audit may be on its way");
         let later = start + AGE;
-        kept.push(of(10), envelopes.clone(), later);
+        kept.push(of(10), envelopes.clone(), Vec::new(), later);
         assert_eq!(kept.0.len(), ROUNDS);
         assert!(kept.page(&of(6), 0, 1 << 20).is_none());
         for number in 7..11 {
             assert_eq!(kept.page(&of(number), 0, 1 << 20).unwrap().len(), 3);
         }
         // As a round that is too large beside others.
-        kept.push(context, envelopes.clone(), later);
+        kept.push(context, envelopes.clone(), Vec::new(), later);
         kept.0.back_mut().unwrap().bytes = BYTES + 1;
-        kept.push(of(20), envelopes, later);
+        kept.push(of(20), envelopes, Vec::new(), later);
         assert_eq!(kept.0.len(), 1);
         assert!(kept.page(&of(20), 0, 1 << 20).is_some());
     }
@@ -157,7 +186,7 @@ mod tests {
             .map(|one| one.envelope().clone())
             .collect();
         let mut kept = Kept::default();
-        kept.push(context, envelopes, Instant::now());
+        kept.push(context, envelopes, Vec::new(), Instant::now());
         for (bytes, expected) in [
             (0, 1),
             (255, 1),

@@ -2,12 +2,14 @@
 //! holds the committee secret.
 //!
 //! [`collect`] takes envelopes and gives receipts, [`keep`] has what auditors
-//! are shown, [`deliver`] hands the aggregate to the servers, [`registry`]
+//! are shown, [`deliver`] hands the aggregate to the servers, or [`hand_on`] a leaf's part
+//! to the aggregator above it, [`registry`]
 //! fetches what a header names, [`footing`] says whether all that can be done.
 
 mod collect;
 mod deliver;
 mod footing;
+mod hand_on;
 mod keep;
 mod registry;
 
@@ -24,11 +26,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use zipnet_door::OpenError;
 use zipnet_protocol::{
-    Admission, Aggregate, AggregatorBundle, CertifiedRound, Instance, PeerKey, SigningSecret,
-    Whereabouts,
+    Admission, Aggregate, AggregatorBundle, CertifiedRound, Instance, MAX_LEAVES, PeerKey,
+    SigningSecret, Whereabouts,
 };
 
-use self::{collect::Desk, footing::Footing, registry::Registries};
+use self::{
+    collect::{Desk, Yield},
+    footing::Footing,
+    hand_on::Above,
+    registry::Registries,
+};
 use super::{
     common::{self, CommitteeKeyError},
     directory::Directory,
@@ -48,7 +55,7 @@ use crate::{
     settings::{NetworkSettings, TrustSettings},
     wire::{
         AUDIT_PAGE_BYTES, AggregateCall, AuditCall, CollectsCall, EnvelopeCall, Follow, FollowCall,
-        HelloCall,
+        HelloCall, PartCall, PartOfCall,
     },
 };
 
@@ -98,6 +105,7 @@ struct Aggregator {
     desk: Desk,
     registries: Registries,
     servers: Peers<Aggregate, ()>,
+    above: Above,
     footing: Arc<Footing>,
 }
 
@@ -135,6 +143,7 @@ pub async fn run(
         desk: Desk::new(transport.clone()),
         registries: Registries::new(&*ground, &instance, servers.clone()),
         servers: Peers::on::<AggregateCall>(&*ground, &instance, Some(servers.clone())),
+        above: Above::new(&*ground, &instance, servers.clone()),
         footing: Arc::default(),
     });
     let watched = {
@@ -169,15 +178,16 @@ pub async fn run(
         move |listed| footing.listed(listed),
     );
     let enlisted = spawn_alive(health, "enlisting", enlisting);
-    let mut rounds = JoinSet::new();
+    let (mut rounds, mut told) = (JoinSet::new(), JoinSet::new());
     loop {
         let events = tokio::select! {
             events = beating(&pulse, follower.next()) => events,
+            Some(_) = told.join_next() => continue,
             () = door::watch(&door) => break,
             () = stop.cancelled() => break,
         };
         for event in events {
-            let Event::Opened(round) = event else {
+            let Some(round) = aggregator.hears(event, &mut told) else {
                 continue;
             };
             // The newest round is the only one that a server still wants; one that
@@ -257,26 +267,59 @@ fn desk(
     let hello = common::hello(instance);
     let (known, takes) = (aggregator.clone(), aggregator.clone());
     let (collects, shows) = (aggregator.clone(), aggregator.clone());
+    let (adds, gives) = (aggregator.clone(), aggregator.clone());
+    let (sums, leaf) = (aggregator.clone(), aggregator.clone());
     let audits = is_server.clone();
     let server =
         move |caller: &PeerKey, of: &Allowed| common::peer_id(caller).is_some_and(|peer| of(&peer));
     let auditors =
         zipnet_door::Admission::from(AUDITORS).only(move |caller| server(caller, &audits));
-    zipnet_door::Desk::new(move |caller| server(caller, &is_server) || known.registries.has(caller))
-        .on::<HelloCall, _, _>(256, move |(), _| ready(Ok(hello.clone())))
-        .on::<EnvelopeCall, _, _>(CALLERS, move |envelope, caller| {
-            ready(takes.desk.take(&envelope, &caller))
-        })
-        .on::<CollectsCall, _, _>(CALLERS, move |(context, client), caller| {
-            ready(collects.desk.collects(&context, &client, &caller))
-        })
-        .on::<AuditCall, _, _>(auditors, move |request, _| {
-            let from = request.from as usize;
-            ready(shows.desk.page(&request.context, from, AUDIT_PAGE_BYTES))
-        })
+    let leaves =
+        zipnet_door::Admission::from(MAX_LEAVES).only(move |caller| sums.desk.is_leaf(caller));
+    zipnet_door::Desk::new(move |caller| {
+        server(caller, &is_server) || known.registries.has(caller) || leaf.desk.is_leaf(caller)
+    })
+    .on::<HelloCall, _, _>(256, move |(), _| ready(Ok(hello.clone())))
+    .on::<EnvelopeCall, _, _>(CALLERS, move |envelope, caller| {
+        ready(takes.desk.take(&envelope, &caller))
+    })
+    .on::<CollectsCall, _, _>(CALLERS, move |(context, client), caller| {
+        ready(collects.desk.collects(&context, &client, &caller))
+    })
+    .on::<PartCall, _, _>(leaves, move |part, caller| {
+        ready(adds.desk.take_part(part, &caller))
+    })
+    .on::<PartOfCall, _, _>(auditors.clone(), move |(context, leaf), _| {
+        ready(gives.desk.part(&context, leaf))
+    })
+    .on::<AuditCall, _, _>(auditors, move |request, _| {
+        let from = request.from as usize;
+        ready(shows.desk.page(&request.context, from, AUDIT_PAGE_BYTES))
+    })
 }
 
 impl Aggregator {
+    /// Takes note of an event. Returns the round that has opened, if one has.
+    fn hears(
+        self: &Arc<Self>,
+        event: Event,
+        told: &mut JoinSet<()>,
+    ) -> Option<Arc<CertifiedRound>> {
+        match event {
+            Event::Opened(round) => {
+                self.desk.heard(&round);
+                Some(round)
+            }
+            Event::Finalized(done) => {
+                if let Some(receipt) = self.above.broken(&done) {
+                    let this = self.clone();
+                    told.spawn(async move { this.above.tell(receipt).await });
+                }
+                None
+            }
+        }
+    }
+
     /// Sets aside the rounds that are open now and name this peer: an earlier
     /// life of it may have given receipts there, which this one could not
     /// keep. All servers are asked, and one that answers has to be there; to
@@ -293,7 +336,7 @@ impl Aggregator {
             after: None,
             seen: None,
             wait: 0,
-            aggregator: None,
+            aggregators: None,
         };
         loop {
             let asked = servers.serving().into_iter();
@@ -335,9 +378,17 @@ impl Aggregator {
         };
         self.desk.open(round.clone(), registry);
         // The window is counted from here: whoever delays the registry makes
-        // rounds longer, and not smaller (A4).
-        let complete = timeout(self.fold_deadline, self.desk.complete()).await;
-        if complete.is_err() {
+        // rounds longer, and not smaller (A4). Leaves have half of it, so that their
+        // parts are there before the aggregator's ends.
+        let me = self.desk.peer();
+        let is_root = header.aggregator == me;
+        let window = if is_root {
+            self.fold_deadline
+        } else {
+            self.fold_deadline / 2
+        };
+        let complete = timeout(window, self.desk.complete()).await;
+        if complete.is_err() && is_root {
             // Below the floor no server unblinds (I2, I15): late is better
             // than never, and never better than few.
             self.desk.enough().await;
@@ -346,12 +397,12 @@ impl Aggregator {
             return;
         };
         metrics::folded(collected.participants, collected.registered);
-        deliver::deliver(
-            &self.servers,
-            &collected.aggregate,
-            header.number,
-            collected.participants,
-        )
-        .await;
+        let (number, participants) = (header.number, collected.participants);
+        match &collected.yields {
+            Yield::Aggregate(aggregate) => {
+                deliver::deliver(&self.servers, aggregate, number, participants).await;
+            }
+            Yield::Part(part) => self.above.hand_on(part, &header.aggregator, number).await,
+        }
     }
 }

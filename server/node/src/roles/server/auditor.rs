@@ -11,11 +11,11 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use mosaik::PeerId;
 use tokio::task::JoinSet;
 use zipnet_protocol::{
-    Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Proof,
-    SealedEnvelope, SlotOpening, adds_up, honours,
+    Aggregate, Audit, ClientId, EnvelopeReceipt, Epoch, Fault, FinalizedRound, Finding, Part,
+    PartReceipt, PeerKey, Proof, RoundContext, RoundHeader, SealedEnvelope, SlotOpening, adds_up,
+    first_difference, honours,
 };
 
 use super::context::Context;
@@ -31,7 +31,7 @@ use crate::{
     pace::Occupancy,
     peers::Peers,
     roles::common::peer_id,
-    wire::{AuditCall, AuditRequest, Refused},
+    wire::{AuditCall, AuditRequest, PartOfCall, Refused},
 };
 
 /// How often strikes are brought forward again.
@@ -118,43 +118,76 @@ fn dice() -> bool {
 async fn look_into(context: Arc<Context>, done: Arc<Final>, reason: &'static str) {
     let spread = entropy::fresh().map_or(0, |bytes| bytes.first().copied().unwrap_or(0));
     tokio::time::sleep(SPREAD * u32::from(spread) / 256).await;
-    let header = done.checked.round().header();
-    let (number, aggregator) = (header.number, header.aggregator);
-    let Some(shown) = Shown::of(&context, &done) else {
-        return;
-    };
+    let number = done.checked.round().header().number;
+    let shown = Shown::of(&context, &done);
     let faults = context.faults();
-    match shown.audit().await {
-        None => {
-            metrics::audit("silent");
-            tracing::warn!(
-                round = number,
-                aggregator = %aggregator.short(),
-                "an aggregator did not show the envelopes of a round"
-            );
-            faults.silent(aggregator);
+    let mut sums = Vec::new();
+    // Leaves first: what they handed on is theirs to answer for.
+    for whose in shown.all() {
+        let peer = shown.peer(whose);
+        match shown.sum(whose).await {
+            None => {
+                metrics::audit("silent");
+                tracing::warn!(
+                    round = number,
+                    aggregator = %peer.short(),
+                    "an aggregator did not show the envelopes of a round"
+                );
+                faults.silent(peer);
+            }
+            Some((sum, Ok(()))) => {
+                if shown.count(whose) > 0 {
+                    faults.answered(&peer);
+                }
+                sums.push(sum);
+                continue;
+            }
+            Some((sum, Err(finding))) => {
+                let proof = match (finding, whose) {
+                    (Finding::Part, Some(leaf)) => shown.part_noise(leaf, &sum).await,
+                    _ => None,
+                };
+                condemn(&context, number, peer, finding, proof);
+            }
         }
-        Some(Ok(())) => {
+        // What a leaf handed on, the aggregator has: whatever the leaf did, that one is
+        // looked at as well.
+        if whose.is_none() {
+            return;
+        }
+        let Some(part) = shown.part(whose).await else {
+            faults.silent(shown.peer(None));
+            return;
+        };
+        sums.push(part.vector.to_vec());
+    }
+    let (header, aggregate) = shown.handed_in();
+    match adds_up(header, aggregate, &sums) {
+        Ok(()) => {
             metrics::audit("clean");
-            faults.answered(&aggregator);
             tracing::debug!(round = number, reason, "audited a round and found nothing");
         }
-        Some(Err(finding)) => {
-            metrics::audit(finding.reason());
-            tracing::error!(
-                round = number,
-                aggregator = %aggregator.short(),
-                because = %crate::report::chain(&finding),
-                "audited a round"
-            );
+        Err(finding) => {
             let proof = match finding {
-                Finding::Noise { slot } => shown.noise(slot).await,
+                Finding::Noise { slot } => shown.noise(slot, &sums).await,
                 _ => None,
             };
-            let strike = proof.map_or(Strike::Vote, |proof| provable(&context, proof));
-            faults.found(aggregator, strike, finding.reason());
+            condemn(&context, number, header.aggregator, finding, proof);
         }
     }
+}
+
+/// Holds what an audit found against whose fault it is.
+fn condemn(context: &Context, number: u64, peer: PeerKey, finding: Finding, proof: Option<Proof>) {
+    metrics::audit(finding.reason());
+    tracing::error!(
+        round = number,
+        aggregator = %peer.short(),
+        because = %crate::report::chain(&finding),
+        "audited a round"
+    );
+    let strike = proof.map_or(Strike::Vote, |proof| provable(context, proof));
+    context.faults().found(peer, strike, finding.reason());
 }
 
 /// A proof, if it is one and fits into the log; else a vote.
@@ -167,34 +200,80 @@ fn provable(context: &Context, proof: Proof) -> Strike {
     }
 }
 
-/// A round as its aggregator shows it.
+/// A round as its aggregator and leaves show it: `Some` leaf's number, or the aggregator.
 struct Shown {
-    peers: Peers<AuditRequest, Vec<SealedEnvelope>>,
-    peer: PeerId,
+    envelopes: Peers<AuditRequest, Vec<SealedEnvelope>>,
+    parts: Peers<(RoundContext, u8), Part>,
     done: Arc<Final>,
 }
 
 impl Shown {
-    fn of(context: &Context, done: &Arc<Final>) -> Option<Self> {
+    fn of(context: &Context, done: &Arc<Final>) -> Self {
         let (instance, ground) = (&context.rules.instance, &context.ground);
-        let named = done.checked.round().header().aggregator;
-        if let Some(bundle) = context.view().state.aggregators().bundle(&named) {
-            ground.told(instance, bundle);
+        let header = done.checked.round().header();
+        let view = context.view();
+        for peer in header.leaves.iter().chain([&header.aggregator]) {
+            if let Some(bundle) = view.state.aggregators().bundle(peer) {
+                ground.told(instance, bundle);
+            }
         }
-        Some(Self {
-            peers: Peers::on::<AuditCall>(ground, instance, None),
-            peer: peer_id(&named)?,
+        Self {
+            envelopes: Peers::on::<AuditCall>(ground, instance, None),
+            parts: Peers::on::<PartOfCall>(ground, instance, None),
             done: done.clone(),
-        })
+        }
     }
 
-    async fn page(&self, from: usize) -> Option<Vec<SealedEnvelope>> {
+    fn handed_in(&self) -> (&RoundHeader, &Aggregate) {
+        let header = self.done.checked.round().header();
+        (header, &self.done.published.record.aggregate)
+    }
+
+    /// Whose envelopes are to be looked at: those of each leaf that has handed in a part,
+    /// then the aggregator's own.
+    fn all(&self) -> Vec<Option<u8>> {
+        let parts = self.handed_in().1.parts.iter();
+        parts.map(|part| Some(part.leaf)).chain([None]).collect()
+    }
+
+    fn peer(&self, whose: Option<u8>) -> PeerKey {
+        let header = self.handed_in().0;
+        let leaf = whose.and_then(|leaf| header.leaves.get(leaf));
+        *leaf.unwrap_or(&header.aggregator)
+    }
+
+    /// How many envelopes one has to show.
+    fn count(&self, whose: Option<u8>) -> usize {
+        let aggregate = self.handed_in().1;
+        match whose {
+            Some(leaf) => aggregate
+                .part(leaf)
+                .map_or(0, |part| part.participants.count()),
+            None => aggregate.own().count(),
+        }
+    }
+
+    /// What a leaf handed in, if the aggregator shows it.
+    async fn part(&self, whose: Option<u8>) -> Option<Part> {
+        let (header, aggregate) = self.handed_in();
+        let seal = aggregate.part(whose?)?;
+        let root = peer_id(&header.aggregator)?;
+        let request = (*self.done.checked.context(), seal.leaf);
+        let part = self.parts.call_peer(root, &request, PATIENCE).await.ok()?;
+        let checked = part
+            .check(self.done.checked.context(), header, &self.done.registry)
+            .ok()?;
+        (checked.part().seal == *seal).then(|| checked.part().clone())
+    }
+
+    async fn page(&self, whose: Option<u8>, from: usize) -> Option<Vec<SealedEnvelope>> {
+        let peer = peer_id(&self.peer(whose))?;
         let request = AuditRequest {
             context: *self.done.checked.context(),
             from: u32::try_from(from).unwrap_or(u32::MAX),
         };
         for _ in 0..TRIES {
-            match self.peers.call_peer(self.peer, &request, PATIENCE).await {
+            match self.envelopes.call_peer(peer, &request, PATIENCE).await {
                 Ok(page) => return Some(page),
                 Err(error) => tracing::debug!(
                     because = %crate::report::chain(&error),
@@ -206,17 +285,20 @@ impl Shown {
         None
     }
 
-    /// Adds up the envelopes. `None` if they are not shown.
-    async fn audit(&self) -> Option<Result<(), Finding>> {
-        let round = self.done.checked.round();
-        let aggregate = &self.done.published.record.aggregate;
+    /// Adds up the envelopes of one. `None` if they are not shown.
+    async fn sum(&self, whose: Option<u8>) -> Option<(Vec<u8>, Result<(), Finding>)> {
+        let (header, aggregate) = self.handed_in();
         let registry = self.done.registry.clone();
-        let (context, header) = (round.context(), round.header());
-        let checked = aggregate.check(context, header, &registry).ok()?;
-        let mut audit = Audit::new(header, registry, &checked).ok()?;
+        let checked = aggregate
+            .check(self.done.checked.context(), header, &registry)
+            .ok()?;
+        let mut audit = match whose {
+            Some(leaf) => Audit::of_part(header, registry, &checked, leaf).ok()??,
+            None => Audit::new(header, registry, &checked).ok()?,
+        };
         let mut from = 0_usize;
         while audit.left() > 0 {
-            let page = self.page(from).await?;
+            let page = self.page(whose, from).await?;
             if page.is_empty() {
                 break;
             }
@@ -229,22 +311,21 @@ impl Shown {
             let added;
             (audit, added) = adding.await.ok()?;
             if let Err(finding) = added {
-                return Some(Err(finding));
+                return Some((Vec::new(), Err(finding)));
             }
         }
-        let sum = audit.finish();
-        Some(sum.and_then(|sum| adds_up(header, aggregate, [&sum])))
+        let sum = audit.sum().to_vec();
+        Some((sum, audit.finish().map(|_| ())))
     }
 
-    /// Fetches the envelopes again, and keeps of each the slot that does not add
+    /// Fetches the envelopes of one again, and keeps of each the slot that does not add
     /// up: no more than that is shown to anybody, and no more is held in memory.
-    async fn noise(&self, slot: u32) -> Option<Proof> {
-        let header = self.done.checked.round().header();
-        let aggregate = &self.done.published.record.aggregate;
-        let participants = aggregate.participants.count();
+    async fn shares(&self, whose: Option<u8>, slot: u32) -> Option<Vec<(ClientId, SlotOpening)>> {
+        let (header, _) = self.handed_in();
+        let wanted = self.count(whose);
         let mut shares: Vec<(ClientId, SlotOpening)> = Vec::new();
-        while shares.len() < participants {
-            let page = self.page(shares.len()).await?;
+        while shares.len() < wanted {
+            let page = self.page(whose, shares.len()).await?;
             if page.is_empty() {
                 return None;
             }
@@ -253,15 +334,43 @@ impl Shown {
                 shares.push((envelope.client, share));
             }
         }
-        Some(Proof {
+        Some(shares)
+    }
+
+    fn proof(&self, fault: Fault) -> Proof {
+        let (header, aggregate) = self.handed_in();
+        Proof {
             header: header.clone(),
             aggregate: aggregate.clone(),
-            fault: Fault::Noise {
-                slot,
-                shares,
-                parts: Vec::new(),
-            },
-        })
+            fault,
+        }
+    }
+
+    /// Proof against the aggregator. `sums` are those of the leaves, which were found to be
+    /// what they handed in, and its own.
+    async fn noise(&self, slot: u32, sums: &[Vec<u8>]) -> Option<Proof> {
+        let (header, aggregate) = self.handed_in();
+        let shares = self.shares(None, slot).await?;
+        let of_parts = sums.iter().zip(&aggregate.parts);
+        let parts = of_parts.map(|(sum, _)| SlotOpening::of(sum, header.params, slot));
+        Some(self.proof(Fault::Noise {
+            slot,
+            shares,
+            parts: parts.collect::<Option<_>>()?,
+        }))
+    }
+
+    /// Proof against a leaf, if the aggregator shows what that handed in.
+    async fn part_noise(&self, leaf: u8, sum: &[u8]) -> Option<Proof> {
+        let (header, _) = self.handed_in();
+        let part = self.part(Some(leaf)).await?;
+        let slot = first_difference(sum, &part.vector, header.params)?;
+        Some(self.proof(Fault::PartNoise {
+            leaf,
+            slot,
+            shares: self.shares(Some(leaf), slot).await?,
+            part: SlotOpening::of(&part.vector, header.params, slot)?,
+        }))
     }
 }
 
@@ -296,6 +405,28 @@ pub(super) fn complain(context: &Context, receipt: &EnvelopeReceipt) -> Result<(
     });
     let strike = provable(context, proof);
     context.faults().found(signer, strike, finding.reason());
+    Ok(())
+}
+
+/// Takes what the aggregator promised a leaf, and holds it against what came of it.
+pub(super) fn omitted(context: &Context, receipt: &PartReceipt) -> Result<(), Refused> {
+    let broadcasts = context.shared.broadcasts();
+    let done = broadcasts
+        .best(|done| *done.checked.context() == receipt.context)
+        .ok_or(Refused::NotOpen)?;
+    let header = done.checked.round().header();
+    receipt
+        .verify(&header.aggregator)
+        .map_err(|error| crate::wire::because(&error))?;
+    let proof = Proof {
+        header: header.clone(),
+        aggregate: done.published.record.aggregate.clone(),
+        fault: Fault::Omitted { receipt: *receipt },
+    };
+    if let Ok(aggregator) = proof.verify(&context.rules.instance) {
+        let strike = provable(context, proof);
+        context.faults().found(aggregator, strike, "omitted");
+    }
     Ok(())
 }
 

@@ -91,6 +91,7 @@ fn certify(context: &Context, view: &View, current: &InFlight) -> Result<Certifi
         clients: u32::try_from(current.registry.len()).unwrap_or(u32::MAX),
         floor: view.state.floor_over(&current.registry),
         aggregator: Some(header.aggregator).filter(|peer| view.state.aggregators().contains(peer)),
+        leaves: view.state.aggregators().listed_of(&header.leaves),
     };
     let signing = &context.keys().signing;
     Ok(context

@@ -19,9 +19,9 @@ use crate::{
     roles::common::{self, ServeError, Served},
     wire::{
         AggregateCall, ChangesCall, ChangesRequest, ComplainCall, CredentialCall, EnlistCall,
-        Enrolment, FollowCall, FollowLightCall, HelloCall, LinkCall, Member, MemberCall, Opinion,
-        OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration, RegistryCall,
-        RegistryRequest, Roll, RollCall, WithdrawCall,
+        Enrolment, FollowCall, FollowLightCall, HelloCall, LinkCall, Member, MemberCall,
+        OmittedCall, Opinion, OpinionCall, REGISTRY_PAGE, Refused, RegisterCall, Registration,
+        RegistryCall, RegistryRequest, Roll, RollCall, WithdrawCall,
     },
 };
 
@@ -137,6 +137,10 @@ pub(super) fn desk(context: &Arc<Context>) -> Desk {
         .on::<AggregateCall, _, _>(
             aggregators(),
             with!(|of: &Arc<Context>, aggregate, caller| submit(of.clone(), aggregate, caller)),
+        )
+        .on::<OmittedCall, _, _>(
+            aggregators(),
+            with!(|of: &Arc<Context>, receipt, _| ready(auditor::omitted(of, &receipt))),
         )
         .on::<LinkCall, _, _>(
             64,

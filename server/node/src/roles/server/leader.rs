@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mosaik::Network;
 use tokio::{task::JoinSet, time::Instant};
 use zipnet_protocol::{
-    AdmittedServer, Epoch, Leaves, Nonce, RosterEntry, RoundContext, RoundHeader, ServerId,
+    AdmittedServer, Epoch, Nonce, RosterEntry, RoundContext, RoundHeader, ServerId,
 };
 
 use super::{
@@ -298,6 +298,7 @@ fn next_header(context: &Context, view: &View, silence: &Silence) -> Option<Roun
             bundle: *server.digest(),
         })
         .collect();
+    let (aggregator, leaves) = state.next_aggregators()?;
     let nonce = random()?;
     let epoch = match state.epoch() {
         Some(epoch) => epoch,
@@ -316,8 +317,8 @@ fn next_header(context: &Context, view: &View, silence: &Silence) -> Option<Roun
         roster,
         clients: u32::try_from(state.clients().len()).ok()?,
         registry: state.clients().root(),
-        aggregator: state.next_aggregator()?,
-        leaves: Leaves::default(),
+        aggregator,
+        leaves,
     })
 }
 

@@ -114,6 +114,8 @@ pub struct ServerSettings {
     pub retain_bytes: usize,
     /// Which aggregators are dealt with.
     pub aggregators: AggregatorRules,
+    /// How many aggregators share out the clients of a round.
+    pub leaves: u32,
     /// Most clients that one peer may register.
     pub clients_per_peer: u32,
     /// Which clients are admitted.
@@ -339,6 +341,7 @@ fn rules(settings: &ServerSettings, committee: SigningPublic) -> Arc<CommitteeRu
         clients_per_peer: settings.clients_per_peer,
         clients: settings.clients,
         aggregators: settings.aggregators.clone(),
+        leaves: settings.leaves,
     })
 }
 

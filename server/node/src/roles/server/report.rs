@@ -34,6 +34,8 @@ pub(super) fn of(context: &Context) -> Status {
             ends: policy.verifier.policy().ends(),
         }
     });
+    let (turn, leaves) = state.next_aggregators().unzip();
+    let leaves = leaves.unwrap_or_default();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance: context.rules.instance.name().to_string(),
@@ -56,6 +58,8 @@ pub(super) fn of(context: &Context) -> Status {
             .iter()
             .map(|(peer, _)| peer.to_string())
             .collect(),
+        turn: turn.map(|peer| peer.to_string()),
+        leaves: leaves.iter().map(PeerKey::to_string).collect(),
         struck: state
             .strikes()
             .struck()

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use zipnet_protocol::{AggregatorBundle, CertifiedRound, HeaderDelta, LightRecord, RoundContext};
+use zipnet_protocol::{
+    AggregatorBundle, CertifiedRound, HeaderDelta, LightRecord, RoundContext, RoundHeader,
+};
 
 use crate::{
     committee::{
         Broadcasts, Kept,
+        aggregators::Aggregators,
         state::{CommitteeState, Final},
     },
     wire::{
@@ -33,8 +36,8 @@ pub(super) struct Fresh {
     open: Option<Arc<CertifiedRound>>,
     /// The newest record.
     head: Option<Arc<Final>>,
-    /// The bundle of the open round's aggregator.
-    aggregator: Option<AggregatorBundle>,
+    /// The bundles of the open round's aggregator and leaves.
+    aggregators: Vec<AggregatorBundle>,
 }
 
 impl Fresh {
@@ -61,9 +64,7 @@ impl Fresh {
             .filter(|round| request.seen != Some(*round.context()));
         let aggregators = state.aggregators();
         Self {
-            aggregator: open
-                .and_then(|round| aggregators.bundle(&round.header().aggregator))
-                .cloned(),
+            aggregators: open.map_or_else(Vec::new, |round| bundles(aggregators, round.header())),
             open: open.cloned(),
             head: head.cloned(),
             records,
@@ -88,12 +89,22 @@ impl Fresh {
                 .as_ref()
                 .map_or(request.seen, |open| Some(*open.context())),
             wait: request.wait,
-            aggregator: self
-                .aggregator
-                .as_ref()
-                .map_or(request.aggregator, |told| Some(told.digest())),
+            aggregators: match &*self.aggregators {
+                [] => request.aggregators,
+                bundles => Some(AggregatorBundle::told(bundles)),
+            },
         }
     }
+}
+
+/// The bundles of a round's aggregator and leaves, those that are listed.
+fn bundles(listed: &Aggregators, header: &RoundHeader) -> Vec<AggregatorBundle> {
+    let leaves = header.leaves.iter();
+    let others = leaves.filter(|leaf| **leaf != header.aggregator);
+    let all = [&header.aggregator].into_iter().chain(others);
+    all.filter_map(|peer| listed.bundle(peer))
+        .cloned()
+        .collect()
 }
 
 impl Telling for FollowCall {
@@ -109,7 +120,7 @@ impl Telling for FollowCall {
             open: news.open.map(|round| Opened {
                 certificate: round.certificate().clone(),
                 bundles: round.bundles(),
-                aggregator: news.aggregator,
+                aggregators: news.aggregators,
             }),
         }
     }
@@ -146,9 +157,8 @@ impl Telling for FollowLightCall {
             LightOpened {
                 header: delta.map_or_else(whole, LightHeader::Delta),
                 signatures: round.certificate().signatures.clone(),
-                aggregator: news
-                    .aggregator
-                    .filter(|bundle| request.aggregator != Some(bundle.digest())),
+                aggregators: Some(news.aggregators)
+                    .filter(|bundles| request.aggregators != Some(AggregatorBundle::told(bundles))),
             }
         });
         LightNews { records, open }
@@ -185,7 +195,7 @@ mod tests {
             after: None,
             seen: None,
             wait: 1000,
-            aggregator: None,
+            aggregators: None,
         };
         let mut alone = None;
         for number in 1..5_u64 {
@@ -194,7 +204,7 @@ mod tests {
             let open = news.open.unwrap();
             let delta = matches!(open.header, LightHeader::Delta(_));
             assert_eq!(delta, number > 1, "round {number}");
-            assert_eq!(open.aggregator.is_some(), number == 1);
+            assert_eq!(open.aggregators.is_some(), number == 1);
             asks = next;
             assert_eq!(asks.seen, Some(*round.context()));
             // Whoever asks for open rounds alone is told of which record they are.
@@ -227,7 +237,7 @@ mod tests {
             after: None,
             seen: None,
             wait: 0,
-            aggregator: None,
+            aggregators: None,
         };
         world.open(&mut state);
         let (news, _) = told(&state, &broadcasts, &newcomer);
@@ -250,10 +260,10 @@ mod tests {
                 after: Some((epoch, after)),
                 seen: Some(*done.checked.context()),
                 wait: 0,
-                aggregator: state
-                    .aggregators()
-                    .bundle(&done.checked.round().header().aggregator)
-                    .map(AggregatorBundle::digest),
+                aggregators: Some(AggregatorBundle::told(&bundles(
+                    state.aggregators(),
+                    done.checked.round().header(),
+                ))),
             };
             let (news, _) = told(&state, &broadcasts, &request);
             postcard::to_stdvec(&news).unwrap().len()
