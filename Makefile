@@ -11,6 +11,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 # Where scripts/build.sh leaves programs.
 BIN = $$(. scripts/places.sh && echo "$$built")
+SHIPS = $$(. scripts/places.sh && echo "$$ships")
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,15 +61,18 @@ check: ## formatting, lints, dependencies, spelling, shell scripts
 	promtool check config --lint-fatal deploy/monitoring/prometheus.yml >/dev/null
 	promtool test rules deploy/monitoring/zipnet.rules.test.yml
 
-bench: ## throughput and latency: the protocol alone, then end to end
+bench: ## throughput and latency of what ships: the protocol alone, then end to end
 	@scripts/setup.sh build
 	@cargo bench -p zipnet-protocol -p zipnet-attest --locked
-	@scripts/build.sh
-	@$(BIN)/zipnet-bench
+	@scripts/progress.sh build cargo build --release --workspace --locked \
+		--bin zipnet-server --bin zipnet-aggregator --bin zipnet-archive --bin zipnet-bench
+	@$(SHIPS)/zipnet-bench
 	@echo
-	@$(BIN)/zipnet-bench --clients 1000 --talkers 30 --period 1s
+	@$(SHIPS)/zipnet-bench --clients 1000 --talkers 30 --period 1s
 	@echo
-	@exec $(BIN)/zipnet-bench --clients 10 --period 1s --rounds 20 --readers 1000
+	@$(SHIPS)/zipnet-bench --clients 10 --period 1s --rounds 20 --readers 1000
+	@echo
+	@exec $(SHIPS)/zipnet-bench --clients 500,1000,2000,4000 --leaves 10 --talkers 30 --period 1s --rounds 10
 
 bench-far: ## the same end to end, with each packet 40 ms late (needs a kernel with netem)
 	@scripts/setup.sh build test

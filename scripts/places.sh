@@ -4,3 +4,5 @@
 target=${CARGO_TARGET_DIR:-target}
 # Programs that run on this machine and in a local guest.
 built=$target/$(rustc -vV | sed -n 's/^host: //p')/debug
+# As they ship.
+ships=${built%debug}release
