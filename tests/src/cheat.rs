@@ -54,6 +54,10 @@ pub enum Trick {
     Drop,
     /// Adds noise, and shows auditors nothing.
     Hide,
+    /// Refuses every envelope.
+    Refuse,
+    /// Takes none, and answers with receipts that do not hold.
+    Junk,
 }
 
 struct Open {
@@ -187,14 +191,28 @@ impl Inner {
 
     fn take(&self, envelope: &SealedEnvelope) -> Result<EnvelopeReceipt, Refused> {
         let mut state = self.state();
+        let trick = state.trick;
         let open = state.open.as_mut().ok_or(Refused::NotOpen)?;
         let checked = envelope
             .check(&open.context, &open.header, &open.registry)
             .map_err(|_| Refused::NotOpen)?;
+        let mut receipt = EnvelopeReceipt::sign(&checked, &self.signing);
+        match trick {
+            Trick::Refuse | Trick::Junk => state.cheated += 1,
+            _ => {}
+        }
+        if trick == Trick::Refuse {
+            return Err(Refused::Text("go away".to_owned()));
+        }
+        if trick == Trick::Junk {
+            receipt.position ^= 1;
+            return Ok(receipt);
+        }
+        let open = state.open.as_mut().ok_or(Refused::NotOpen)?;
         if !open.envelopes.contains(envelope) {
             open.envelopes.push(envelope.clone());
         }
-        Ok(EnvelopeReceipt::sign(&checked, &self.signing))
+        Ok(receipt)
     }
 
     fn show(&self, request: &AuditRequest) -> Result<Vec<SealedEnvelope>, Refused> {

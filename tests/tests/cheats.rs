@@ -154,3 +154,29 @@ fn a2_a_leaf_that_drops_a_client_with_a_receipt_is_struck_on_proof() -> TestResu
 fn a2_a_leaf_that_shows_its_auditors_nothing_is_voted_out() -> TestResult {
     is_caught(Part::Leaf, Trick::Hide, &["vote"])
 }
+
+/// Whom a leaf does not serve is served by the aggregator, in the same round.
+fn keeps_nobody_out(trick: Trick) -> TestResult {
+    let (cluster, cheat) = trusting(Part::Leaf)?;
+    let everybody = cluster.clients.len();
+    let from = cluster.servers[0].process.lines().count();
+    cheat.play(trick);
+    let rounds = eventually("rounds after the leaf served nobody", CAUGHT, || {
+        let rounds = cluster.servers[0].finalized(from);
+        (cheat.cheated() > 0 && rounds.len() >= 6).then_some(rounds)
+    })?;
+    for round in rounds {
+        assert_eq!(round.participants, everybody, "in round {}", round.number);
+    }
+    Ok(())
+}
+
+#[test]
+fn i19_a_leaf_that_refuses_its_clients_keeps_nobody_out() -> TestResult {
+    keeps_nobody_out(Trick::Refuse)
+}
+
+#[test]
+fn i19_a_leaf_whose_receipts_do_not_hold_keeps_nobody_out() -> TestResult {
+    keeps_nobody_out(Trick::Junk)
+}
