@@ -49,10 +49,11 @@ impl Site {
         for index in 0..cluster.settings.servers {
             cluster.add_server(index)?;
         }
-        let mut folding = vec![free_port()];
+        let metrics = free_port();
         let mut aggregator = cluster.aggregator_command()?;
-        aggregator.env("ZIPNET_METRICS", folding[0].to_string());
+        aggregator.env("ZIPNET_METRICS", metrics.to_string());
         cluster.launch_aggregator(aggregator)?;
+        let mut folding = vec![metrics];
         for _ in 1..cli.leaves {
             let metrics = free_port();
             let mut leaf = cluster.leaf_command()?;

@@ -311,7 +311,7 @@ fn i19_a_part_is_taken_of_its_leaf_and_once() {
 }
 
 #[test]
-fn what_came_both_ways_is_the_leafs_to_show_and_has_both_receipts() {
+fn what_came_both_ways_the_leaf_has_to_show_and_has_both_receipts() {
     let tree = Tree::new(8);
     let (of_leaf, of_root) = tree.clients();
     let header = tree.round.header();
