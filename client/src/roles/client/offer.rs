@@ -90,6 +90,12 @@ impl Offers {
             let waits = matches!(refusal, Some(Refused::NotOpen | Refused::Busy));
             !waits || begun.elapsed() > LEAF
         };
+        // However it failed, what it had gained is gone: a leaf that was waited for once
+        // must not be in the next round.
+        let pass_on = || {
+            self.of_leaf(Some(LEAF));
+            (root, false)
+        };
         while Instant::now() < until {
             let is_root = aggregator == root;
             let patience = if is_root {
@@ -107,7 +113,7 @@ impl Offers {
                     "the aggregator does not take the envelope yet"
                 );
                 if !is_root && passes(error.refusal()) {
-                    (aggregator, asks) = (root, false);
+                    (aggregator, asks) = pass_on();
                     continue;
                 }
                 sleep(self.roll(|dice| backoff.next(dice))).await;
@@ -120,7 +126,7 @@ impl Offers {
                 .await
             {
                 Ok(receipt) if !is_root && receipt.answers(envelope, round.header()).is_err() => {
-                    (aggregator, asks) = (root, false);
+                    (aggregator, asks) = pass_on();
                 }
                 Ok(receipt) => {
                     tracing::debug!(round = number, "handed the envelope over");
@@ -136,8 +142,7 @@ impl Offers {
                         because = %crate::report::chain(&error),
                         "a leaf did not take the envelope; the aggregator is asked"
                     );
-                    self.of_leaf(Some(LEAF));
-                    (aggregator, asks) = (root, false);
+                    (aggregator, asks) = pass_on();
                 }
                 Err(error) => match error.refusal() {
                     // A call that timed out may have arrived all the same.
